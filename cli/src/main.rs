@@ -1,0 +1,3 @@
+//! Runs the services of Bellhop; the operator's commands.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Deliveries in, Kubernetes driven, facts out.

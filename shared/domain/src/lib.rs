@@ -1,0 +1,1 @@
+//! Reservations, facts and the decision: pure, without I/O or a clock.

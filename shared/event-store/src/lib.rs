@@ -1,0 +1,1 @@
+//! The event store over NATS JetStream: streams, subjects, envelopes, dead letters, reports.

@@ -1,0 +1,1 @@
+//! Wire formats and signatures of the reservation system.

@@ -1,0 +1,1 @@
+//! A Metal3 cluster.

@@ -1,0 +1,3 @@
+//! cargo xtask demo, cargo xtask test.
+
+fn main() {}
