@@ -1,3 +1,50 @@
-//! cargo xtask demo, cargo xtask test.
+//! The commands of a developer, run as `cargo xtask <command>` anywhere in the repository.
+//!
+//! One module for each command; to add one, add a variant to [`Command`] and its module.
 
-fn main() {}
+mod demo;
+mod steps;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tests Bellhop and shows it at work. Needs a Rust toolchain and Python 3, nothing else.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Checks the format, runs clippy (warnings are errors) and all tests, with real nats-server processes
+    Test,
+    /// Plays reservations through the real services on this machine, with a simulated cluster and reservation system
+    Demo(demo::DemoArguments),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Test => test::run(),
+        Command::Demo(arguments) => demo::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Arguments;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

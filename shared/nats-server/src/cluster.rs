@@ -18,8 +18,10 @@ pub struct NatsCluster {
 
 impl NatsCluster {
     pub(crate) fn start(configuration: Configuration, size: usize) -> Result<Self, StartError> {
-        let all_route_ports = free_ports(size)
-            .map_err(|source| StartError::Signal { what: "find free ports for the routes of", source })?;
+        let all_route_ports = free_ports(size).map_err(|source| StartError::Signal {
+            what: "find free ports for the routes of",
+            source,
+        })?;
         let mut servers = Vec::with_capacity(size);
         for (index, route_port) in all_route_ports.iter().enumerate() {
             let mut builder = NatsServerBuilder::default();
@@ -56,7 +58,11 @@ impl NatsCluster {
     /// All addresses, separated by commas, as clients take them.
     #[must_use]
     pub fn url(&self) -> String {
-        self.servers.iter().map(NatsServer::url).collect::<Vec<_>>().join(",")
+        self.servers
+            .iter()
+            .map(NatsServer::url)
+            .collect::<Vec<_>>()
+            .join(",")
     }
 
     /// Waits until every running server reports healthy: it is connected, and JetStream has a leader and is up to date.
@@ -65,11 +71,15 @@ impl NatsCluster {
     /// One of them does not within a minute, or ends.
     pub fn wait_until_healthy(&mut self) -> Result<(), StartError> {
         let deadline = Instant::now() + HEALTH_LIMIT;
-        for server in self.servers.iter_mut().filter(|server| server.process_id().is_some()) {
-            let Some(address) = server
-                .monitoring_url()
-                .and_then(|url| url.strip_prefix("http://").and_then(|address| address.parse::<SocketAddr>().ok()))
-            else {
+        for server in self
+            .servers
+            .iter_mut()
+            .filter(|server| server.process_id().is_some())
+        {
+            let Some(address) = server.monitoring_url().and_then(|url| {
+                url.strip_prefix("http://")
+                    .and_then(|address| address.parse::<SocketAddr>().ok())
+            }) else {
                 continue;
             };
             server.poll_until(deadline, "report healthy", || healthy(address))?;
@@ -81,9 +91,13 @@ impl NatsCluster {
 /// Ports that were free just now. Another process could take one before the server does; the start then fails with
 /// the server's log, which names the port.
 fn free_ports(count: usize) -> io::Result<Vec<u16>> {
-    let listeners: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<io::Result<_>>()?;
-    listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+    let listeners: Vec<TcpListener> = (0..count)
+        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+        .collect::<io::Result<_>>()?;
+    listeners
+        .iter()
+        .map(|listener| Ok(listener.local_addr()?.port()))
+        .collect()
 }
 
 /// Whether the server's own health page answers 200.

@@ -30,7 +30,11 @@ pub(crate) struct Configuration {
 impl Configuration {
     /// Renders the file. A port of 0 lets the server choose; it writes what it chose into `ports_folder`.
     pub(crate) fn render(&self, port: u16, store: &Path, ports_folder: &Path) -> String {
-        let port = if port == 0 { "-1".to_owned() } else { port.to_string() };
+        let port = if port == 0 {
+            "-1".to_owned()
+        } else {
+            port.to_string()
+        };
         let mut text = format!(
             "host: \"127.0.0.1\"\nport: {port}\nports_file_dir: {}\n\
              jetstream {{\n  store_dir: {}\n  sync_interval: always\n",
@@ -45,8 +49,11 @@ impl Configuration {
             text.push_str("http: \"127.0.0.1:-1\"\n");
         }
         if let Some(membership) = &self.membership {
-            let routes: Vec<String> =
-                membership.all_route_ports.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
+            let routes: Vec<String> = membership
+                .all_route_ports
+                .iter()
+                .map(|port| format!("\"nats://127.0.0.1:{port}\""))
+                .collect();
             let _ = write!(
                 text,
                 "server_name: {}\ncluster {{\n  name: bellhop\n  listen: \"127.0.0.1:{}\"\n  routes: [{}]\n}}\n",
@@ -64,7 +71,13 @@ impl Configuration {
 
 /// A path as a string of the configuration language.
 fn quoted(path: &Path) -> String {
-    format!("\"{}\"", path.display().to_string().replace('\\', "\\\\").replace('"', "\\\""))
+    format!(
+        "\"{}\"",
+        path.display()
+            .to_string()
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+    )
 }
 
 #[cfg(test)]

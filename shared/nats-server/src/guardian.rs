@@ -32,7 +32,11 @@ pub(crate) fn spawn(command: Command) -> io::Result<Child> {
     });
     let (answer, answered) = channel();
     let gone = || io::Error::other("the thread that starts servers is gone");
-    orders.lock().unwrap_or_else(PoisonError::into_inner).send((command, answer)).map_err(|_| gone())?;
+    orders
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .send((command, answer))
+        .map_err(|_| gone())?;
     answered.recv().map_err(|_| gone())?
 }
 

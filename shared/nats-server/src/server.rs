@@ -120,8 +120,10 @@ impl NatsServerBuilder {
     /// See [`StartError`]; a server that ends at once comes with the end of its log.
     pub fn start(self) -> Result<NatsServer, StartError> {
         let binary = NatsServerBinary::find_or_install()?;
-        let home = TempDir::with_prefix("bellhop-nats-")
-            .map_err(|source| StartError::File { path: std::env::temp_dir(), source })?;
+        let home = TempDir::with_prefix("bellhop-nats-").map_err(|source| StartError::File {
+            path: std::env::temp_dir(),
+            source,
+        })?;
         let store = self.store.unwrap_or_else(|| home.path().join("store"));
         let mut server = NatsServer {
             binary,
@@ -190,7 +192,8 @@ impl NatsServer {
     /// chooses a new port.
     #[must_use]
     pub fn monitoring_url(&self) -> Option<String> {
-        self.monitoring_port.map(|port| format!("http://127.0.0.1:{port}"))
+        self.monitoring_port
+            .map(|port| format!("http://127.0.0.1:{port}"))
     }
 
     /// The folder of the store.
@@ -208,7 +211,9 @@ impl NatsServer {
     /// What the server has logged since its first start.
     #[must_use]
     pub fn log_text(&self) -> String {
-        fs::read(self.log_path()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        fs::read(self.log_path())
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
     }
 
     /// Kills the server with SIGKILL and waits for its end; nothing happens if it doesn't run.
@@ -217,7 +222,13 @@ impl NatsServer {
     /// The kernel refuses.
     pub fn kill(&mut self) -> Result<(), StartError> {
         if let Some(mut child) = self.child.take() {
-            child.kill().and_then(|()| child.wait()).map_err(|source| StartError::Signal { what: "kill", source })?;
+            child
+                .kill()
+                .and_then(|()| child.wait())
+                .map_err(|source| StartError::Signal {
+                    what: "kill",
+                    source,
+                })?;
         }
         Ok(())
     }
@@ -249,10 +260,19 @@ impl NatsServer {
 
     fn signal(&self, signal: &str, what: &'static str) -> Result<(), StartError> {
         let failed = |source| StartError::Signal { what, source };
-        let id = self.process_id().ok_or_else(|| failed(io::Error::other("it does not run")))?;
+        let id = self
+            .process_id()
+            .ok_or_else(|| failed(io::Error::other("it does not run")))?;
         // The shell's own `kill` is in every container; the program of that name is not.
-        let status = Command::new("sh").args(["-c", &format!("kill -{signal} {id}")]).status().map_err(failed)?;
-        if status.success() { Ok(()) } else { Err(failed(io::Error::other(format!("kill: {status}")))) }
+        let status = Command::new("sh")
+            .args(["-c", &format!("kill -{signal} {id}")])
+            .status()
+            .map_err(failed)?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(failed(io::Error::other(format!("kill: {status}"))))
+        }
     }
 
     fn launch(&mut self) -> Result<(), StartError> {
@@ -268,16 +288,30 @@ impl NatsServer {
             fs::create_dir_all(folder).map_err(file(folder))?;
         }
         let configuration = self.home.path().join("nats.conf");
-        fs::write(&configuration, self.configuration.render(self.port, &self.store, &ports))
-            .map_err(file(&configuration))?;
+        fs::write(
+            &configuration,
+            self.configuration.render(self.port, &self.store, &ports),
+        )
+        .map_err(file(&configuration))?;
         let log_path = self.log_path();
-        let log = File::options().create(true).append(true).open(&log_path).map_err(file(&log_path))?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&log_path)
+            .map_err(file(&log_path))?;
         let log_too = log.try_clone().map_err(file(&log_path))?;
 
         let mut command = guardian::command(&self.binary);
-        command.arg("--config").arg(&configuration).stdin(Stdio::null()).stdout(log).stderr(log_too);
-        let child =
-            guardian::spawn(command).map_err(|source| StartError::Spawn { program: self.binary.clone(), source })?;
+        command
+            .arg("--config")
+            .arg(&configuration)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(log_too);
+        let child = guardian::spawn(command).map_err(|source| StartError::Spawn {
+            program: self.binary.clone(),
+            source,
+        })?;
         self.child = Some(child);
         self.wait_until_it_answers(&ports)
     }
@@ -305,15 +339,29 @@ impl NatsServer {
                 return Ok(seen);
             }
             let ended = match self.child.as_mut() {
-                Some(child) => child.try_wait().map_err(|source| StartError::Signal { what: "await", source })?,
-                None => return Err(StartError::NotReady { what, log: self.log_end() }),
+                Some(child) => child.try_wait().map_err(|source| StartError::Signal {
+                    what: "await",
+                    source,
+                })?,
+                None => {
+                    return Err(StartError::NotReady {
+                        what,
+                        log: self.log_end(),
+                    });
+                }
             };
             if let Some(status) = ended {
                 self.child = None;
-                return Err(StartError::Ended { status, log: self.log_end() });
+                return Err(StartError::Ended {
+                    status,
+                    log: self.log_end(),
+                });
             }
             if Instant::now() >= deadline {
-                return Err(StartError::NotReady { what, log: self.log_end() });
+                return Err(StartError::NotReady {
+                    what,
+                    log: self.log_end(),
+                });
             }
             thread::sleep(POLL);
         }
@@ -343,8 +391,13 @@ fn read_ports_file(folder: &Path) -> Option<String> {
         .ok()?
         .flatten()
         .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "ports"))?;
-    fs::read_to_string(path).ok().filter(|text| text.trim_end().ends_with('}'))
+        .find(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "ports")
+        })?;
+    fs::read_to_string(path)
+        .ok()
+        .filter(|text| text.trim_end().ends_with('}'))
 }
 
 /// The number that follows the first occurrence of `prefix`.

@@ -30,7 +30,11 @@ fn a_started_server_answers_its_clients() {
 #[test]
 fn a_restart_keeps_port_and_store() {
     let mut server = NatsServer::start().unwrap();
-    let (port, store, first) = (server.port(), server.store_dir().to_path_buf(), server.process_id());
+    let (port, store, first) = (
+        server.port(),
+        server.store_dir().to_path_buf(),
+        server.process_id(),
+    );
     server.kill().unwrap();
     assert_eq!(server.process_id(), None);
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
@@ -62,13 +66,21 @@ fn a_dropped_server_is_gone_and_so_is_its_temporary_store() {
 #[test]
 fn a_store_folder_of_the_caller_stays() {
     let folder = tempfile::tempdir().unwrap();
-    drop(NatsServer::builder().store_dir(folder.path()).start().unwrap());
+    drop(
+        NatsServer::builder()
+            .store_dir(folder.path())
+            .start()
+            .unwrap(),
+    );
     assert!(folder.path().join("jetstream").exists());
 }
 
 #[test]
 fn a_wrong_configuration_fails_with_what_the_server_says() {
-    match NatsServer::builder().configuration("no_such_setting: 1").start() {
+    match NatsServer::builder()
+        .configuration("no_such_setting: 1")
+        .start()
+    {
         Err(StartError::Ended { log, .. }) => assert!(log.contains("no_such_setting"), "{log}"),
         other => panic!("{other:?}"),
     }
@@ -100,5 +112,10 @@ fn a_cluster_of_three_is_healthy_once_started_and_after_a_member_is_killed_and_b
     cluster.server(1).kill().unwrap();
     cluster.server(1).restart().unwrap();
     cluster.wait_until_healthy().unwrap();
-    assert!(cluster.servers().iter().all(|server| ping(server).unwrap() == "PONG"));
+    assert!(
+        cluster
+            .servers()
+            .iter()
+            .all(|server| ping(server).unwrap() == "PONG")
+    );
 }

