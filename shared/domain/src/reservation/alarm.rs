@@ -1,0 +1,109 @@
+//! What an operator must look at because of a resource's state. An alarm is on while the state says so.
+
+use std::fmt;
+
+use super::fact::WaitReason;
+use super::resource::{Phase, Resource, Stage};
+use crate::id::ReservationId;
+
+/// A kind of alarm; the label of its gauge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AlarmKind {
+    /// A reservation's end passed without an end event.
+    DeadlinePassed,
+    /// An announced reservation's start did not come.
+    StartOverdue,
+    /// Someone else changed a host that we hold.
+    HostChangedByOthers,
+    /// A ready host shows an error, or is gone.
+    ReadyHostTroubled,
+    /// A host that should be given to a reservation can't be.
+    HostNotClean,
+    /// A start came without a usable key.
+    KeyMissing,
+}
+
+impl AlarmKind {
+    /// The label of its gauge.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DeadlinePassed => "deadline_passed",
+            Self::StartOverdue => "start_overdue",
+            Self::HostChangedByOthers => "host_changed_by_others",
+            Self::ReadyHostTroubled => "ready_host_troubled",
+            Self::HostNotClean => "host_not_clean",
+            Self::KeyMissing => "key_missing",
+        }
+    }
+}
+
+impl fmt::Display for AlarmKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One alarm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alarm {
+    /// Of which kind.
+    pub kind: AlarmKind,
+    /// Which reservation it concerns.
+    pub reservation: ReservationId,
+    /// What is wrong, for an operator.
+    pub text: String,
+}
+
+/// The alarms that a resource's state asks for.
+pub fn alarms(resource: &Resource) -> Vec<Alarm> {
+    let mut alarms = Vec::new();
+    let mut raise = |kind, reservation: &ReservationId, text: String| {
+        alarms.push(Alarm {
+            kind,
+            reservation: reservation.clone(),
+            text,
+        });
+    };
+    for (id, reservation) in &resource.reservations {
+        match &reservation.phase {
+            Phase::Announced { overdue: true } => {
+                raise(
+                    AlarmKind::StartOverdue,
+                    id,
+                    "its time has come, but no start event did".to_owned(),
+                );
+            }
+            Phase::Waiting(waiting) => match &waiting.told {
+                Some(WaitReason::Host { text }) => raise(AlarmKind::HostNotClean, id, text.clone()),
+                Some(WaitReason::Key { text }) => raise(AlarmKind::KeyMissing, id, text.clone()),
+                Some(WaitReason::Holder { .. } | WaitReason::Release { .. }) | None => {}
+            },
+            Phase::Announced { overdue: false } | Phase::Holding | Phase::Over(_) => {}
+        }
+    }
+    if let Some(holding) = resource.holding() {
+        let id = &holding.reservation;
+        if let Some(until) = holding.hold_until {
+            raise(
+                AlarmKind::DeadlinePassed,
+                id,
+                format!("its end passed without an end event; held until {until}"),
+            );
+        }
+        if holding.changed {
+            raise(
+                AlarmKind::HostChangedByOthers,
+                id,
+                format!("someone else changed {}", holding.host),
+            );
+        }
+        if holding.stage == (Stage::Ready { troubled: true }) {
+            raise(
+                AlarmKind::ReadyHostTroubled,
+                id,
+                format!("the ready host {} has trouble", holding.host),
+            );
+        }
+    }
+    alarms
+}

@@ -1,0 +1,161 @@
+//! What asks for a decision.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::fact::{DeliveryRef, HostError, HostLeft, TenantKey, Terms};
+use super::knowledge::Knowledge;
+use crate::id::{HostRef, ReservationId, UserId, WebhookId};
+
+/// Something to decide upon.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// A delivery said something about a reservation.
+    Said(Box<Word>),
+    /// The driver read the host. What it read must be newer than the state that is decided upon: take the state, read the
+    /// host, decide, append with that state's version.
+    Observed(Observation),
+    /// A deadline may have passed.
+    TimePassed {
+        /// Since when this process has all facts and handles deliveries. What passed before starts its hold anew (R5).
+        up_since: Timestamp,
+    },
+}
+
+/// What one delivery says of one reservation.
+#[derive(Clone, Debug)]
+pub struct Word {
+    /// Which.
+    pub reservation: ReservationId,
+    /// What.
+    pub said: Said,
+    /// Its times, and how old this saying is.
+    pub knowledge: Knowledge,
+    /// Under which webhook it came.
+    pub webhook: WebhookId,
+    /// The delivery.
+    pub delivery: DeliveryRef,
+    /// Whose reservation it is, where told.
+    pub user: Option<UserId>,
+    /// The sender's number of the resource.
+    pub resource_number: Option<i64>,
+    /// The payload without key, e-mail and name.
+    pub payload: String,
+}
+
+/// What can be said.
+#[derive(Clone, Debug)]
+pub enum Said {
+    /// It was booked.
+    Announced,
+    /// It was changed.
+    Changed,
+    /// It starts.
+    Start {
+        /// Whether a key came with it.
+        key: TenantKey,
+        /// What it gets.
+        terms: Terms,
+    },
+    /// It ended.
+    End,
+    /// It was deleted.
+    Deleted,
+}
+
+/// What the driver read, in the light of what the resource's state asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// No host answers to the resource, or more than one.
+    NoHost {
+        /// Which, in words.
+        text: String,
+    },
+    /// A host that can be claimed (R4, R6).
+    Clean {
+        /// Which.
+        host: HostRef,
+        /// The name that the user-data secret of the next reservation would have on it.
+        secret: String,
+    },
+    /// A host that can't be claimed now.
+    NotClean {
+        /// Why, in words.
+        text: String,
+    },
+    /// The assigned host does not carry our claim yet.
+    Unclaimed,
+    /// The assigned host can't be claimed, and time won't mend it.
+    ClaimRefused {
+        /// Why, in words.
+        text: String,
+    },
+    /// The assigned host carries our claim.
+    Claimed(ClaimedHost),
+    /// The assigned host does not exist any more.
+    HostGone,
+    /// The host is not given back yet.
+    Releasing,
+    /// The host is given back and clean, or gone.
+    Released {
+        /// How it was left.
+        left: HostLeft,
+    },
+}
+
+/// A host that carries our claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimedHost {
+    /// How far Metal3 is.
+    pub progress: Progress,
+    /// The error that it shows.
+    pub error: Option<HostError>,
+    /// What someone else changed of that which we had set.
+    pub changed: Option<String>,
+}
+
+/// How far Metal3 is with our image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It works on it: the timeout runs.
+    Working,
+    /// It does not work on it now.
+    Suspended {
+        /// Why, in words.
+        reason: String,
+    },
+    /// *Ready* in the sense of R8.
+    Ready {
+        /// Where to reach it.
+        address: Option<String>,
+    },
+}
+
+/// How patient Bellhop is. Configuration; a change of it counts from the next decision on.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// So many errors of Metal3 end a reservation, at least 1.
+    pub provisioning_attempts: u32,
+    /// How long Metal3 may work on one reservation's image.
+    pub provisioning_timeout: Duration,
+    /// How long after a reservation's end its end event may still come.
+    pub deadline_grace: Duration,
+    /// How long a host is held after that.
+    pub deadline_hold: Duration,
+    /// How long after an announced start its start event may still come.
+    pub start_grace: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        Self {
+            provisioning_attempts: 3,
+            provisioning_timeout: minutes(45),
+            deadline_grace: minutes(10),
+            deadline_hold: minutes(120),
+            start_grace: minutes(2),
+        }
+    }
+}

@@ -1,0 +1,472 @@
+//! What can have happened to a resource and its reservations, in the past tense. Facts are kept for ever and read by every
+//! later version: a variant or a field is added, never changed or removed.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::knowledge::Knowledge;
+use crate::id::{DeliveryId, HostRef, ReservationId, UserId, WebhookId};
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum Fact {
+    /// A booking is known; its start was not seen yet.
+    ReservationAnnounced(Announced),
+    /// A known booking was changed, or its times were confirmed anew.
+    ReservationChanged(Announced),
+    /// A start was accepted; the reservation waits for its host. What it gets is fixed here (R12).
+    ReservationStarted(Box<Started>),
+    /// A start came too late. Final: *refused*.
+    ReservationRefused(Refused),
+    /// A reservation whose start was accepted has to wait, and its user should know why.
+    ReservationWaits {
+        /// Which.
+        reservation: ReservationId,
+        /// For what.
+        reason: WaitReason,
+    },
+    /// A clean host was given to the reservation. Comes before the first write to that host.
+    HostAssigned {
+        /// To which.
+        reservation: ReservationId,
+        /// Which host.
+        host: HostRef,
+        /// The name of the secret that holds, or will hold, its user data.
+        secret: String,
+    },
+    /// Our claim was seen on the host: from here on the image is never set again (R12).
+    HostClaimed {
+        /// For which.
+        reservation: ReservationId,
+    },
+    /// Metal3 works on our image: the timeout runs.
+    ProvisioningResumed {
+        /// For which.
+        reservation: ReservationId,
+    },
+    /// Metal3 stopped to work on our image (paused, detached, no capacity, …): the timeout stands still.
+    ProvisioningSuspended {
+        /// For which.
+        reservation: ReservationId,
+        /// Why, in words for an operator.
+        reason: String,
+    },
+    /// Metal3 reported an error while it prepared our image.
+    ProvisioningErrorSeen {
+        /// For which.
+        reservation: ReservationId,
+        /// Metal3's own words.
+        error: HostError,
+        /// The how many-th, from 1.
+        attempt: u32,
+        /// How many there may be.
+        attempts: u32,
+    },
+    /// Metal3 no longer reports the error.
+    ProvisioningErrorCleared {
+        /// For which.
+        reservation: ReservationId,
+    },
+    /// The host is ready for its user. A milestone, not an outcome.
+    HostProvisioned {
+        /// For which.
+        reservation: ReservationId,
+        /// Where to reach it, where an annotation or the configuration tells.
+        address: Option<String>,
+    },
+    /// Metal3 reported an error on a ready host, or nothing is known of the host any more: told, and nothing more (R8).
+    ReadyHostTroubled {
+        /// Whose.
+        reservation: ReservationId,
+        /// What is wrong, for the user and the operator.
+        trouble: String,
+    },
+    /// The trouble on a ready host is over.
+    ReadyHostRecovered {
+        /// Whose.
+        reservation: ReservationId,
+    },
+    /// Someone else changed what we had set on the host. Recorded and alarmed, not set again (R12).
+    HostChangedByOthers {
+        /// Whose.
+        reservation: ReservationId,
+        /// What is different now.
+        change: String,
+    },
+    /// The reservation is over. Final: *completed* where its host was ready, else *cancelled*.
+    ReservationEnded(Ended),
+    /// The reservation could not be served. Final: *failed*.
+    ReservationFailed {
+        /// Which.
+        reservation: ReservationId,
+        /// Why.
+        reason: FailureReason,
+    },
+    /// An announced reservation's time has come and its start did not.
+    StartOverdue {
+        /// Which.
+        reservation: ReservationId,
+    },
+    /// An announced reservation's time is over and its start never came. Final: *missed*.
+    ReservationMissed {
+        /// Which.
+        reservation: ReservationId,
+    },
+    /// The end of the holder passed without an end event. Its host is held until `hold_until`.
+    DeadlinePassed {
+        /// Which.
+        reservation: ReservationId,
+        /// Until when.
+        hold_until: Timestamp,
+    },
+    /// The hold of a deadline passed while we were away, so it began anew (R5).
+    DeadlineHeldAgain {
+        /// Which.
+        reservation: ReservationId,
+        /// Until when.
+        hold_until: Timestamp,
+    },
+    /// The host was given back and is clean, or is gone: the resource is free.
+    HostReleased {
+        /// Whose it was.
+        reservation: ReservationId,
+        /// How long the release took.
+        #[serde(with = "seconds")]
+        took: Duration,
+        /// How the host was left.
+        left: HostLeft,
+    },
+}
+
+/// See [`Fact::ReservationAnnounced`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announced {
+    /// Which.
+    pub reservation: ReservationId,
+    /// Whose, where told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserId>,
+    /// Under which webhook it came.
+    pub webhook: WebhookId,
+    /// The sender's number of the resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_number: Option<i64>,
+    /// From when to when, and how sure.
+    pub knowledge: Knowledge,
+    /// The delivery that said so.
+    pub delivery: DeliveryRef,
+}
+
+/// See [`Fact::ReservationStarted`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// Which.
+    pub reservation: ReservationId,
+    /// Whose, where told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserId>,
+    /// Under which webhook it came: reports are signed with its secret.
+    pub webhook: WebhookId,
+    /// The sender's number of the resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_number: Option<i64>,
+    /// From when to when, and how sure.
+    pub knowledge: Knowledge,
+    /// The delivery: the user's key is read from it when the host is claimed, since no fact may hold it (R11).
+    pub delivery: DeliveryRef,
+    /// Whether that delivery brought a key that can be used.
+    pub key: TenantKey,
+    /// What the reservation gets.
+    pub terms: Terms,
+    /// The delivery's payload without key, e-mail and name, for the webhook log.
+    pub payload: String,
+}
+
+/// See [`Fact::ReservationRefused`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Which.
+    pub reservation: ReservationId,
+    /// Whose, where told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserId>,
+    /// Under which webhook it came.
+    pub webhook: WebhookId,
+    /// The sender's number of the resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_number: Option<i64>,
+    /// Its times.
+    pub knowledge: Knowledge,
+    /// The delivery.
+    pub delivery: DeliveryRef,
+    /// The delivery's payload without key, e-mail and name, for the webhook log.
+    pub payload: String,
+}
+
+/// See [`Fact::ReservationEnded`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Which.
+    pub reservation: ReservationId,
+    /// What ended it.
+    pub cause: EndCause,
+    /// How it ended.
+    pub outcome: EndOutcome,
+    /// Whose, where told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserId>,
+    /// The webhook of the delivery that ended it, or of its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookId>,
+    /// The sender's number of the resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_number: Option<i64>,
+    /// The delivery that ended it, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<DeliveryRef>,
+    /// That delivery's payload without key, e-mail and name, for the webhook log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
+}
+
+/// What ended a reservation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EndCause {
+    /// The sender said that it ended.
+    End,
+    /// The sender said that it was deleted.
+    Deleted,
+    /// Its end passed, and the hold after it.
+    Deadline,
+    /// Its end passed, and another reservation of the same resource proves that it is over.
+    ProvenOver,
+}
+
+/// How a reservation ended that neither failed nor was refused or missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EndOutcome {
+    /// Its host had been ready.
+    Completed,
+    /// Its host had not been ready yet.
+    Cancelled,
+}
+
+/// Why a reservation waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "for")]
+pub enum WaitReason {
+    /// Another reservation has the resource.
+    Holder {
+        /// Which.
+        holder: ReservationId,
+    },
+    /// The resource is being taken back from another reservation.
+    Release {
+        /// From which.
+        holder: ReservationId,
+    },
+    /// The host can't be used now.
+    Host {
+        /// Why, in words for the user and the operator.
+        text: String,
+    },
+    /// No usable SSH key came with the start.
+    Key {
+        /// What was wrong.
+        text: String,
+    },
+}
+
+impl WaitReason {
+    /// Whether a user who was told `self` need not be told `other`: the same in kind, though details may differ.
+    pub fn is_same_kind(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
+/// Why a reservation failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "because")]
+pub enum FailureReason {
+    /// No host answers to the resource, or more than one.
+    HostUnknown {
+        /// Which of these, in words.
+        text: String,
+    },
+    /// Metal3 reported as many errors as there may be.
+    ProvisioningErrors {
+        /// The last.
+        error: HostError,
+        /// How many there were.
+        attempts: u32,
+    },
+    /// Metal3 worked on the image for longer than it may.
+    ProvisioningTimeout {
+        /// How long that is, in seconds.
+        seconds: u64,
+    },
+    /// The host was deleted while it was prepared.
+    HostGone,
+    /// The reservation's end came before its host could be given to it.
+    NotClaimedInTime {
+        /// For what it waited last.
+        waited_for: Option<WaitReason>,
+    },
+    /// The host can't be claimed for a reason that time won't mend.
+    CannotClaim {
+        /// Why, in words.
+        text: String,
+    },
+}
+
+/// An error as Metal3 reports it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostError {
+    /// `status.errorType`.
+    #[serde(rename = "errorType")]
+    pub kind: String,
+    /// `status.errorMessage`.
+    pub message: String,
+}
+
+/// How a released host was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum HostLeft {
+    /// Clean and off.
+    Off,
+    /// Clean and on: it may not be switched off, or the configuration says so.
+    On,
+    /// It does not exist any more.
+    Gone,
+}
+
+/// A delivery, found again by its sequence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryRef {
+    /// Its sequence in DELIVERIES.
+    pub sequence: u64,
+    /// Its id.
+    pub id: DeliveryId,
+}
+
+/// Whether a start brought a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is")]
+pub enum TenantKey {
+    /// The delivery holds one that can be used.
+    InDelivery,
+    /// It holds none, or one that can't be used.
+    Missing {
+        /// What is wrong, without the key.
+        reason: String,
+    },
+}
+
+/// What a reservation gets, fixed when its start is accepted (R12).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// The image.
+    pub image: Image,
+    /// The user that the tenant logs in as.
+    pub login: String,
+    /// Whether a host is prepared when no usable key came: then nobody but the operator can log in.
+    pub without_key: bool,
+}
+
+/// An image as Metal3 takes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// `spec.image.url`.
+    pub url: String,
+    /// `spec.image.checksum`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
+    /// `spec.image.checksumType`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum_type: Option<String>,
+    /// `spec.image.format`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+}
+
+impl Fact {
+    /// The reservation that the fact is about.
+    pub fn reservation(&self) -> &ReservationId {
+        match self {
+            Self::ReservationAnnounced(announced) | Self::ReservationChanged(announced) => {
+                &announced.reservation
+            }
+            Self::ReservationStarted(started) => &started.reservation,
+            Self::ReservationRefused(refused) => &refused.reservation,
+            Self::ReservationEnded(ended) => &ended.reservation,
+            Self::ReservationWaits { reservation, .. }
+            | Self::HostAssigned { reservation, .. }
+            | Self::HostClaimed { reservation }
+            | Self::ProvisioningResumed { reservation }
+            | Self::ProvisioningSuspended { reservation, .. }
+            | Self::ProvisioningErrorSeen { reservation, .. }
+            | Self::ProvisioningErrorCleared { reservation }
+            | Self::HostProvisioned { reservation, .. }
+            | Self::ReadyHostTroubled { reservation, .. }
+            | Self::ReadyHostRecovered { reservation }
+            | Self::HostChangedByOthers { reservation, .. }
+            | Self::ReservationFailed { reservation, .. }
+            | Self::StartOverdue { reservation }
+            | Self::ReservationMissed { reservation }
+            | Self::DeadlinePassed { reservation, .. }
+            | Self::DeadlineHeldAgain { reservation, .. }
+            | Self::HostReleased { reservation, .. } => reservation,
+        }
+    }
+
+    /// The fact's name, as it stands in the ledger, in logs and in metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ReservationAnnounced(_) => "ReservationAnnounced",
+            Self::ReservationChanged(_) => "ReservationChanged",
+            Self::ReservationStarted(_) => "ReservationStarted",
+            Self::ReservationRefused(_) => "ReservationRefused",
+            Self::ReservationWaits { .. } => "ReservationWaits",
+            Self::HostAssigned { .. } => "HostAssigned",
+            Self::HostClaimed { .. } => "HostClaimed",
+            Self::ProvisioningResumed { .. } => "ProvisioningResumed",
+            Self::ProvisioningSuspended { .. } => "ProvisioningSuspended",
+            Self::ProvisioningErrorSeen { .. } => "ProvisioningErrorSeen",
+            Self::ProvisioningErrorCleared { .. } => "ProvisioningErrorCleared",
+            Self::HostProvisioned { .. } => "HostProvisioned",
+            Self::ReadyHostTroubled { .. } => "ReadyHostTroubled",
+            Self::ReadyHostRecovered { .. } => "ReadyHostRecovered",
+            Self::HostChangedByOthers { .. } => "HostChangedByOthers",
+            Self::ReservationEnded(_) => "ReservationEnded",
+            Self::ReservationFailed { .. } => "ReservationFailed",
+            Self::StartOverdue { .. } => "StartOverdue",
+            Self::ReservationMissed { .. } => "ReservationMissed",
+            Self::DeadlinePassed { .. } => "DeadlinePassed",
+            Self::DeadlineHeldAgain { .. } => "DeadlineHeldAgain",
+            Self::HostReleased { .. } => "HostReleased",
+        }
+    }
+}
+
+/// Durations as seconds with a fraction.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(duration.as_secs_f64())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}

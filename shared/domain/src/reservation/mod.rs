@@ -1,0 +1,49 @@
+//! Reservations of a resource that serves one at a time.
+//!
+//! One reservation:
+//!
+//! ```text
+//!                announced ───────────────start never came──────────────▶ missed
+//!                    │
+//!   start ──too late─┼──────────────────────────────────────────────────▶ refused
+//!                    ▼
+//!                 waiting ──no host, or its end came first──────────────▶ failed
+//!                    │  │
+//!      clean host    │  └─────────ended or deleted──────────────────────▶ cancelled
+//!                    ▼
+//!    ┌── holds: claiming ─▶ preparing ─▶ ready ─┐
+//!    │               │          │          │    │
+//!    │               └────┬─────┘          └────┼─ended, deleted, deadline▶ completed
+//!    │                    ├──ended, deleted, deadline───────────────────▶ cancelled
+//!    │                    └──errors, timeout, host gone─────────────────▶ failed
+//! ```
+//!
+//! Its resource: `free ─▶ held ─▶ releasing ─▶ free`. A reservation is over at once when it ends; its resource is then
+//! *releasing*, neither held nor free, until the host is clean.
+//!
+//! - [`fact`] what can have happened; [`resource`] the state that follows from it (*evolve*);
+//! - [`command`] what asks for a decision; [`decide`](mod@decide) the decision; [`timer`] what time itself decides;
+//! - [`desired`](mod@desired) what the driver should bring about; [`alarm`] what an operator must look at;
+//! - [`knowledge`] which of two sayings about a booking is the newer.
+
+pub mod alarm;
+pub mod command;
+pub mod decide;
+pub mod desired;
+pub mod fact;
+pub mod knowledge;
+pub mod resource;
+pub mod timer;
+
+pub use alarm::{Alarm, AlarmKind};
+pub use command::{ClaimedHost, Command, Observation, Policy, Progress, Said, Word};
+pub use decide::decide;
+pub use desired::{Desired, desired};
+pub use fact::{
+    DeliveryRef, EndCause, EndOutcome, Fact, FailureReason, HostError, HostLeft, Image, TenantKey,
+    Terms, WaitReason,
+};
+pub use knowledge::{Knowledge, KnownTimes, Schedule};
+pub use resource::{
+    Holding, Occupancy, Outcome, Phase, Recorded, Release, Reservation, Resource, Stage,
+};

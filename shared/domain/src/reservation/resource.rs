@@ -1,0 +1,484 @@
+//! The state of one resource, folded from its facts.
+//!
+//! [`Resource::evolve`] takes every fact in every state: one that does not fit changes nothing, so a fact that is folded
+//! twice has no second effect.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::fact::{
+    Announced, DeliveryRef, EndOutcome, Ended, Fact, Refused, Started, TenantKey, Terms, WaitReason,
+};
+use super::knowledge::{KnownTimes, Schedule};
+use crate::id::{HostRef, ReservationId, UserId, Version, WebhookId};
+use crate::time;
+
+/// A fact as it stands in the ledger.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorded<'a> {
+    /// The ledger's sequence of the message that holds it.
+    pub version: Version,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The trace of what led to it.
+    pub traceparent: Option<&'a str>,
+    /// The fact.
+    pub fact: &'a Fact,
+}
+
+/// One resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resource {
+    /// How far its facts are folded.
+    pub version: Version,
+    /// Who has it.
+    pub occupancy: Occupancy,
+    /// Every reservation that ever reached it; those that are over remain, so that what comes late changes nothing (R3).
+    pub reservations: BTreeMap<ReservationId, Reservation>,
+}
+
+/// Who has a resource. There is room for one reservation: R2 can't be written down wrongly.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Occupancy {
+    /// Nobody.
+    #[default]
+    Free,
+    /// A reservation.
+    Held(Box<Holding>),
+    /// Nobody any more: its host is being given back.
+    Releasing(Box<Release>),
+}
+
+/// What a holder has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// The holder.
+    pub reservation: ReservationId,
+    /// Its host.
+    pub host: HostRef,
+    /// The name of its user-data secret.
+    pub secret: String,
+    /// The decision that gave it.
+    pub assigned: Version,
+    /// What the holder gets.
+    pub terms: Terms,
+    /// Whether a key came.
+    pub key: TenantKey,
+    /// The delivery that holds the key.
+    pub delivery: DeliveryRef,
+    /// How far it is.
+    pub stage: Stage,
+    /// Someone else changed the host under us.
+    pub changed: bool,
+    /// The end passed without an end event: held until then.
+    pub hold_until: Option<Timestamp>,
+}
+
+/// How far a holder's host is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// Our claim was not seen on it yet.
+    Claiming,
+    /// Metal3 has our image.
+    Preparing {
+        /// Errors so far.
+        errors: u32,
+        /// It shows an error now.
+        in_error: bool,
+        /// How long Metal3 worked on it before `working_since`.
+        worked: Duration,
+        /// Since when it works on it; none while it does not.
+        working_since: Option<Timestamp>,
+    },
+    /// The user was told that it is ready.
+    Ready {
+        /// Something is wrong with it now, and that was told.
+        troubled: bool,
+    },
+}
+
+/// A host on its way back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Whose it was.
+    pub reservation: ReservationId,
+    /// Which host.
+    pub host: HostRef,
+    /// Its user-data secret.
+    pub secret: String,
+    /// The image that we had set.
+    pub image_url: String,
+    /// The decision that gives it back: the fence that the release writes is at least this.
+    pub ordered: Version,
+    /// When that was.
+    pub since: Timestamp,
+}
+
+/// One reservation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    /// Its times as far as they are known.
+    pub times: KnownTimes,
+    /// Whose it is, where told.
+    pub user: Option<UserId>,
+    /// The webhook whose secret signs its reports.
+    pub webhook: Option<WebhookId>,
+    /// The sender's number of the resource.
+    pub resource_number: Option<i64>,
+    /// The trace of its start.
+    pub traceparent: Option<String>,
+    /// How far it is.
+    pub phase: Phase,
+}
+
+/// How far a reservation is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Known; its start was not seen.
+    Announced {
+        /// Its start should have come by now, and that was told.
+        overdue: bool,
+    },
+    /// Its start was accepted.
+    Waiting(Box<Waiting>),
+    /// It is the holder; [`Holding`] says how far.
+    Holding,
+    /// It is over.
+    Over(Outcome),
+}
+
+/// What is kept of an accepted start until it has a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// The decision that accepted it; the order of those that start at the same time.
+    pub accepted: Version,
+    /// What it gets.
+    pub terms: Terms,
+    /// Whether a key came.
+    pub key: TenantKey,
+    /// The delivery that holds the key.
+    pub delivery: DeliveryRef,
+    /// What its user was told last.
+    pub told: Option<WaitReason>,
+}
+
+impl Waiting {
+    /// Whether it may have a host: not without a usable key, unless that was allowed.
+    pub fn can_claim(&self) -> bool {
+        self.terms.without_key || self.key == TenantKey::InDelivery
+    }
+}
+
+/// How a reservation ended (R7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It was ready, then ended.
+    Completed,
+    /// It could not be served.
+    Failed,
+    /// Deleted or ended before it was ready.
+    Cancelled,
+    /// Its start came too late.
+    Refused,
+    /// Its start never came.
+    Missed,
+}
+
+impl From<EndOutcome> for Outcome {
+    fn from(outcome: EndOutcome) -> Self {
+        match outcome {
+            EndOutcome::Completed => Self::Completed,
+            EndOutcome::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl Reservation {
+    /// Its outcome, where it is over.
+    pub fn outcome(&self) -> Option<Outcome> {
+        match self.phase {
+            Phase::Over(outcome) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    /// Its times, where anything is known of them.
+    pub fn schedule(&self) -> Option<Schedule> {
+        self.times.schedule()
+    }
+}
+
+impl Resource {
+    /// Takes in one fact.
+    pub fn evolve(&mut self, recorded: Recorded<'_>) {
+        self.version = self.version.max(recorded.version);
+        match recorded.fact {
+            Fact::ReservationAnnounced(announced) | Fact::ReservationChanged(announced) => {
+                self.announced(announced, &recorded)
+            }
+            Fact::ReservationStarted(started) => self.started(started, &recorded),
+            Fact::ReservationRefused(refused) => self.refused(refused, &recorded),
+            Fact::ReservationEnded(ended) => self.ended(ended, &recorded),
+            Fact::ReservationFailed { reservation, .. } => {
+                self.over(reservation, Outcome::Failed, &recorded)
+            }
+            Fact::ReservationMissed { reservation } => {
+                self.over(reservation, Outcome::Missed, &recorded)
+            }
+            Fact::ReservationWaits {
+                reservation,
+                reason,
+            } => {
+                if let Some(Phase::Waiting(waiting)) = self.phase_mut(reservation) {
+                    waiting.told = Some(reason.clone());
+                }
+            }
+            Fact::StartOverdue { reservation } => {
+                if let Some(Phase::Announced { overdue }) = self.phase_mut(reservation) {
+                    *overdue = true;
+                }
+            }
+            Fact::HostAssigned {
+                reservation,
+                host,
+                secret,
+            } => self.assigned(reservation, host, secret, recorded.version),
+            Fact::HostReleased { reservation, .. } => {
+                if matches!(&self.occupancy, Occupancy::Releasing(release) if release.reservation == *reservation)
+                {
+                    self.occupancy = Occupancy::Free;
+                }
+            }
+            Fact::HostClaimed { reservation }
+            | Fact::ProvisioningResumed { reservation }
+            | Fact::ProvisioningSuspended { reservation, .. }
+            | Fact::ProvisioningErrorSeen { reservation, .. }
+            | Fact::ProvisioningErrorCleared { reservation }
+            | Fact::HostProvisioned { reservation, .. }
+            | Fact::ReadyHostTroubled { reservation, .. }
+            | Fact::ReadyHostRecovered { reservation }
+            | Fact::HostChangedByOthers { reservation, .. }
+            | Fact::DeadlinePassed { reservation, .. }
+            | Fact::DeadlineHeldAgain { reservation, .. } => {
+                if let Occupancy::Held(holding) = &mut self.occupancy
+                    && holding.reservation == *reservation
+                {
+                    holding.evolve(&recorded);
+                }
+            }
+        }
+    }
+
+    /// The holder, where there is one.
+    pub fn holding(&self) -> Option<&Holding> {
+        match &self.occupancy {
+            Occupancy::Held(holding) => Some(holding),
+            Occupancy::Free | Occupancy::Releasing(_) => None,
+        }
+    }
+
+    /// Those that wait, in the order in which they get the resource: of their starts, then of their acceptance.
+    pub fn queue(&self) -> Vec<(&ReservationId, &Waiting)> {
+        let mut queue: Vec<_> = self
+            .reservations
+            .iter()
+            .filter_map(|(id, reservation)| match &reservation.phase {
+                Phase::Waiting(waiting) => Some((
+                    reservation.schedule().map(|schedule| schedule.start),
+                    id,
+                    waiting.as_ref(),
+                )),
+                _ => None,
+            })
+            .collect();
+        queue.sort_by_key(|(start, _, waiting)| (*start, waiting.accepted));
+        queue
+            .into_iter()
+            .map(|(_, id, waiting)| (id, waiting))
+            .collect()
+    }
+
+    /// The first in the queue that may have a host.
+    pub fn next(&self) -> Option<(&ReservationId, &Waiting)> {
+        self.queue()
+            .into_iter()
+            .find(|(_, waiting)| waiting.can_claim())
+    }
+
+    fn phase_mut(&mut self, reservation: &ReservationId) -> Option<&mut Phase> {
+        self.reservations
+            .get_mut(reservation)
+            .map(|reservation| &mut reservation.phase)
+    }
+
+    fn known(&mut self, reservation: &ReservationId, recorded: &Recorded<'_>) -> &mut Reservation {
+        self.reservations
+            .entry(reservation.clone())
+            .or_insert_with(|| Reservation {
+                times: KnownTimes::default(),
+                user: None,
+                webhook: None,
+                resource_number: None,
+                traceparent: recorded.traceparent.map(str::to_owned),
+                phase: Phase::Announced { overdue: false },
+            })
+    }
+
+    fn announced(&mut self, announced: &Announced, recorded: &Recorded<'_>) {
+        let reservation = self.known(&announced.reservation, recorded);
+        reservation.times.learn(announced.knowledge.clone());
+        if reservation.webhook.is_none() {
+            reservation.webhook = Some(announced.webhook.clone());
+        }
+        reservation.user = reservation.user.take().or_else(|| announced.user.clone());
+        reservation.resource_number = reservation.resource_number.or(announced.resource_number);
+    }
+
+    fn started(&mut self, started: &Started, recorded: &Recorded<'_>) {
+        let reservation = self.known(&started.reservation, recorded);
+        reservation.times.learn(started.knowledge.clone());
+        if !matches!(reservation.phase, Phase::Announced { .. }) {
+            return;
+        }
+        reservation.user = started.user.clone().or_else(|| reservation.user.take());
+        reservation.webhook = Some(started.webhook.clone());
+        reservation.resource_number = started.resource_number.or(reservation.resource_number);
+        reservation.traceparent = recorded.traceparent.map(str::to_owned);
+        reservation.phase = Phase::Waiting(Box::new(Waiting {
+            accepted: recorded.version,
+            terms: started.terms.clone(),
+            key: started.key.clone(),
+            delivery: started.delivery.clone(),
+            told: None,
+        }));
+    }
+
+    fn refused(&mut self, refused: &Refused, recorded: &Recorded<'_>) {
+        let reservation = self.known(&refused.reservation, recorded);
+        reservation.times.learn(refused.knowledge.clone());
+        reservation.user = refused.user.clone().or_else(|| reservation.user.take());
+        reservation.webhook = Some(refused.webhook.clone());
+        reservation.resource_number = refused.resource_number.or(reservation.resource_number);
+        self.over(&refused.reservation, Outcome::Refused, recorded);
+    }
+
+    fn ended(&mut self, ended: &Ended, recorded: &Recorded<'_>) {
+        let reservation = self.known(&ended.reservation, recorded);
+        reservation.user = reservation.user.take().or_else(|| ended.user.clone());
+        reservation.webhook = reservation.webhook.take().or_else(|| ended.webhook.clone());
+        reservation.resource_number = reservation.resource_number.or(ended.resource_number);
+        self.over(&ended.reservation, ended.outcome.into(), recorded);
+    }
+
+    fn assigned(
+        &mut self,
+        reservation: &ReservationId,
+        host: &HostRef,
+        secret: &str,
+        version: Version,
+    ) {
+        let Occupancy::Free = self.occupancy else {
+            return;
+        };
+        let Some(phase) = self.phase_mut(reservation) else {
+            return;
+        };
+        let Phase::Waiting(waiting) = phase else {
+            return;
+        };
+        let holding = Holding {
+            reservation: reservation.clone(),
+            host: host.clone(),
+            secret: secret.to_owned(),
+            assigned: version,
+            terms: waiting.terms.clone(),
+            key: waiting.key.clone(),
+            delivery: waiting.delivery.clone(),
+            stage: Stage::Claiming,
+            changed: false,
+            hold_until: None,
+        };
+        *phase = Phase::Holding;
+        self.occupancy = Occupancy::Held(Box::new(holding));
+    }
+
+    /// Ends a reservation, once; if it is the holder, its host goes back.
+    fn over(&mut self, reservation: &ReservationId, outcome: Outcome, recorded: &Recorded<'_>) {
+        match self.phase_mut(reservation) {
+            None | Some(Phase::Over(_)) => return,
+            Some(phase) => *phase = Phase::Over(outcome),
+        }
+        if let Occupancy::Held(holding) = &self.occupancy
+            && holding.reservation == *reservation
+        {
+            let release = Release {
+                reservation: reservation.clone(),
+                host: holding.host.clone(),
+                secret: holding.secret.clone(),
+                image_url: holding.terms.image.url.clone(),
+                ordered: recorded.version,
+                since: recorded.at,
+            };
+            self.occupancy = Occupancy::Releasing(Box::new(release));
+        }
+    }
+}
+
+impl Holding {
+    fn evolve(&mut self, recorded: &Recorded<'_>) {
+        match (recorded.fact, &mut self.stage) {
+            (Fact::HostClaimed { .. }, stage @ Stage::Claiming) => {
+                *stage = Stage::Preparing {
+                    errors: 0,
+                    in_error: false,
+                    worked: Duration::ZERO,
+                    working_since: None,
+                };
+            }
+            (Fact::ProvisioningResumed { .. }, Stage::Preparing { working_since, .. }) => {
+                working_since.get_or_insert(recorded.at);
+            }
+            (
+                Fact::ProvisioningSuspended { .. },
+                Stage::Preparing {
+                    worked,
+                    working_since,
+                    ..
+                },
+            ) => {
+                if let Some(since) = working_since.take() {
+                    *worked = worked.saturating_add(time::elapsed(since, recorded.at));
+                }
+            }
+            (
+                Fact::ProvisioningErrorSeen { attempt, .. },
+                Stage::Preparing {
+                    errors, in_error, ..
+                },
+            ) => {
+                *errors = (*errors).max(*attempt);
+                *in_error = true;
+            }
+            (Fact::ProvisioningErrorCleared { .. }, Stage::Preparing { in_error, .. }) => {
+                *in_error = false
+            }
+            (Fact::HostProvisioned { .. }, stage @ Stage::Preparing { .. }) => {
+                *stage = Stage::Ready { troubled: false }
+            }
+            (Fact::ReadyHostTroubled { .. }, Stage::Ready { troubled }) => *troubled = true,
+            (Fact::ReadyHostRecovered { .. }, Stage::Ready { troubled }) => *troubled = false,
+            (Fact::HostChangedByOthers { .. }, _) => self.changed = true,
+            (
+                Fact::DeadlinePassed { hold_until, .. }
+                | Fact::DeadlineHeldAgain { hold_until, .. },
+                _,
+            ) => {
+                self.hold_until = Some(*hold_until);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What time itself decides: the deadlines that a resource's state holds.
+//!
+//! They are computed from the state, never kept apart from it, so no crash loses one. Each replica waits for the next of
+//! them; the append settles who was first.
+
+use jiff::Timestamp;
+
+use super::command::Policy;
+use super::resource::{Holding, Phase, Resource, Stage};
+use crate::id::ReservationId;
+use crate::time;
+
+/// One deadline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Timer {
+    /// An announced reservation's start should have come.
+    StartOverdue(ReservationId),
+    /// An announced reservation's time is over.
+    Missed(ReservationId),
+    /// A waiting reservation's time is over.
+    WaitedTooLong(ReservationId),
+    /// Metal3 worked on the holder's image for as long as it may.
+    Provisioning(ReservationId),
+    /// The holder's end, and the grace after it, passed.
+    Deadline(ReservationId),
+    /// The hold after that passed.
+    Hold(ReservationId),
+    /// The holder's end and grace passed, and another reservation has the resource from now on.
+    ProvenOver(ReservationId),
+}
+
+/// All deadlines of a resource with the instant at which each is due.
+pub fn timers(resource: &Resource, policy: &Policy) -> Vec<(Timestamp, Timer)> {
+    let mut timers = Vec::new();
+    for (id, reservation) in &resource.reservations {
+        let Some(schedule) = reservation.schedule() else {
+            continue;
+        };
+        match &reservation.phase {
+            Phase::Announced { overdue } => {
+                if !overdue {
+                    timers.push((
+                        time::after(schedule.start, policy.start_grace),
+                        Timer::StartOverdue(id.clone()),
+                    ));
+                }
+                timers.push((
+                    time::after(schedule.end, policy.start_grace),
+                    Timer::Missed(id.clone()),
+                ));
+            }
+            Phase::Waiting(_) => timers.push((schedule.end, Timer::WaitedTooLong(id.clone()))),
+            Phase::Holding | Phase::Over(_) => {}
+        }
+    }
+    if let Some(holding) = resource.holding() {
+        timers.extend(holder_timers(resource, holding, policy));
+    }
+    timers.sort_by_key(|(due, _)| *due);
+    timers
+}
+
+/// When [`super::decide`] should be asked next; none while nothing waits for time to pass.
+pub fn next_due(resource: &Resource, policy: &Policy) -> Option<Timestamp> {
+    timers(resource, policy)
+        .into_iter()
+        .map(|(due, _)| due)
+        .min()
+}
+
+fn holder_timers(
+    resource: &Resource,
+    holding: &Holding,
+    policy: &Policy,
+) -> Vec<(Timestamp, Timer)> {
+    let id = &holding.reservation;
+    let mut timers = Vec::new();
+    if let Stage::Preparing {
+        worked,
+        working_since: Some(since),
+        ..
+    } = holding.stage
+    {
+        let left = policy.provisioning_timeout.saturating_sub(worked);
+        timers.push((time::after(since, left), Timer::Provisioning(id.clone())));
+    }
+    let Some(schedule) = resource
+        .reservations
+        .get(id)
+        .and_then(|reservation| reservation.schedule())
+    else {
+        return timers;
+    };
+    let deadline = time::after(schedule.end, policy.deadline_grace);
+    match holding.hold_until {
+        None => timers.push((deadline, Timer::Deadline(id.clone()))),
+        // Extended after the deadline had passed: it counts anew from the new end.
+        Some(hold_until) => timers.push((hold_until.max(deadline), Timer::Hold(id.clone()))),
+    }
+    // The sender refuses bookings that overlap. So another one that begins after this one's end, and has begun, proves that
+    // this one was not extended.
+    let successor = resource
+        .reservations
+        .iter()
+        .filter(|(other, reservation)| *other != id && reservation.outcome().is_none())
+        .filter_map(|(_, reservation)| reservation.schedule())
+        .filter(|other| other.start >= schedule.end)
+        .map(|other| other.start)
+        .min();
+    if let Some(start) = successor {
+        timers.push((start.max(deadline), Timer::ProvenOver(id.clone())));
+    }
+    timers
+}
