@@ -1,1 +1,37 @@
-//! What every service needs to run: settings, telemetry, metrics, health, shutdown.
+//! What every service of Bellhop needs to run; nothing here knows what a reservation is.
+//!
+//! ```text
+//!  arguments, environment, secret files          traces ──▶ OTLP        signals
+//!        │ settings                              logs   ──▶ stdout         │ shutdown
+//!        ▼                                          ▲ telemetry            ▼
+//!     a service  ── metrics, alarms, shown ──▶ health: /livez /readyz /healthz /metrics ──▶ server
+//! ```
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`settings`] | reads settings from arguments, variables and secret files, and writes their reference |
+//! | [`telemetry`] | logs to standard output, traces to an OTLP collector |
+//! | [`trace_context`] | the W3C `traceparent` that travels in messages, annotations and reports |
+//! | [`metrics`] | the registry behind `/metrics` |
+//! | [`notices`] | alarms and shown things: what is on until it is over |
+//! | [`health`] | dependencies, readiness, and the pages that show them |
+//! | [`server`] | an HTTP server with limits, which ends in order |
+//! | [`shutdown`] | SIGTERM and SIGINT as a cancellation token |
+//!
+//! A service's `main` is then: [`telemetry::install_crypto_provider`], [`settings::parse`], [`telemetry::install`],
+//! [`shutdown::on_signals`], its own work, [`telemetry::TelemetryGuard::shutdown`].
+
+pub mod health;
+pub mod metrics;
+pub mod notices;
+pub mod server;
+pub mod settings;
+pub mod shutdown;
+pub mod telemetry;
+pub mod trace_context;
+
+pub use health::{Dependency, DependencyState, Health};
+pub use metrics::Metrics;
+pub use notices::{Alarms, Notice, Shown};
+pub use settings::{HttpSettings, SettingsError, TelemetrySettings};
+pub use trace_context::TraceParent;

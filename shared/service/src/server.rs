@@ -1,0 +1,117 @@
+//! An HTTP server with limits, which ends in order.
+//!
+//! `axum::serve` has no limit on connections and none on the time a client takes to send its request's head; both
+//! matter where anyone can connect. The size of a body and the time of a whole request are layers of the router.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// What one server allows its clients.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections open at once; further ones wait in the listener's backlog.
+    pub connections: usize,
+    /// The time for a request's head, and so also for which an idle connection is kept. Java's client drops idle
+    /// connections after 5 s of its own accord, so that it never meets one that we just closed.
+    pub header_time: Duration,
+    /// How long requests that are under way may take to end after the shutdown began.
+    pub drain_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 512,
+            header_time: Duration::from_secs(30),
+            drain_time: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Serves until the token is cancelled; [`Limits`] are the default ones.
+///
+/// # Errors
+/// None at present: what goes wrong with one connection ends that connection only.
+pub fn serve(
+    router: Router,
+    listener: TcpListener,
+    token: CancellationToken,
+) -> impl Future<Output = io::Result<()>> {
+    serve_within(router, listener, token, Limits::default())
+}
+
+/// Serves until the token is cancelled, then lets open requests end.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_within(
+    router: Router,
+    listener: TcpListener,
+    token: CancellationToken,
+    limits: Limits,
+) -> io::Result<()> {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.header_time);
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let graceful = GracefulShutdown::new();
+
+    loop {
+        let (stream, place) = tokio::select! {
+            () = token.cancelled() => break,
+            accepted = accept(&listener, &places) => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Too many open files, or a client that is gone already: waiting is all there is to do.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection ended");
+            }
+            drop(place);
+        });
+    }
+
+    drop(listener);
+    if tokio::time::timeout(limits.drain_time, graceful.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            "requests still open after {} s are cut off",
+            limits.drain_time.as_secs()
+        );
+    }
+    Ok(())
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places)
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok((stream, place))
+}

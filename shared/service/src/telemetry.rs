@@ -1,0 +1,255 @@
+//! Logs to standard output, traces to an OTLP collector.
+//!
+//! Every span of Bellhop's own crates at INFO or above is part of a trace with a valid id, whatever the log level and
+//! whether or not traces are exported: the id is in HTTP answers and in every message. Spans of libraries are left out;
+//! among them are those of the exporter's own HTTP client.
+//!
+//! A collector that is away costs nothing but its traces: spans wait in a bounded queue, are exported by a thread of
+//! their own, and are dropped when the queue is full. One line says when exporting starts to fail, one when it works
+//! again.
+
+use std::io::IsTerminal as _;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::{Protocol, WithExportConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter};
+use tracing::level_filters::LevelFilter;
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, Targets, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::{Layer, fmt};
+use url::Url;
+
+use crate::settings::{LogFormat, TelemetrySettings};
+
+/// Bellhop's crates all begin with this word.
+const OWN_CRATES: &str = "bellhop";
+/// One export of one batch.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The last flush. Kubernetes gives a pod 30 s to end; the services need most of it.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Telemetry can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The collector's address can't be used.
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT: {reason}")]
+    Endpoint {
+        /// What is wrong with it; never the address itself.
+        reason: &'static str,
+    },
+    /// The exporter can't be built.
+    #[error(
+        "cannot prepare the export of traces; check the variables that begin with OTEL_EXPORTER_OTLP"
+    )]
+    Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// It was set up before.
+    #[error("telemetry is already installed in this process")]
+    AlreadyInstalled(#[from] TryInitError),
+}
+
+/// Keeps telemetry going; shut it down last.
+#[derive(Debug)]
+#[must_use = "without `shutdown` the last spans are lost"]
+pub struct TelemetryGuard {
+    provider: SdkTracerProvider,
+}
+
+impl TelemetryGuard {
+    /// Exports what is left, for at most 3 s. It blocks: call it when there is nothing else to do.
+    pub fn shutdown(self) {
+        if let Err(error) = self.provider.shutdown_with_timeout(SHUTDOWN_TIMEOUT) {
+            tracing::debug!(%error, "the last traces may be lost");
+        }
+    }
+}
+
+/// Makes ring the process's TLS provider. First thing in every `main`: with two providers in the tree rustls panics at
+/// the first connection unless one was chosen. Any number of calls is fine.
+pub fn install_crypto_provider() {
+    // An error means that one was installed before, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Installs logs and traces for this process. `service` is the short name, such as `ingress`.
+///
+/// # Errors
+/// The collector's address is unusable, or telemetry was installed before. A collector that is away is no error.
+pub fn install(
+    settings: &TelemetrySettings,
+    service: &str,
+    version: &str,
+) -> Result<TelemetryGuard, TelemetryError> {
+    install_crypto_provider();
+    let service_name = settings
+        .service_name
+        .clone()
+        .unwrap_or_else(|| format!("bellhop-{service}"));
+    let resource = Resource::builder()
+        .with_service_name(service_name)
+        .with_attribute(KeyValue::new("service.version", version.to_owned()))
+        .build();
+    let mut builder = SdkTracerProvider::builder()
+        .with_sampler(Sampler::AlwaysOn)
+        .with_resource(resource);
+    if let Some(endpoint) = &settings.otlp_endpoint {
+        builder = builder.with_batch_exporter(exporter(endpoint)?);
+    }
+    let provider = builder.build();
+
+    let is_text = match settings.log_format {
+        Some(format) => format == LogFormat::Text,
+        None => std::io::stdout().is_terminal(),
+    };
+    let log = if is_text {
+        fmt::layer()
+            .with_ansi(std::io::stdout().is_terminal())
+            .boxed()
+    } else {
+        fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .boxed()
+    };
+    tracing_subscriber::registry()
+        .with(log.with_filter(settings.log_level.filter().or(filter_fn(is_own_step))))
+        .with(trace_layer(&provider))
+        .try_init()?;
+    opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+    opentelemetry::global::set_tracer_provider(provider.clone());
+    Ok(TelemetryGuard { provider })
+}
+
+/// Telemetry for tests: valid trace ids, no export, log lines (INFO, or what `RUST_LOG` says) kept by the test runner
+/// for a test that fails. Any number of calls is fine.
+pub fn install_for_tests() {
+    static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
+    PROVIDER.get_or_init(|| {
+        install_crypto_provider();
+        let provider = SdkTracerProvider::builder()
+            .with_sampler(Sampler::AlwaysOn)
+            .build();
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        // An error means that the test has a subscriber of its own.
+        let _ = tracing_subscriber::registry()
+            .with(fmt::layer().with_test_writer().with_filter(filter))
+            .with(trace_layer(&provider))
+            .try_init();
+        opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+        provider
+    });
+}
+
+/// Spans of our own crates: in traces always, and around log lines at any log level, so that an error line still says
+/// which delivery it is about.
+fn is_own_step(metadata: &Metadata<'_>) -> bool {
+    metadata.is_span()
+        && *metadata.level() <= tracing::Level::INFO
+        && metadata.target().starts_with(OWN_CRATES)
+}
+
+fn trace_layer<S>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer(OWN_CRATES))
+        .with_filter(Targets::new().with_target(OWN_CRATES, LevelFilter::INFO))
+}
+
+/// OTLP over HTTP. `endpoint` is the base, as the variable's specification has it; `/v1/traces` is added.
+fn exporter(endpoint: &Url) -> Result<ReportingExporter, TelemetryError> {
+    let refuse = |reason| Err(TelemetryError::Endpoint { reason });
+    if !matches!(endpoint.scheme(), "http" | "https") {
+        return refuse(
+            "it must begin with http:// or https:// (OTLP over HTTP, usually port 4318)",
+        );
+    }
+    if !endpoint.username().is_empty() || endpoint.password().is_some() {
+        return refuse(
+            "it must not hold a password; put credentials into OTEL_EXPORTER_OTLP_HEADERS",
+        );
+    }
+    let traces = format!("{}/v1/traces", endpoint.as_str().trim_end_matches('/'));
+    let inner = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(traces)
+        .with_timeout(EXPORT_TIMEOUT)
+        .build()?;
+    Ok(ReportingExporter {
+        inner,
+        endpoint: endpoint.to_string(),
+        is_failing: AtomicBool::new(false),
+    })
+}
+
+/// Says once when exporting starts to fail and once when it works again. The SDK's own words come for each batch, and
+/// are switched off in the log filter.
+#[derive(Debug)]
+struct ReportingExporter {
+    inner: opentelemetry_otlp::SpanExporter,
+    endpoint: String,
+    is_failing: AtomicBool,
+}
+
+impl SpanExporter for ReportingExporter {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let result = self.inner.export(batch).await;
+        let was_failing = self.is_failing.swap(result.is_err(), Ordering::Relaxed);
+        let endpoint = &self.endpoint;
+        match &result {
+            Err(error) if !was_failing => {
+                tracing::warn!(endpoint, %error, "traces cannot be exported; they are dropped until they can");
+            }
+            Ok(()) if was_failing => tracing::info!(endpoint, "traces are exported again"),
+            _ => {}
+        }
+        result
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.inner.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_that_holds_a_password_is_refused_without_being_shown() {
+        install_crypto_provider();
+        let endpoint = Url::parse("http://user:hunter2@127.0.0.1:4318").unwrap();
+        let text = exporter(&endpoint).unwrap_err().to_string();
+        assert!(
+            text.contains("OTEL_EXPORTER_OTLP_HEADERS") && !text.contains("hunter2"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_endpoint_of_another_scheme_is_refused() {
+        let endpoint = Url::parse("grpc://127.0.0.1:4317").unwrap();
+        assert!(exporter(&endpoint).is_err());
+    }
+}
