@@ -44,6 +44,16 @@ struct Decision<'a> {
     policy: &'a Policy,
 }
 
+/// The clock of the provisioning timeout.
+enum Clock {
+    /// Metal3 works, and there is time left; the timer stops it when there is none.
+    Runs,
+    /// It does not run, and there is time left.
+    Stands,
+    /// There is no time left.
+    RanOut,
+}
+
 impl Decision<'_> {
     fn add(&mut self, fact: Fact) {
         self.resource.evolve(Recorded {
@@ -310,10 +320,21 @@ impl Decision<'_> {
             Some(Stage::Preparing {
                 errors,
                 in_error,
-                working_since,
+                working_since: Some(_),
                 ..
+            }) => self.preparing(reservation, host, errors, in_error, Clock::Runs),
+            Some(Stage::Preparing {
+                errors,
+                in_error,
+                worked,
+                working_since: None,
             }) => {
-                self.preparing(reservation, host, errors, in_error, working_since.is_some());
+                let clock = if worked >= self.policy.provisioning_timeout {
+                    Clock::RanOut
+                } else {
+                    Clock::Stands
+                };
+                self.preparing(reservation, host, errors, in_error, clock);
             }
             Some(Stage::Ready { troubled }) => self.ready(reservation, host, troubled),
             Some(Stage::Claiming) | None => {}
@@ -326,7 +347,7 @@ impl Decision<'_> {
         host: &ClaimedHost,
         errors: u32,
         in_error: bool,
-        working: bool,
+        clock: Clock,
     ) {
         if let Progress::Ready { address } = &host.progress {
             return self.add(Fact::HostProvisioned {
@@ -345,11 +366,15 @@ impl Decision<'_> {
             }),
             (Some(_), true) | (None, false) => {}
         }
-        match (&host.progress, working) {
-            (Progress::Working, false) => self.add(Fact::ProvisioningResumed {
+        match (&host.progress, clock) {
+            (Progress::Working, Clock::RanOut) => {
+                let seconds = self.policy.provisioning_timeout.as_secs();
+                self.fail(reservation, FailureReason::ProvisioningTimeout { seconds });
+            }
+            (Progress::Working, Clock::Stands) => self.add(Fact::ProvisioningResumed {
                 reservation: reservation.clone(),
             }),
-            (Progress::Suspended { reason }, true) => {
+            (Progress::Suspended { reason }, Clock::Runs) => {
                 self.add(Fact::ProvisioningSuspended {
                     reservation: reservation.clone(),
                     reason: reason.clone(),
@@ -421,10 +446,12 @@ impl Decision<'_> {
                 };
                 self.fail(&reservation, FailureReason::NotClaimedInTime { waited_for });
             }
-            Timer::Provisioning(reservation) => {
-                let seconds = self.policy.provisioning_timeout.as_secs();
-                self.fail(&reservation, FailureReason::ProvisioningTimeout { seconds });
-            }
+            // Not a failure yet: the host may have become ready while nobody could look (R8, R10). It fails when it is seen
+            // to work still.
+            Timer::Provisioning(reservation) => self.add(Fact::ProvisioningSuspended {
+                reservation,
+                reason: "its time is up; it fails if Metal3 still works on it".to_owned(),
+            }),
             Timer::Deadline(reservation) => self.add(Fact::DeadlinePassed {
                 reservation,
                 hold_until,

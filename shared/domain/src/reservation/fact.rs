@@ -47,7 +47,7 @@ pub enum Fact {
         /// For which.
         reservation: ReservationId,
     },
-    /// Metal3 stopped to work on our image (paused, detached, no capacity, …): the timeout stands still.
+    /// Metal3 stopped to work on our image (paused, detached, no capacity, …), or its time is up: the timeout stands still.
     ProvisioningSuspended {
         /// For which.
         reservation: ReservationId,

@@ -19,7 +19,7 @@ pub enum Timer {
     Missed(ReservationId),
     /// A waiting reservation's time is over.
     WaitedTooLong(ReservationId),
-    /// Metal3 worked on the holder's image for as long as it may.
+    /// Metal3 worked on the holder's image for as long as it may. Stops the clock; the next reading of the host decides.
     Provisioning(ReservationId),
     /// The holder's end, and the grace after it, passed.
     Deadline(ReservationId),
