@@ -2,5 +2,6 @@
 //! reservation system, and a collector of OpenTelemetry traces.
 
 pub mod cluster;
+mod listener;
 pub mod reservation_system;
 pub mod trace_collector;
