@@ -422,11 +422,23 @@ impl Decision<'_> {
     // What time itself decides.
 
     fn time_passed(&mut self, up_since: Timestamp) {
-        for (due, timer) in timer::timers(&self.resource, self.policy) {
-            if due <= self.now {
-                self.fire(due, timer, up_since);
+        let mut due = timer::timers(&self.resource, self.policy);
+        due.retain(|(instant, _)| *instant <= self.now);
+        // Proof that a reservation is over comes first: nobody is told of a hold that won't be.
+        due.sort_by_key(|(_, timer)| !matches!(timer, Timer::ProvenOver(_)));
+        for (instant, timer) in due {
+            if !self.is_over(timer.reservation()) {
+                self.fire(instant, timer, up_since);
             }
         }
+    }
+
+    /// Two timers may be due for one reservation, and the first may have ended it.
+    fn is_over(&self, reservation: &ReservationId) -> bool {
+        self.resource
+            .reservations
+            .get(reservation)
+            .is_none_or(|known| known.outcome().is_some())
     }
 
     fn fire(&mut self, due: Timestamp, timer: Timer, up_since: Timestamp) {
@@ -468,15 +480,6 @@ impl Decision<'_> {
     }
 
     fn end_without_word(&mut self, reservation: ReservationId, cause: EndCause) {
-        // Two timers may be due for one reservation; the first has ended it.
-        if self
-            .resource
-            .reservations
-            .get(&reservation)
-            .is_none_or(|known| known.outcome().is_some())
-        {
-            return;
-        }
         let outcome = self.end_outcome(&reservation);
         self.add(Fact::ReservationEnded(Ended {
             reservation,

@@ -29,6 +29,21 @@ pub enum Timer {
     ProvenOver(ReservationId),
 }
 
+impl Timer {
+    /// The reservation that it is about.
+    pub fn reservation(&self) -> &ReservationId {
+        match self {
+            Self::StartOverdue(reservation)
+            | Self::Missed(reservation)
+            | Self::WaitedTooLong(reservation)
+            | Self::Provisioning(reservation)
+            | Self::Deadline(reservation)
+            | Self::Hold(reservation)
+            | Self::ProvenOver(reservation) => reservation,
+        }
+    }
+}
+
 /// All deadlines of a resource with the instant at which each is due.
 pub fn timers(resource: &Resource, policy: &Policy) -> Vec<(Timestamp, Timer)> {
     let mut timers = Vec::new();
