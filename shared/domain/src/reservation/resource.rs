@@ -329,12 +329,21 @@ impl Resource {
 
     fn announced(&mut self, announced: &Announced, recorded: &Recorded<'_>) {
         let reservation = self.known(&announced.reservation, recorded);
+        let end = reservation.schedule().map(|schedule| schedule.end);
         reservation.times.learn(announced.knowledge.clone());
+        let extended = end < reservation.schedule().map(|schedule| schedule.end);
         if reservation.webhook.is_none() {
             reservation.webhook = Some(announced.webhook.clone());
         }
         reservation.user = reservation.user.take().or_else(|| announced.user.clone());
         reservation.resource_number = reservation.resource_number.or(announced.resource_number);
+        // Extended after its deadline had passed: grace and hold begin anew with the new end (R5).
+        if extended
+            && let Occupancy::Held(holding) = &mut self.occupancy
+            && holding.reservation == announced.reservation
+        {
+            holding.hold_until = None;
+        }
     }
 
     fn started(&mut self, started: &Started, recorded: &Recorded<'_>) {

@@ -109,8 +109,7 @@ fn holder_timers(
     let deadline = time::after(schedule.end, policy.deadline_grace);
     match holding.hold_until {
         None => timers.push((deadline, Timer::Deadline(id.clone()))),
-        // Extended after the deadline had passed: it counts anew from the new end.
-        Some(hold_until) => timers.push((hold_until.max(deadline), Timer::Hold(id.clone()))),
+        Some(hold_until) => timers.push((hold_until, Timer::Hold(id.clone()))),
     }
     // The sender refuses bookings that overlap. So another one that begins after this one's end, and has begun, proves that
     // this one was not extended.
