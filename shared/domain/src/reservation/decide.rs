@@ -350,10 +350,11 @@ impl Decision<'_> {
         clock: Clock,
     ) {
         if let Progress::Ready { address } = &host.progress {
-            return self.add(Fact::HostProvisioned {
+            self.add(Fact::HostProvisioned {
                 reservation: reservation.clone(),
                 address: address.clone(),
             });
+            return self.ready(reservation, host, false);
         }
         match (&host.error, in_error) {
             (Some(error), false) => {
