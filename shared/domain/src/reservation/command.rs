@@ -84,7 +84,7 @@ pub enum Observation {
         /// Why, in words.
         text: String,
     },
-    /// The assigned host does not carry our claim yet.
+    /// The assigned host does not carry our claim yet. Decided before the claim is written: where facts follow, it is not.
     Unclaimed,
     /// The assigned host can't be claimed, and time won't mend it.
     ClaimRefused {

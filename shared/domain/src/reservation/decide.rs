@@ -238,15 +238,21 @@ impl Decision<'_> {
 
     /// The next in the queue whose time is not over; a host is never prepared for one that has ended.
     fn next_in_time(&self) -> Option<ReservationId> {
-        let (id, _) = self.resource.queue().into_iter().find(|(id, waiting)| {
-            let schedule = self
-                .resource
-                .reservations
-                .get(*id)
-                .and_then(|reservation| reservation.schedule());
-            waiting.can_claim() && schedule.is_none_or(|schedule| schedule.end > self.now)
-        })?;
+        let (id, _) = self
+            .resource
+            .queue()
+            .into_iter()
+            .find(|(id, waiting)| waiting.can_claim() && !self.has_ended(id))?;
         Some(id.clone())
+    }
+
+    /// Whether the reservation's time is over, as far as its times are known.
+    fn has_ended(&self, reservation: &ReservationId) -> bool {
+        self.resource
+            .reservations
+            .get(reservation)
+            .and_then(|reservation| reservation.schedule())
+            .is_some_and(|schedule| schedule.end <= self.now)
     }
 
     fn tell_why(&mut self, reservation: ReservationId, reason: WaitReason) {
@@ -284,6 +290,13 @@ impl Decision<'_> {
                         holding.host
                     ),
                 })
+            }
+            // Assigned, but not claimed before its end, perhaps because nobody was there: it is not prepared any more (R3).
+            (Observation::Unclaimed, Stage::Claiming) if self.has_ended(reservation) => {
+                self.fail(
+                    reservation,
+                    FailureReason::NotClaimedInTime { waited_for: None },
+                );
             }
             (Observation::ClaimRefused { text }, Stage::Claiming) => {
                 self.fail(
