@@ -1,0 +1,207 @@
+//! Dead letters: what could not be handled, kept whole with the reason until an operator replays or drops it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::error::{EventStoreError, StoreError, Unreadable};
+use crate::inbox::{Raw, header_list, timestamp};
+use crate::message::{self, BadHeader, Outgoing, header};
+use crate::store::{EventStore, Stored, not_a_message};
+use crate::streams::DEAD_LETTERS;
+use crate::subject::encode_token;
+
+const ORIGINAL: &str = "Original-";
+const REASON: &str = "Bellhop-Reason";
+const TRIES: &str = "Bellhop-Tries";
+const FIRST_AT: &str = "Bellhop-First-At";
+
+/// Two kinds, kept apart: what the system could not handle, and what a receiver would not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadLetterClass {
+    /// A delivery or a fact that we can't handle.
+    Delivery,
+    /// A report that its receiver refused, or that was tried often enough.
+    Report,
+}
+
+impl DeadLetterClass {
+    /// The token in the subject.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivery => "delivery",
+            Self::Report => "report",
+        }
+    }
+}
+
+/// Something that can't be handled.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// Who gives up.
+    pub service: &'static str,
+    /// On what.
+    pub class: DeadLetterClass,
+    /// Its id: a repeated burial within the duplicate window is stored once.
+    pub id: String,
+    /// The source or the destination.
+    pub what: String,
+    /// Why, without secrets.
+    pub reason: String,
+    /// How often it was tried.
+    pub tries: u64,
+    /// When it was first tried.
+    pub first_at: Timestamp,
+    /// When it was last tried.
+    pub last_at: Timestamp,
+    /// The trace that it belongs to.
+    pub traceparent: Option<String>,
+    /// The message's own headers.
+    pub headers: Vec<(String, String)>,
+    /// The untouched body.
+    pub body: Bytes,
+}
+
+/// A dead letter as it is stored.
+#[derive(Clone, Debug)]
+pub struct BuriedLetter {
+    /// Its sequence in DEAD_LETTERS.
+    pub sequence: u64,
+    /// Its subject, without prefix: service, class and source or destination.
+    pub subject: String,
+    /// Its id.
+    pub id: String,
+    /// Why.
+    pub reason: String,
+    /// How often it was tried.
+    pub tries: u64,
+    /// When it was first tried.
+    pub first_at: Timestamp,
+    /// When it was last tried.
+    pub last_at: Timestamp,
+    /// The trace that it belongs to.
+    pub traceparent: Option<String>,
+    /// The message's own headers.
+    pub headers: Vec<(String, String)>,
+    /// The untouched body.
+    pub body: Bytes,
+}
+
+impl EventStore {
+    /// Stores a dead letter. When this returns, it is stored durably; only then may the original be given up.
+    ///
+    /// # Errors
+    /// As for [`EventStore::store_delivery`].
+    pub async fn bury(&self, letter: &DeadLetter, timeout: Duration) -> Result<Stored, StoreError> {
+        let what = format!("dead letter {}", letter.id);
+        let message = outgoing(letter)
+            .map_err(|bad| not_a_message(&what, &bad))?
+            .into_message()
+            .message_id(&letter.id);
+        let subject = self.subject(&format!(
+            "dead_letters.{}.{}.{}",
+            encode_token(letter.service),
+            letter.class.as_str(),
+            encode_token(&letter.what)
+        ));
+        let stored = self.publish(subject, message, &what, timeout).await;
+        stored.map_err(|failure| failure.into_store_error(&what))
+    }
+
+    /// How many dead letters a service has.
+    ///
+    /// # Errors
+    /// Where the broker does not answer.
+    pub async fn dead_letters_of(&self, service: &str) -> Result<u64, EventStoreError> {
+        let filter = self.subject(&format!("dead_letters.{}.>", encode_token(service)));
+        let stream = self.stream(DEAD_LETTERS).await?;
+        let info = stream.info_builder().subjects(filter).fetch().await;
+        let subjects =
+            info.map_err(|error| EventStoreError::broker("count dead letters", error))?;
+        let mut total = 0;
+        let mut subjects = subjects;
+        while let Some(subject) = futures::StreamExt::next(&mut subjects).await {
+            let (_, count) =
+                subject.map_err(|error| EventStoreError::broker("count dead letters", error))?;
+            total += u64::try_from(count).unwrap_or(u64::MAX);
+        }
+        Ok(total)
+    }
+
+    /// The dead letters from the sequence `from` on, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// Where the broker does not answer, or one can't be read.
+    pub async fn dead_letters(
+        &self,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<BuriedLetter>, EventStoreError> {
+        let stream = self.stream(DEAD_LETTERS).await?;
+        let state = &stream.cached_info().state;
+        let mut letters = Vec::new();
+        for sequence in from.max(state.first_sequence)..=state.last_sequence {
+            if letters.len() == limit {
+                break;
+            }
+            // Gaps are letters that were replayed or dropped.
+            let Ok(found) = stream.get_raw_message(sequence).await else {
+                continue;
+            };
+            let raw = Raw {
+                subject: self.without_prefix(&found.subject),
+                sequence,
+                headers: &found.headers,
+                body: &found.payload,
+                stored_at: timestamp(found.time),
+            };
+            letters.push(read(&raw)?);
+        }
+        Ok(letters)
+    }
+}
+
+fn outgoing(letter: &DeadLetter) -> Result<Outgoing, BadHeader> {
+    let source = format!("bellhop/{}", letter.service);
+    let event_type = format!("dead-letter.{}", letter.class.as_str());
+    let mut outgoing = Outgoing::new(
+        &letter.id,
+        &source,
+        &event_type,
+        letter.last_at,
+        letter.body.clone(),
+    )?;
+    outgoing.header(REASON, &letter.reason.replace(['\r', '\n'], " "))?;
+    outgoing.header(TRIES, &letter.tries.to_string())?;
+    outgoing.header(FIRST_AT, &letter.first_at.to_string())?;
+    outgoing.optional(header::TRACEPARENT, letter.traceparent.as_deref())?;
+    for (name, value) in &letter.headers {
+        outgoing.header(&format!("{ORIGINAL}{name}"), value)?;
+    }
+    Ok(outgoing)
+}
+
+fn read(raw: &Raw<'_>) -> Result<BuriedLetter, Unreadable> {
+    message::check_format(raw.headers)?;
+    let last_at = message::time(raw.headers).unwrap_or(raw.stored_at);
+    Ok(BuriedLetter {
+        sequence: raw.sequence,
+        subject: raw.subject.to_owned(),
+        id: message::required(raw.headers, header::ID)?.to_owned(),
+        reason: message::required(raw.headers, REASON)?.to_owned(),
+        tries: message::text(raw.headers, TRIES)
+            .and_then(|tries| tries.parse().ok())
+            .unwrap_or(1),
+        first_at: message::text(raw.headers, FIRST_AT)
+            .and_then(|at| at.parse().ok())
+            .unwrap_or(last_at),
+        last_at,
+        traceparent: message::text(raw.headers, header::TRACEPARENT).map(str::to_owned),
+        headers: header_list(Some(raw.headers))
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.strip_prefix(ORIGINAL)?.to_owned(), value)))
+            .collect(),
+        body: raw.body.clone(),
+    })
+}

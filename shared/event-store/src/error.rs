@@ -1,0 +1,240 @@
+//! What can go wrong with the event store, and what to do about it.
+//!
+//! The class of an error decides what happens to the work at hand: *transient*, try again later; *permanent*, trying again
+//! does not help: dead letter, tell someone; *conflict*, someone else was first: read what they wrote and decide again.
+
+use std::error::Error;
+
+use bellhop_domain::id::Version;
+
+/// What to do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// Try again later.
+    Transient,
+    /// Trying again does not help.
+    Permanent,
+    /// Someone else was first: reload and decide again.
+    Conflict,
+}
+
+type Cause = Box<dyn Error + Send + Sync>;
+
+/// The broker could not be reached, or refused.
+#[derive(Debug, thiserror::Error)]
+pub enum EventStoreError {
+    /// The settings can't be used.
+    #[error("{variable}: {problem}")]
+    Settings {
+        /// Which.
+        variable: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// No connection.
+    #[error("cannot connect to NATS at {url}: is it running, and NATS_URL right?")]
+    Connect {
+        /// Where, without credentials.
+        url: String,
+        /// Why.
+        #[source]
+        cause: Cause,
+    },
+    /// A request to the broker failed.
+    #[error("NATS: cannot {what}")]
+    Broker {
+        /// What was asked.
+        what: String,
+        /// Why.
+        #[source]
+        cause: Cause,
+    },
+    /// A stored message is not of a form that this version reads.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+}
+
+impl EventStoreError {
+    pub(crate) fn broker(what: impl Into<String>, cause: impl Into<Cause>) -> Self {
+        Self::Broker {
+            what: what.into(),
+            cause: cause.into(),
+        }
+    }
+
+    /// What to do about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Settings { .. } | Self::Unreadable(_) => ErrorClass::Permanent,
+            Self::Connect { .. } | Self::Broker { .. } => ErrorClass::Transient,
+        }
+    }
+}
+
+/// The streams are not as they must be.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// One is missing.
+    #[error("stream {stream} does not exist: run `bellhop setup`, or set CREATE_STREAMS=true")]
+    Missing {
+        /// Which.
+        stream: String,
+    },
+    /// One differs where it matters.
+    #[error(
+        "stream {stream} could lose what Bellhop stores: {difference}; mend it with `nats stream edit`"
+    )]
+    Unsafe {
+        /// Which.
+        stream: String,
+        /// In what.
+        difference: String,
+    },
+    /// The broker could not be asked.
+    #[error(transparent)]
+    Store(#[from] EventStoreError),
+}
+
+impl SetupError {
+    /// What to do about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Missing { .. } | Self::Unsafe { .. } => ErrorClass::Permanent,
+            Self::Store(error) => error.class(),
+        }
+    }
+}
+
+/// A message could not be stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No acknowledgement came: it may be stored or not.
+    #[error("NATS did not confirm within {seconds} s that it stored {what}")]
+    Unconfirmed {
+        /// What was sent.
+        what: String,
+        /// How long was waited.
+        seconds: f64,
+    },
+    /// The broker refused it.
+    #[error("NATS refused to store {what}")]
+    Refused {
+        /// What was sent.
+        what: String,
+        /// Why.
+        #[source]
+        cause: Cause,
+    },
+    /// It can't be a message: larger than the broker takes, or a header that can't be one.
+    #[error("{what} can't be stored as a NATS message: {problem}")]
+    NotAMessage {
+        /// What was to be sent.
+        what: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl StoreError {
+    /// What to do about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Unconfirmed { .. } | Self::Refused { .. } => ErrorClass::Transient,
+            Self::NotAMessage { .. } => ErrorClass::Permanent,
+        }
+    }
+}
+
+/// Facts could not be appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Something else was decided on the resource since the state that this decision was made upon.
+    #[error("the ledger has newer facts on {resource} than version {expected}")]
+    Conflict {
+        /// Which resource.
+        resource: String,
+        /// The version that was expected.
+        expected: Version,
+    },
+    /// It could not be stored, or is not known to be.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl AppendError {
+    /// What to do about it. An unconfirmed append is a conflict at worst: reload and decide again.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Conflict { .. } => ErrorClass::Conflict,
+            Self::Store(error) => error.class(),
+        }
+    }
+}
+
+/// The ledger can't be followed further: it holds what this version can't read, so nothing may be decided upon it.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the ledger can't be read at sequence {sequence}: was it written by a newer version of Bellhop?"
+)]
+pub struct FollowError {
+    /// Where.
+    pub sequence: u64,
+    /// Why.
+    #[source]
+    pub cause: Unreadable,
+}
+
+/// A stored message is not of a form that this version reads.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// A header is missing or wrong.
+    #[error("header {header} is missing or wrong")]
+    Header {
+        /// Which.
+        header: &'static str,
+    },
+    /// A newer version wrote it.
+    #[error("it has format {format}, newer than this version's {newest}")]
+    NewerFormat {
+        /// The message's.
+        format: u32,
+        /// Ours.
+        newest: u32,
+    },
+    /// The body is not what it should be.
+    #[error("its body is not readable: {problem}")]
+    Body {
+        /// Why, without content.
+        problem: String,
+    },
+    /// The subject is not one of ours.
+    #[error("its subject {subject} is not one of ours")]
+    Subject {
+        /// The subject.
+        subject: String,
+    },
+}
+
+/// The state of a report could not be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// Another replica changed it since it was read.
+    #[error("the state of report {key} was changed by another notifier")]
+    Conflict {
+        /// Which.
+        key: String,
+    },
+    /// The broker could not be asked.
+    #[error(transparent)]
+    Store(#[from] EventStoreError),
+}
+
+impl ReportError {
+    /// What to do about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Conflict { .. } => ErrorClass::Conflict,
+            Self::Store(error) => error.class(),
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The ledger: what was decided, in order, for ever.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use bellhop_domain::id::{ResourceId, Version};
+use bellhop_domain::reservation::Fact;
+use bytes::Bytes;
+use futures::StreamExt;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::error::{AppendError, EventStoreError, FollowError, Unreadable};
+use crate::inbox::{ConsumerLimits, Inbox, Raw, chain, timestamp};
+use crate::message::{self, BadHeader, Outgoing, header};
+use crate::store::{EventStore, PublishFailure, not_a_message};
+use crate::streams::LEDGER;
+use crate::subject::{of_resource, resource_of};
+
+const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One decision to be appended.
+#[derive(Clone, Debug)]
+pub struct NewEntry {
+    /// When it was decided.
+    pub at: Timestamp,
+    /// What follows, in order; not empty.
+    pub facts: Vec<Fact>,
+    /// The trace that led to it.
+    pub traceparent: Option<String>,
+    /// What led to it: a delivery's id, `observation`, `time`.
+    pub cause: String,
+}
+
+/// One decision as it stands in the ledger.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// On which resource.
+    pub resource: ResourceId,
+    /// Its sequence in LEDGER.
+    pub version: Version,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Its facts.
+    pub facts: Vec<Fact>,
+    /// The trace that led to it.
+    pub traceparent: Option<String>,
+    /// What led to it.
+    pub cause: String,
+}
+
+/// The body of a message in LEDGER.
+#[derive(Serialize, Deserialize)]
+struct Body {
+    resource: ResourceId,
+    facts: Vec<Fact>,
+}
+
+impl EventStore {
+    /// Appends a decision that was made upon `expected`, the version of the resource's newest entry (0 where it has none).
+    ///
+    /// # Errors
+    /// [`AppendError::Conflict`] where the resource has newer entries: wait until the follower has passed them
+    /// ([`EventStore::newest_version`]) and decide again. After any other error it may be appended or not; deciding again
+    /// finds out, since a second append of the same decision would be a conflict.
+    pub async fn append(
+        &self,
+        resource: &ResourceId,
+        expected: Version,
+        entry: &NewEntry,
+    ) -> Result<Version, AppendError> {
+        let what = format!("facts on {resource}");
+        let message = outgoing(resource, entry)
+            .map_err(|bad| not_a_message(&what, &bad))?
+            .into_message();
+        let message = message.expected_last_subject_sequence(expected.0);
+        match self
+            .publish(
+                self.subject(&of_resource(resource)),
+                message,
+                &what,
+                APPEND_TIMEOUT,
+            )
+            .await
+        {
+            Ok(stored) => Ok(Version(stored.sequence)),
+            Err(PublishFailure::WrongSequence) => Err(AppendError::Conflict {
+                resource: resource.to_string(),
+                expected,
+            }),
+            Err(PublishFailure::Store(error)) => Err(AppendError::Store(error)),
+        }
+    }
+
+    /// The version of a resource's newest entry, as the stream's leader knows it; 0 where it has none.
+    ///
+    /// # Errors
+    /// Where the broker does not answer.
+    pub async fn newest_version(&self, resource: &ResourceId) -> Result<Version, EventStoreError> {
+        use async_nats::jetstream::stream::RawMessageErrorKind;
+        let stream = self.stream(LEDGER).await?;
+        match stream
+            .get_last_raw_message_by_subject(&self.subject(&of_resource(resource)))
+            .await
+        {
+            Ok(message) => Ok(Version(message.sequence)),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(Version(0)),
+            Err(error) => Err(EventStoreError::broker(
+                format!("read the newest facts on {resource}"),
+                error,
+            )),
+        }
+    }
+
+    /// The sequence of the ledger's newest entry.
+    ///
+    /// # Errors
+    /// Where the broker does not answer.
+    pub async fn ledger_end(&self) -> Result<Version, EventStoreError> {
+        Ok(Version(
+            self.stream(LEDGER).await?.cached_info().state.last_sequence,
+        ))
+    }
+
+    /// Everything that the ledger says after `version`, in order.
+    pub fn follow_ledger(&self, after: Version) -> Follower {
+        Follower {
+            store: self.clone(),
+            after,
+            messages: None,
+            troubled: false,
+        }
+    }
+
+    /// The ledger, for the durable consumer `name`: for what must be done once for each entry.
+    pub fn ledger_consumer(&self, name: &str, limits: ConsumerLimits) -> Inbox<Entry> {
+        Inbox::new(
+            self,
+            LEDGER,
+            name,
+            "Bellhop: reports what the ledger says",
+            limits,
+            |_, raw| read(raw),
+        )
+    }
+}
+
+/// Reads the ledger in order, for ever, over lost connections and restarted brokers.
+pub struct Follower {
+    store: EventStore,
+    after: Version,
+    messages: Option<(pull::Ordered, watch::Receiver<u64>)>,
+    troubled: bool,
+}
+
+impl Follower {
+    /// The next entry; waits for it as long as it takes. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// Only where an entry can't be read: a newer version wrote it. Nothing may be decided then.
+    pub async fn next(&mut self) -> Result<Entry, FollowError> {
+        loop {
+            match self.try_next().await {
+                Ok(None) => {}
+                Ok(Some(entry)) => {
+                    if std::mem::take(&mut self.troubled) {
+                        tracing::info!("following the ledger again");
+                    }
+                    return entry;
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut self.troubled, true) {
+                        tracing::warn!(error = %chain(&error), "cannot follow the ledger; trying again");
+                    }
+                    self.messages = None;
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+            }
+        }
+    }
+
+    async fn try_next(&mut self) -> Result<Option<Result<Entry, FollowError>>, EventStoreError> {
+        let (messages, connections) = match &mut self.messages {
+            Some(messages) => messages,
+            none => none.insert(open(&self.store, self.after).await?),
+        };
+        let ended = || EventStoreError::broker("follow the ledger", "the consumer is gone");
+        let next = tokio::select! {
+            next = messages.next() => next,
+            _ = connections.changed() => None,
+        };
+        let next = next.ok_or_else(ended)?;
+        let message = next.map_err(|error| EventStoreError::broker("follow the ledger", error))?;
+        let info = message
+            .info()
+            .map_err(|error| EventStoreError::broker("follow the ledger", error))?;
+        let version = Version(info.stream_sequence);
+        if version <= self.after {
+            return Ok(None);
+        }
+        let empty = async_nats::HeaderMap::new();
+        let raw = Raw {
+            subject: self.store.without_prefix(&message.subject),
+            sequence: version.0,
+            headers: message.headers.as_ref().unwrap_or(&empty),
+            body: &message.payload,
+            stored_at: timestamp(info.published),
+        };
+        let entry = read(&raw).map_err(|cause| FollowError {
+            sequence: version.0,
+            cause,
+        });
+        if entry.is_ok() {
+            self.after = version;
+        }
+        Ok(Some(entry))
+    }
+}
+
+async fn open(
+    store: &EventStore,
+    after: Version,
+) -> Result<(pull::Ordered, watch::Receiver<u64>), EventStoreError> {
+    let connections = store.connections();
+    let stream = store.stream(LEDGER).await?;
+    let config = pull::OrderedConfig {
+        deliver_policy: DeliverPolicy::ByStartSequence {
+            start_sequence: after.0 + 1,
+        },
+        ..pull::OrderedConfig::default()
+    };
+    let cannot = |error: Box<dyn std::error::Error + Send + Sync>| {
+        EventStoreError::broker("follow the ledger", error)
+    };
+    let consumer = stream
+        .create_consumer(config)
+        .await
+        .map_err(|error| cannot(error.into()))?;
+    let messages = consumer
+        .messages()
+        .await
+        .map_err(|error| cannot(error.into()))?;
+    Ok((messages, connections))
+}
+
+fn outgoing(resource: &ResourceId, entry: &NewEntry) -> Result<Outgoing, BadHeader> {
+    let body = Body {
+        resource: resource.clone(),
+        facts: entry.facts.clone(),
+    };
+    let body = serde_json::to_vec(&body).expect("facts have only text keys and finite numbers");
+    let names = entry
+        .facts
+        .iter()
+        .map(Fact::name)
+        .collect::<Vec<_>>()
+        .join(",");
+    let id = uuid::Uuid::now_v7().to_string();
+    let mut outgoing = Outgoing::new(
+        &id,
+        "bellhop/provisioner",
+        &names,
+        entry.at,
+        Bytes::from(body),
+    )?;
+    outgoing.optional(header::TRACEPARENT, entry.traceparent.as_deref())?;
+    outgoing.header(header::CAUSE, &entry.cause)?;
+    Ok(outgoing)
+}
+
+fn read(raw: &Raw<'_>) -> Result<Entry, Unreadable> {
+    message::check_format(raw.headers)?;
+    let resource = resource_of(raw.subject).ok_or_else(|| Unreadable::Subject {
+        subject: raw.subject.to_owned(),
+    })?;
+    let body: Body = serde_json::from_slice(raw.body).map_err(|error| Unreadable::Body {
+        problem: error.to_string(),
+    })?;
+    Ok(Entry {
+        resource,
+        version: Version(raw.sequence),
+        at: message::time(raw.headers)?,
+        facts: body.facts,
+        traceparent: message::text(raw.headers, header::TRACEPARENT).map(str::to_owned),
+        cause: message::text(raw.headers, header::CAUSE)
+            .unwrap_or_default()
+            .to_owned(),
+    })
+}

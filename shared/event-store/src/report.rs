@@ -1,0 +1,155 @@
+//! What became of each report. This is truth, not a cache: a report that stands here as delivered is never sent again.
+
+use std::fmt;
+
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::RawMessageErrorKind;
+use bellhop_domain::id::{ReservationId, Version};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{EventStoreError, ReportError, StoreError, Unreadable};
+use crate::store::{EventStore, PublishFailure};
+use crate::streams::{report_stream, report_subject};
+use crate::subject::encode_token;
+
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Which report: the fact that owes it, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReportKey {
+    /// Whose.
+    pub reservation: ReservationId,
+    /// The ledger's entry that holds the fact.
+    pub version: Version,
+    /// Which of its facts, from 0.
+    pub index: usize,
+    /// To whom, for example `notification`: lower-case letters and `-`.
+    pub destination: &'static str,
+}
+
+impl fmt::Display for ReportKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reservation = encode_token(&self.reservation.to_string());
+        write!(
+            f,
+            "{reservation}.{}-{}.{}",
+            self.version, self.index, self.destination
+        )
+    }
+}
+
+/// What became of a report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum ReportState {
+    /// It was tried, and is still owed.
+    Owed {
+        /// How often the receiver answered with an error that counts against the report.
+        attempts: u32,
+        /// The last error, without the answer's body.
+        last_error: Option<String>,
+        /// When it was first tried.
+        first_at: Timestamp,
+    },
+    /// The receiver took it.
+    Delivered {
+        /// When.
+        at: Timestamp,
+        /// Its answer.
+        status: u16,
+        /// The how many-th attempt that was.
+        attempts: u32,
+    },
+    /// It is a dead letter.
+    DeadLettered {
+        /// When.
+        at: Timestamp,
+        /// Why.
+        reason: String,
+    },
+    /// It was not true any more when it could leave, so it was not sent.
+    Dropped {
+        /// When.
+        at: Timestamp,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl ReportState {
+    /// Whether nothing is owed any more.
+    pub fn is_settled(&self) -> bool {
+        !matches!(self, Self::Owed { .. })
+    }
+}
+
+/// Which change of a report's state this is; given back with the next change, so that two replicas can't both make it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revision(u64);
+
+impl EventStore {
+    /// What became of a report, as the bucket's leader knows it; none where it was never tried.
+    ///
+    /// # Errors
+    /// Where the broker does not answer, or the state can't be read.
+    pub async fn report(
+        &self,
+        key: &ReportKey,
+    ) -> Result<Option<(ReportState, Revision)>, EventStoreError> {
+        let name = report_stream(self);
+        let stream = self.context.get_stream_no_info(&name).await;
+        let stream = stream
+            .map_err(|error| EventStoreError::broker(format!("look at stream {name}"), error))?;
+        match stream
+            .get_last_raw_message_by_subject(&report_subject(self, &key.to_string()))
+            .await
+        {
+            Ok(message) => {
+                let state =
+                    serde_json::from_slice(&message.payload).map_err(|error| Unreadable::Body {
+                        problem: error.to_string(),
+                    })?;
+                Ok(Some((state, Revision(message.sequence))))
+            }
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(EventStoreError::broker(format!("read report {key}"), error)),
+        }
+    }
+
+    /// Keeps what became of a report, if it still is as it was at `last` (none: it was never tried).
+    ///
+    /// # Errors
+    /// [`ReportError::Conflict`] where another replica changed it meanwhile.
+    pub async fn set_report(
+        &self,
+        key: &ReportKey,
+        state: &ReportState,
+        last: Option<Revision>,
+    ) -> Result<Revision, ReportError> {
+        let what = format!("report {key}");
+        let body = serde_json::to_vec(state).expect("a report's state has only text keys");
+        let message = PublishMessage::build()
+            .payload(body.into())
+            .expected_last_subject_sequence(last.map_or(0, |revision| revision.0));
+        match self
+            .publish(
+                report_subject(self, &key.to_string()),
+                message,
+                &what,
+                TIMEOUT,
+            )
+            .await
+        {
+            Ok(stored) => Ok(Revision(stored.sequence)),
+            Err(PublishFailure::WrongSequence) => Err(ReportError::Conflict {
+                key: key.to_string(),
+            }),
+            Err(PublishFailure::Store(error)) => Err(ReportError::Store(store_failed(what, error))),
+        }
+    }
+}
+
+fn store_failed(what: String, error: StoreError) -> EventStoreError {
+    EventStoreError::broker(format!("store {what}"), error)
+}
