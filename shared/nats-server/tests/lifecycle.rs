@@ -119,3 +119,52 @@ fn a_cluster_of_three_is_healthy_once_started_and_after_a_member_is_killed_and_b
             .all(|server| ping(server).unwrap() == "PONG")
     );
 }
+
+/// Not a test: starts a server and says where, then waits to be killed.
+#[test]
+#[ignore = "run by the test below"]
+fn a_process_that_is_killed_with_a_server_running() {
+    let server = NatsServer::start().unwrap();
+    println!("PORT {}", server.port());
+    std::thread::sleep(Duration::from_secs(60));
+}
+
+#[test]
+fn a_server_dies_with_the_process_that_started_it() {
+    use std::process::{Command, Stdio};
+    if Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "true"])
+        .status()
+        .is_err()
+    {
+        return; // nothing on this machine can see to it
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "--ignored",
+            "--nocapture",
+            "a_process_that_is_killed_with_a_server_running",
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    let port = lines
+        .filter_map(|line| {
+            line.rsplit_once("PORT ")
+                .map(|(_, port)| port.parse::<u16>().unwrap())
+        })
+        .next()
+        .unwrap();
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let is_gone = (0..1000).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        TcpStream::connect(("127.0.0.1", port)).is_err()
+    });
+    assert!(is_gone);
+}

@@ -285,7 +285,11 @@ async fn log_probe(request: Request, next: Next) -> Response {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use axum::body::Body;
+    use tower::ServiceExt as _;
+
     use super::*;
+    use crate::captured_log::captured_log;
 
     fn health() -> (Health, Alarms, Shown) {
         let metrics = Metrics::new("test", "0");
@@ -338,6 +342,48 @@ mod tests {
              [!]alarm unknown_holder metal3/node01: look at it\n\
              [ ]shown paused metal3/node02: paused, waiting\n\
              readyz check failed\n"
+        );
+    }
+
+    #[test]
+    fn a_dependency_is_logged_when_it_changes_and_not_between() {
+        let (health, ..) = health();
+        let nats = health.dependency("nats");
+        let lines = captured_log(|| {
+            nats.ok();
+            nats.ok();
+            nats.down("refused");
+            nats.down("refused");
+        });
+        assert_eq!(lines.len(), 2, "{lines:#?}");
+        assert!(lines[1].starts_with("WARN") && lines[1].contains("nats is down: refused"));
+    }
+
+    fn probe(disable_healthz_logs: bool) -> Vec<String> {
+        let (health, ..) = health();
+        let router = health.router(&HttpSettings {
+            port: 0,
+            listen_address: [127, 0, 0, 1].into(),
+            disable_healthz_logs,
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        captured_log(|| {
+            let request = Request::get("/healthz").body(Body::empty()).unwrap();
+            let response = runtime.block_on(router.oneshot(request)).unwrap();
+            assert_eq!(response.status(), StatusCode::OK);
+        })
+    }
+
+    #[test]
+    fn probes_are_logged_only_where_the_settings_say_so() {
+        assert_eq!(probe(true), Vec::<String>::new());
+        let lines = probe(false);
+        assert_eq!(lines.len(), 1);
+        assert!(
+            lines[0].contains("/healthz") && lines[0].contains("200"),
+            "{lines:?}"
         );
     }
 

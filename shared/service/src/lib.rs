@@ -21,6 +21,8 @@
 //! A service's `main` is then: [`telemetry::install_crypto_provider`], [`settings::parse`], [`telemetry::install`],
 //! [`shutdown::on_signals`], its own work, [`telemetry::TelemetryGuard::shutdown`].
 
+#[cfg(test)]
+mod captured_log;
 pub mod health;
 pub mod metrics;
 pub mod notices;

@@ -146,6 +146,7 @@ impl Board {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::captured_log::captured_log;
 
     fn gauge(metrics: &Metrics, sample: &str) -> bool {
         metrics.encode().lines().any(|line| line == sample)
@@ -172,6 +173,25 @@ mod tests {
             r#"bellhop_alarms{kind="unknown_holder"} 1"#
         ));
         assert_eq!(alarms.list().len(), 1);
+    }
+
+    #[test]
+    fn an_alarm_is_one_error_line_at_each_change_and_none_between() {
+        let metrics = Metrics::new("test", "0");
+        let alarms = Alarms::new(&metrics);
+        let lines = captured_log(|| {
+            for _ in 0..3 {
+                alarms.raise("unknown_holder", "metal3/node01", "look at it");
+            }
+            alarms.raise("unknown_holder", "metal3/node01", "look again");
+            for _ in 0..3 {
+                alarms.clear("unknown_holder", "metal3/node01");
+            }
+        });
+        assert_eq!(lines.len(), 3, "{lines:#?}");
+        assert!(lines[0].starts_with("ERROR") && lines[0].contains("alarm: look at it"));
+        assert!(lines[1].starts_with("ERROR") && lines[1].contains("alarm: look again"));
+        assert!(lines[2].starts_with("INFO") && lines[2].contains("alarm over: look again"));
     }
 
     #[test]

@@ -28,6 +28,12 @@ struct Settings {
     /// A secret with a form of its own
     #[arg(long, env = "API_TOKEN", hide_env_values = true)]
     api_token: Option<u64>,
+    /// One way
+    #[arg(long, env = "ONE_WAY", conflicts_with = "other_way")]
+    one_way: Option<String>,
+    /// Another way
+    #[arg(long, env = "OTHER_WAY")]
+    other_way: Option<String>,
     /// The webhook's secret
     #[arg(long, env = "WEBHOOK_SECRET", hide_env_values = true)]
     webhook_secret: Option<SecretString>,
@@ -217,6 +223,20 @@ fn help_shows_variables_and_is_no_error() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn settings_that_exclude_each_other_are_both_named() {
+    let result = read(&[IMAGE, ("ONE_WAY", "a"), ("OTHER_WAY", "b")]);
+    assert!(
+        result.contains("ONE_WAY (or --one-way)") && result.contains("OTHER_WAY (or --other-way)"),
+        "{result}"
+    );
+    let error = settings::parse::<Settings>(["service", "--port", "1", "--port", "2"]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "PORT (or --port): is given more than once"
+    );
 }
 
 #[test]

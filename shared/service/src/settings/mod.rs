@@ -180,10 +180,29 @@ fn explain(error: &clap::Error, declared: &Command) -> SettingsError {
                 settings: shown.iter().map(name).collect(),
             }
         }
-        (_, Some(argument)) => SettingsError::Invalid {
-            setting: name_of(argument),
-            reason: reason(error, argument),
-        },
+        (ErrorKind::InvalidValue | ErrorKind::ValueValidation, Some(argument)) => {
+            SettingsError::Invalid {
+                setting: name_of(argument),
+                reason: reason(error, argument),
+            }
+        }
+        (ErrorKind::ArgumentConflict, Some(argument)) => {
+            let other = match error.get(ContextKind::PriorArg) {
+                Some(ContextValue::Strings(shown)) => shown.first().cloned(),
+                Some(ContextValue::String(shown)) => Some(shown.clone()),
+                _ => None,
+            };
+            let other = other.map(|shown| find(declared, &shown).map_or(shown, name_of));
+            SettingsError::Invalid {
+                setting: name_of(argument),
+                reason: match other {
+                    Some(other) if other != name_of(argument) => {
+                        format!("cannot be set together with {other}")
+                    }
+                    _ => "is given more than once".to_owned(),
+                },
+            }
+        }
         _ => SettingsError::CommandLine(error.render().to_string()),
     }
 }
