@@ -281,7 +281,7 @@ impl Handle {
 
 /// What happened.
 impl Handle {
-    /// Every write that came over HTTP, in the order of their answers, refused ones too.
+    /// Every write that came over HTTP, in the order in which they were carried out, refused ones too.
     pub fn writes(&self) -> Vec<Write> {
         self.0.read(|state| state.records.writes.clone())
     }

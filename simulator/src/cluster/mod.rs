@@ -6,8 +6,8 @@
 //!                 │                              │                 │ /simulator/…
 //!              server ─▶ faults ─▶ state ◀──── handle ◀───── control
 //!                 │                 │  ▲
-//!          list, watch ◀── store ◀──┘  └── life (a task for each host)
-//!                        admission, schema, merge patch
+//!          list, watch ◀── store ◀──┘  └── operator (a task for each host)
+//!                        admission, schema, merge patch     operator, life, host status
 //! ```
 //!
 //! # What it answers
@@ -49,9 +49,11 @@ mod discovery;
 mod failure;
 mod fault;
 mod handle;
+mod host_status;
 mod life;
 mod list;
 mod merge_patch;
+mod operator;
 mod record;
 mod request;
 mod resource;

@@ -16,7 +16,7 @@ use super::settings::HostState;
 pub struct Write {
     /// Counts writes from 1.
     pub sequence: u64,
-    /// When it came.
+    /// When it was handled, or the fault that it met was over.
     pub at: Timestamp,
     /// Create, update, patch or delete.
     pub verb: Verb,

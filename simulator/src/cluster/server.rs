@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::admission::Part;
 use super::control;
 use super::discovery;
 use super::failure::Failure;
@@ -142,11 +143,11 @@ impl Exchange<'_> {
             let kind = struck.kind.name();
             return match self.failure(&struck, &name_in_body).await {
                 Some(failure) => {
-                    self.record(&body, failure.code, None, Some(kind));
+                    self.record_unhandled(&body, failure.code, kind);
                     Err(failure)
                 }
                 None => {
-                    self.record(&body, 0, None, Some(kind));
+                    self.record_unhandled(&body, 0, kind);
                     self.cut().await
                 }
             };
@@ -160,18 +161,7 @@ impl Exchange<'_> {
         name_in_body: &str,
     ) -> Result<Response, Failure> {
         let lost = self.strike(name_in_body, |kind| matches!(kind, FaultKind::LoseAnswer));
-        let (outcome, other_writer) = self.handle(body);
-        let fault = lost
-            .as_ref()
-            .or(other_writer.as_ref())
-            .map(|struck| struck.kind.name());
-        match &outcome {
-            Ok(Outcome::Answer(status, object)) => {
-                self.record(body, status.as_u16(), Some(object), fault)
-            }
-            Ok(Outcome::Stream(_)) => {}
-            Err(failure) => self.record(body, failure.code, None, fault),
-        }
+        let outcome = self.handle(body, lost.as_ref());
         if lost.is_some() {
             return self.cut().await;
         }
@@ -235,9 +225,9 @@ impl Exchange<'_> {
         std::future::pending().await
     }
 
-    fn handle(&self, body: &Value) -> (Result<Outcome, Failure>, Option<Struck>) {
+    fn handle(&self, body: &Value, lost: Option<&Struck>) -> Result<Outcome, Failure> {
         let request = &self.request;
-        let outcome = match request.verb {
+        match request.verb {
             Verb::Get => self
                 .shared
                 .read(|state| state.get(&request.key()))
@@ -248,14 +238,23 @@ impl Exchange<'_> {
                 .map(|list| Outcome::Answer(StatusCode::OK, list)),
             Verb::Watch => watch::open(self.shared, request.clone(), self.connection.clone())
                 .map(Outcome::Stream),
+            // Carried out and recorded under one lock, so that the record has the order of the store.
             Verb::Create | Verb::Update | Verb::Patch | Verb::Delete => {
-                return self.shared.change(|state| {
+                self.shared.change(|state| {
                     let other = another_writer(state, request);
-                    (self.write(state, body), other)
-                });
+                    let outcome = self.write(state, body);
+                    let fault = lost.or(other.as_ref()).map(|struck| struck.kind.name());
+                    match &outcome {
+                        Ok(Outcome::Answer(status, object)) => {
+                            self.record(state, body, status.as_u16(), Some(object), fault);
+                        }
+                        Ok(Outcome::Stream(_)) => {}
+                        Err(failure) => self.record(state, body, failure.code, None, fault),
+                    }
+                    outcome
+                })
             }
-        };
-        (outcome, None)
+        }
     }
 
     fn write(&self, state: &mut State, body: &Value) -> Result<Outcome, Failure> {
@@ -320,46 +319,46 @@ impl Exchange<'_> {
         }
     }
 
+    /// Keeps a write that a fault kept from being handled.
+    fn record_unhandled(&self, body: &Value, answer: u16, fault: &'static str) {
+        if self.request.verb.writes() {
+            self.shared
+                .quietly(|state| self.record(state, body, answer, None, Some(fault)));
+        }
+    }
+
     /// Keeps a write.
     fn record(
         &self,
+        state: &mut State,
         body: &Value,
         answer: u16,
         answered: Option<&Value>,
         fault: Option<&'static str>,
     ) {
         let request = &self.request;
-        if !request.verb.writes() {
-            return;
-        }
-        let name = request
-            .name
-            .clone()
-            .unwrap_or_else(|| text(answered.unwrap_or(body), "/metadata/name").to_owned());
-        self.shared.quietly(|state| {
-            let sequence = state.records.writes.len() as u64 + 1;
-            state.records.writes.push(Write {
-                sequence,
-                at: Timestamp::now(),
-                verb: request.verb,
-                path: request.path.clone(),
-                resource: request.resource,
-                subresource: (request.part == super::admission::Part::Status)
-                    .then(|| "status".to_owned()),
-                namespace: request.namespace.clone().unwrap_or_default(),
-                name,
-                content_type: request.content_type.clone(),
-                body: body.clone(),
-                answer,
-                after: answered.map(|object| {
-                    if object["kind"] == "Status" {
-                        Value::Null
-                    } else {
-                        object.clone()
-                    }
-                }),
-                fault,
-            });
+        let name_in_body = || text(answered.unwrap_or(body), "/metadata/name").to_owned();
+        let gone = |object: &Value| object["kind"] == "Status";
+        state.records.writes.push(Write {
+            sequence: state.records.writes.len() as u64 + 1,
+            at: Timestamp::now(),
+            verb: request.verb,
+            path: request.path.clone(),
+            resource: request.resource,
+            subresource: (request.part == Part::Status).then(|| "status".to_owned()),
+            namespace: request.namespace.clone().unwrap_or_default(),
+            name: request.name.clone().unwrap_or_else(name_in_body),
+            content_type: request.content_type.clone(),
+            body: body.clone(),
+            answer,
+            after: answered.map(|object| {
+                if gone(object) {
+                    Value::Null
+                } else {
+                    object.clone()
+                }
+            }),
+            fault,
         });
     }
 }
@@ -387,7 +386,7 @@ fn another_writer(state: &mut State, request: &ApiRequest) -> Option<Struck> {
         matches!(kind, FaultKind::AnotherWriter { .. })
     })?;
     if let FaultKind::AnotherWriter { patch } = &struck.kind
-        && let Err(failure) = state.patch(&key, super::admission::Part::Main, patch)
+        && let Err(failure) = state.patch(&key, Part::Main, patch)
     {
         tracing::warn!(%key, %failure, "the other writer's patch is refused");
     }

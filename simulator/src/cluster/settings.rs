@@ -137,7 +137,8 @@ impl HostSpec {
             },
             "spec": spec,
         });
-        let status = (!self.unregistered).then(|| super::life::status_of_available_host(online));
+        let status =
+            (!self.unregistered).then(|| super::host_status::status_of_available_host(online));
         (object, status)
     }
 }

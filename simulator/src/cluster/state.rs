@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::admission::{self, Part};
 use super::failure::Failure;
 use super::fault::Faults;
-use super::life;
 use super::merge_patch;
+use super::operator;
 use super::record::Records;
 use super::resource::{ObjectKey, Resource, text};
 use super::settings::{HostState, Pauses};
@@ -118,7 +118,7 @@ impl Shared {
             (change(&mut state), std::mem::take(&mut state.newborn))
         };
         for key in newborn {
-            life::begin(&self.runtime, self.clone(), key);
+            operator::begin(&self.runtime, self.clone(), key);
         }
         self.ticks.send_replace(());
         result

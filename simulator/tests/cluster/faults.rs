@@ -114,7 +114,9 @@ async fn kube_waits_as_long_as_it_is_told_to() {
 async fn a_late_answer_is_a_right_one() {
     let cluster = cluster_with(&["node01"]).await;
     let hosts = hosts(&cluster);
-    let an_hour = FaultKind::Latency { milliseconds: 3_600_000 };
+    let an_hour = FaultKind::Latency {
+        milliseconds: 3_600_000,
+    };
     let fault = cluster.inject(Fault::new(an_hour).on(Verb::Get).times(1));
     let late = tokio::spawn({
         let hosts = hosts.clone();
