@@ -236,13 +236,10 @@ impl Decision<'_> {
         }
     }
 
-    /// The next in the queue whose time is not over; a host is never prepared for one that has ended.
+    /// The next in the queue, as the driver sees it too: what it read is meant for that one (the secret's name, for example).
+    /// None while its time is over: its timer is due, and ends it before another one's turn comes.
     fn next_in_time(&self) -> Option<ReservationId> {
-        let (id, _) = self
-            .resource
-            .queue()
-            .into_iter()
-            .find(|(id, waiting)| waiting.can_claim() && !self.has_ended(id))?;
+        let (id, _) = self.resource.next().filter(|(id, _)| !self.has_ended(id))?;
         Some(id.clone())
     }
 
