@@ -245,9 +245,21 @@ impl NatsServer {
     /// Stops the server where it stands (SIGSTOP): its sockets stay open, nothing answers.
     ///
     /// # Errors
-    /// It doesn't run.
+    /// It doesn't run, or does not stop.
     pub fn pause(&self) -> Result<(), StartError> {
-        self.signal("STOP", "pause")
+        self.signal("STOP", "pause")?;
+        // The signal is sent, not yet taken: another processor may run one of the threads a little longer.
+        let deadline = Instant::now() + START_LIMIT;
+        while self.process_id().is_some_and(|id| !is_stopped(id)) {
+            if Instant::now() >= deadline {
+                return Err(StartError::NotReady {
+                    what: "stop",
+                    log: self.log_end(),
+                });
+            }
+            thread::sleep(POLL);
+        }
+        Ok(())
     }
 
     /// Lets a paused server go on (SIGCONT).
@@ -383,6 +395,20 @@ impl Drop for NatsServer {
         // The process is ending or the test is over: there is nobody left to tell.
         let _ = self.kill();
     }
+}
+
+/// Whether every thread of a process is stopped, as far as the system tells.
+fn is_stopped(process_id: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{process_id}/task")) else {
+        return true;
+    };
+    threads.flatten().all(|thread| {
+        // `id (name) state …`; the name may hold anything.
+        fs::read_to_string(thread.path().join("stat")).is_ok_and(|stat| {
+            stat.rsplit_once(") ")
+                .is_none_or(|(_, rest)| rest.starts_with(['T', 't']))
+        })
+    })
 }
 
 /// The ports file (`nats-server_<pid>.ports`), once it is there and complete: one line of JSON.
