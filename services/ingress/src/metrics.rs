@@ -1,0 +1,116 @@
+//! What is counted. Labels are words of the code, never something from a request.
+
+use std::time::Duration;
+
+use bellhop_service::Metrics;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+
+use crate::answer::Answer;
+
+/// From a broker beside us to the default `STORE_TIMEOUT`, in seconds.
+const STORE_SECONDS: [f64; 11] = [
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+];
+
+/// The metrics of the ingress.
+#[derive(Debug, Clone)]
+pub(crate) struct IngressMetrics {
+    webhooks: Family<OutcomeLabel, Counter>,
+    bodies_refused: Family<ReasonLabel, Counter>,
+    unreadable: Family<ReasonLabel, Counter>,
+    far_timestamps: Counter,
+    store_seconds: Histogram,
+    dead_letters: Gauge,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+impl IngressMetrics {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        let own = Self {
+            webhooks: Family::default(),
+            bodies_refused: Family::default(),
+            unreadable: Family::default(),
+            far_timestamps: Counter::default(),
+            store_seconds: Histogram::new(STORE_SECONDS),
+            dead_letters: Gauge::default(),
+        };
+        metrics.register(
+            "webhooks",
+            "Requests to /webhook, by what became of them",
+            own.webhooks.clone(),
+        );
+        metrics.register(
+            "webhook_bodies_refused",
+            "Bodies that were not taken: too large, too slow, cut off",
+            own.bodies_refused.clone(),
+        );
+        metrics.register(
+            "webhooks_unreadable",
+            "Verified bodies that can't be read and became dead letters, by reason",
+            own.unreadable.clone(),
+        );
+        metrics.register(
+            "webhooks_far_timestamp",
+            "Webhooks whose timestamp is more than 10 minutes from our clock",
+            own.far_timestamps.clone(),
+        );
+        metrics.register(
+            "webhook_store_seconds",
+            "Time until the broker acknowledged a delivery or dead letter",
+            own.store_seconds.clone(),
+        );
+        metrics.register(
+            "ingress_dead_letters",
+            "Unreadable webhooks that wait for an operator, as counted in the broker",
+            own.dead_letters.clone(),
+        );
+        own
+    }
+
+    /// Counts one request.
+    pub(crate) fn answered(&self, answer: &Answer) {
+        let outcome = answer.outcome();
+        self.webhooks.get_or_create(&OutcomeLabel { outcome }).inc();
+        match answer {
+            Answer::BodyRefused(_) | Answer::TooLargeForBroker => {
+                self.bodies_refused
+                    .get_or_create(&ReasonLabel { reason: outcome })
+                    .inc();
+            }
+            Answer::DeadLetter { unreadable, .. } => {
+                let reason = unreadable.label();
+                self.unreadable.get_or_create(&ReasonLabel { reason }).inc();
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts a webhook whose timestamp is far from our clock.
+    pub(crate) fn far_timestamp(&self) {
+        self.far_timestamps.inc();
+    }
+
+    /// The broker acknowledged after this long.
+    pub(crate) fn stored_within(&self, time: Duration) {
+        self.store_seconds.observe(time.as_secs_f64());
+    }
+
+    /// So many dead letters wait.
+    pub(crate) fn dead_letters(&self, count: u64) {
+        self.dead_letters
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}

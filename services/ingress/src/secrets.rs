@@ -1,0 +1,179 @@
+//! The configured secrets, read again every few seconds.
+//!
+//! A Kubernetes volume changes under a running process, and a rotation must not need a restart. Reading is cheap (at most
+//! 64 short secrets), and works on every file system; notifications do not. A reload that can't be used changes nothing.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use bellhop_reservation_system::{EmptySecret, SecretsError, WebhookSecret, WebhookSecrets, sign};
+use bellhop_service::settings::secret;
+use bellhop_service::{Alarms, SettingsError};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio_util::sync::CancellationToken;
+
+use crate::settings::IngressSettings;
+
+/// How often the files are read.
+const RELOAD: Duration = Duration::from_secs(3);
+/// The kind of the alarm for a reload that can't be used.
+const ALARM: &str = "webhook_secrets";
+
+/// Why the secrets can't be used. No text of a secret is ever part of it.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretsUnusable {
+    /// `WEBHOOK_SECRET` or `WEBHOOK_SECRET_FILE`.
+    #[error(transparent)]
+    Setting(#[from] SettingsError),
+    /// There is nothing but white space.
+    #[error("WEBHOOK_SECRET (or WEBHOOK_SECRET_FILE)")]
+    Blank(#[from] EmptySecret),
+    /// `WEBHOOK_SECRETS_PATH`.
+    #[error("WEBHOOK_SECRETS_PATH")]
+    Mapping(#[from] SecretsError),
+    /// There is no secret at all, and unsigned webhooks are not accepted.
+    #[error(
+        "no webhook secret is configured, so nobody could be trusted: set WEBHOOK_SECRET, WEBHOOK_SECRET_FILE or \
+         WEBHOOK_SECRETS_PATH (or, only to try it out, ACCEPT_UNSIGNED_WEBHOOKS=true)"
+    )]
+    None,
+}
+
+/// Where the secrets come from.
+#[derive(Debug, Clone)]
+struct Origin {
+    secret: Option<SecretString>,
+    secret_file: Option<PathBuf>,
+    mapping: Option<PathBuf>,
+}
+
+/// What was read, with a mark that tells it from another reading.
+#[derive(Debug)]
+struct Loaded {
+    secrets: WebhookSecrets,
+    mark: Vec<String>,
+}
+
+impl Origin {
+    fn load(&self) -> Result<Loaded, SecretsUnusable> {
+        let text = secret(
+            "WEBHOOK_SECRET",
+            self.secret.as_ref(),
+            self.secret_file.as_deref(),
+        )?;
+        let defaults = match &text {
+            Some(text) => WebhookSecret::parse_lines(text.expose_secret())?,
+            None => Vec::new(),
+        };
+        let mut mark: Vec<String> = defaults.iter().map(|secret| sign(secret, b"")).collect();
+        let secrets = match &self.mapping {
+            Some(path) => WebhookSecrets::load(defaults, path)?,
+            None => WebhookSecrets::new(defaults, std::collections::BTreeMap::new())?,
+        };
+        for webhook_id in secrets.webhook_ids() {
+            mark.push(webhook_id.to_string());
+            mark.extend(
+                secrets
+                    .secrets_for(webhook_id)
+                    .iter()
+                    .map(|secret| sign(secret, b"")),
+            );
+        }
+        Ok(Loaded { secrets, mark })
+    }
+
+    fn can_change(&self) -> bool {
+        self.secret_file.is_some() || self.mapping.is_some()
+    }
+}
+
+/// The secrets that are valid now.
+#[derive(Debug)]
+pub(crate) struct KnownSecrets {
+    origin: Origin,
+    loaded: RwLock<(Arc<WebhookSecrets>, Vec<String>)>,
+}
+
+impl KnownSecrets {
+    /// Reads the secrets for the first time.
+    pub(crate) fn load(settings: &IngressSettings) -> Result<Self, SecretsUnusable> {
+        let origin = Origin {
+            secret: settings.webhook_secret.clone(),
+            secret_file: settings.webhook_secret_file.clone(),
+            mapping: settings.webhook_secrets_path.clone(),
+        };
+        let Loaded { secrets, mark } = origin.load()?;
+        if secrets.is_empty() && !settings.accept_unsigned_webhooks {
+            return Err(SecretsUnusable::None);
+        }
+        Ok(Self {
+            origin,
+            loaded: RwLock::new((Arc::new(secrets), mark)),
+        })
+    }
+
+    /// The secrets that are valid now.
+    pub(crate) fn current(&self) -> Arc<WebhookSecrets> {
+        Arc::clone(&self.loaded.read().unwrap_or_else(PoisonError::into_inner).0)
+    }
+
+    /// Reads the files again every few seconds until the token is cancelled.
+    pub(crate) async fn follow(self: Arc<Self>, alarms: Alarms, token: CancellationToken) {
+        if !self.origin.can_change() {
+            return;
+        }
+        while token
+            .run_until_cancelled(tokio::time::sleep(RELOAD))
+            .await
+            .is_some()
+        {
+            let this = Arc::clone(&self);
+            let reloaded = tokio::task::spawn_blocking(move || this.reload()).await;
+            match reloaded {
+                Ok(Ok(())) => alarms.clear(ALARM, "reload"),
+                Ok(Err(error)) => {
+                    let text = format!(
+                        "the webhook secrets can't be read again, the earlier ones stay valid: {}",
+                        with_causes(&error)
+                    );
+                    alarms.raise(ALARM, "reload", &text);
+                }
+                // The process is ending.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn reload(&self) -> Result<(), SecretsUnusable> {
+        let Loaded { secrets, mark } = self.origin.load()?;
+        let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
+        if mark == loaded.1 {
+            return Ok(());
+        }
+        // Taking away the last secret would open the door to everybody, whatever was meant by it.
+        if secrets.is_empty() {
+            return Err(SecretsUnusable::None);
+        }
+        tracing::info!(
+            secrets = secrets.len(),
+            webhooks = secrets.webhook_ids().count(),
+            has_default = secrets.has_default(),
+            "the webhook secrets have changed"
+        );
+        *loaded = (Arc::new(secrets), mark);
+        Ok(())
+    }
+}
+
+/// An error's text with those of its causes.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

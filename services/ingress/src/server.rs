@@ -1,0 +1,211 @@
+//! Puts the parts together, and runs them until told to stop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{get, post};
+use bellhop_event_store::EventStoreSettings;
+use bellhop_service::server::{Limits, serve_within};
+use bellhop_service::settings::HttpBindError;
+use bellhop_service::{Alarms, Health, HttpSettings, Metrics, Shown};
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::broker::Broker;
+use crate::clock::ClockWatch;
+use crate::intake::Intake;
+use crate::metrics::IngressMetrics;
+use crate::secrets::{KnownSecrets, SecretsUnusable};
+use crate::settings::IngressSettings;
+use crate::{SERVICE, openapi, problem, webhook};
+
+/// How often alarms about clocks are looked at.
+const CLOCK_SWEEP: Duration = Duration::from_secs(60);
+/// What an open request may take beyond the time to store it, when the service stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// The ingress can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum IngressError {
+    /// The secrets can't be used.
+    #[error(transparent)]
+    Secrets(#[from] SecretsUnusable),
+    /// The address can't be listened on.
+    #[error(transparent)]
+    Bind(#[from] HttpBindError),
+    /// The server ended.
+    #[error("the HTTP server of the ingress ended")]
+    Serve(#[source] io::Error),
+}
+
+/// Runs the ingress until the token is cancelled, then lets open requests end.
+///
+/// A broker that is away is waited for: meanwhile probes are answered, and webhooks get 503.
+///
+/// # Errors
+/// The secrets can't be used, there are none, or the port is taken.
+pub async fn run(settings: IngressSettings, token: CancellationToken) -> Result<(), IngressError> {
+    Ingress::bind(settings).await?.serve(token).await
+}
+
+/// An ingress that listens, but does not answer yet.
+#[derive(Debug)]
+pub struct Ingress {
+    listener: TcpListener,
+    intake: Arc<Intake>,
+    health: Health,
+    http: HttpSettings,
+    event_store: EventStoreSettings,
+    limits: Limits,
+}
+
+impl Ingress {
+    /// Reads the secrets and listens.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub async fn bind(settings: IngressSettings) -> Result<Self, IngressError> {
+        let secrets = KnownSecrets::load(&settings)?;
+        // Taken apart field by field, so that a new setting can't be forgotten. The secrets are read above; telemetry is
+        // the process's.
+        let IngressSettings {
+            http,
+            telemetry: _,
+            event_store,
+            webhook_secret: _,
+            webhook_secret_file: _,
+            webhook_secrets_path: _,
+            accept_unsigned_webhooks: _,
+            resource_types,
+            site_ids,
+            max_body_bytes,
+            max_connections,
+            header_read_timeout,
+            body_read_timeout,
+            store_timeout,
+        } = settings;
+        let listener = http.bind().await?;
+
+        let metrics = Metrics::new(SERVICE, env!("CARGO_PKG_VERSION"));
+        let alarms = Alarms::new(&metrics);
+        let shown = Shown::new(&metrics);
+        let own_metrics = IngressMetrics::new(&metrics);
+        let health = Health::new(metrics, alarms.clone(), shown.clone());
+        if secrets.current().is_empty() {
+            shown.show(
+                "unsigned_webhooks",
+                SERVICE,
+                "no secret is configured: webhooks of everybody are accepted (ACCEPT_UNSIGNED_WEBHOOKS)",
+            );
+        }
+        let nats = health.dependency("nats");
+        let intake = Intake {
+            secrets: Arc::new(secrets),
+            resource_types,
+            site_ids,
+            max_body_bytes,
+            body_read_timeout,
+            store_timeout,
+            broker: Arc::new(Broker::new(nats, alarms.clone(), own_metrics.clone())),
+            clock: Arc::new(ClockWatch::new(alarms.clone())),
+            metrics: own_metrics,
+            alarms,
+            under_way: TaskTracker::new(),
+        };
+        let limits = Limits {
+            connections: max_connections,
+            header_time: header_read_timeout,
+            drain_time: store_timeout.saturating_add(DRAIN),
+        };
+        Ok(Self {
+            listener,
+            intake: Arc::new(intake),
+            health,
+            http,
+            event_store,
+            limits,
+        })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers until the token is cancelled, then lets open requests end.
+    ///
+    /// # Errors
+    /// None at present; see [`bellhop_service::server::serve`].
+    pub async fn serve(self, token: CancellationToken) -> Result<(), IngressError> {
+        let Self {
+            listener,
+            intake,
+            health,
+            http,
+            event_store,
+            limits,
+        } = self;
+        let address = listener.local_addr().map_err(IngressError::Serve)?;
+        tracing::info!(%address, "the ingress listens");
+
+        // The broker is tended until the last request is answered.
+        let until_drained = CancellationToken::new();
+        let background = TaskTracker::new();
+        let (broker, tended) = (Arc::clone(&intake.broker), until_drained.clone());
+        background.spawn(async move { broker.tend(&event_store, tended).await });
+        let followed =
+            Arc::clone(&intake.secrets).follow(intake.alarms.clone(), until_drained.clone());
+        background.spawn(followed);
+        background.spawn(sweep_clock(
+            Arc::clone(&intake.clock),
+            until_drained.clone(),
+        ));
+
+        let router = router(Arc::clone(&intake), &health, &http);
+        let served = serve_within(router, listener, token, limits).await;
+
+        intake.under_way.close();
+        if tokio::time::timeout(limits.drain_time, intake.under_way.wait())
+            .await
+            .is_err()
+        {
+            tracing::error!("webhooks that were being stored are cut off");
+        }
+        until_drained.cancel();
+        background.close();
+        background.wait().await;
+        tracing::info!("the ingress has stopped");
+        served.map_err(IngressError::Serve)
+    }
+}
+
+fn router(intake: Arc<Intake>, health: &Health, http: &HttpSettings) -> Router {
+    Router::new()
+        .route("/webhook", post(webhook::receive))
+        // Senders follow no redirect, and a slash too many is easily typed.
+        .route("/webhook/", post(webhook::receive))
+        .route("/webhook/{webhook_id}", post(webhook::receive))
+        .with_state(intake)
+        .route("/openapi.json", get(openapi::page))
+        .merge(health.router(http))
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+}
+
+async fn sweep_clock(clock: Arc<ClockWatch>, token: CancellationToken) {
+    while token
+        .run_until_cancelled(tokio::time::sleep(CLOCK_SWEEP))
+        .await
+        .is_some()
+    {
+        clock.sweep(Timestamp::now());
+    }
+}

@@ -1,0 +1,291 @@
+//! The way of one request, top to bottom: receive, verify, read, classify, store, answer.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use bellhop_event_store::{ErrorClass, StoreError, Stored};
+use bellhop_reservation_system::{
+    InvalidWebhookId, Unreadable, Webhook, WebhookId, claimed_webhook_id,
+};
+use bellhop_service::trace_context::{TraceParent, current_traceparent, set_parent};
+use http::HeaderMap;
+use jiff::Timestamp;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, info_span};
+
+use crate::answer::{Answer, Receipt};
+use crate::body;
+use crate::classification::{Classification, classify};
+use crate::delivery::{Arrival, kept_headers};
+use crate::intake::Intake;
+use crate::secrets::with_causes;
+use crate::sender::{Sender, Unauthorized};
+
+/// The kind of the alarm for webhooks that were lost because they could not be stored.
+const NOT_STORED_ALARM: &str = "webhook_not_stored";
+
+/// Whatever stands after `/webhook/`; none at `/webhook`.
+type PathId = Result<Option<Path<String>>, PathRejection>;
+
+/// `POST /webhook` and `POST /webhook/{webhook_id}`.
+pub(crate) async fn receive(
+    State(intake): State<Arc<Intake>>,
+    path: PathId,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let answer = match take(&intake, path, &headers, body).await {
+        Ok((sender, arrival)) => see_through(&intake, &sender, &headers, arrival).await,
+        Err(refused) => refused,
+    };
+    intake.metrics.answered(&answer);
+    answer
+}
+
+/// Receives a body, and makes sure that its sender may say what it says.
+async fn take(
+    intake: &Intake,
+    path: PathId,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Sender, Arrival), Answer> {
+    let received_at = Timestamp::now();
+
+    // Receive.
+    let body = body::read(body, intake.max_body_bytes, intake.body_read_timeout)
+        .await
+        .map_err(|why| {
+            tracing::warn!("a webhook is not taken: {why}");
+            Answer::BodyRefused(why)
+        })?;
+
+    // Verify: the raw bytes, before anything looks into them.
+    let sender = Sender::verify(&intake.secrets.current(), headers, &body).map_err(unauthorized)?;
+
+    // Read. What can't be read is kept too, if the sender may speak for the webhook that it names.
+    let reading = Webhook::parse(&body);
+    let in_body = match &reading {
+        Ok(webhook) => Some(webhook.webhook_id.clone()),
+        Err(_) => claimed_webhook_id(&body),
+    };
+    let webhook_id = sender
+        .speaks_for(id_in(path), in_body)
+        .map_err(unauthorized)?;
+
+    let headers = kept_headers(headers);
+    Ok((
+        sender,
+        Arrival {
+            received_at,
+            headers,
+            body,
+            webhook_id,
+            reading,
+        },
+    ))
+}
+
+/// From here on it is the sender's word: it is stored even if the sender hangs up, for it would not send it again.
+async fn see_through(
+    intake: &Arc<Intake>,
+    sender: &Sender,
+    headers: &HeaderMap,
+    arrival: Arrival,
+) -> Answer {
+    let span = span_of(&arrival, sender, headers);
+    let intake = Arc::clone(intake);
+    let tracker = intake.under_way.clone();
+    let stored = async move { classify_and_store(&intake, &arrival).await };
+    let task = tracker.spawn(stored.instrument(span));
+    // It fails only if the task panicked, and then nothing is known to be stored.
+    task.await.unwrap_or(Answer::NotStored)
+}
+
+async fn classify_and_store(intake: &Intake, arrival: &Arrival) -> Answer {
+    watch_clock(intake, arrival);
+    match &arrival.reading {
+        Ok(webhook) => deliver(intake, arrival, webhook).await,
+        Err(unreadable) => bury(intake, arrival, *unreadable).await,
+    }
+}
+
+/// Stores a webhook that was read, and says what will become of it.
+async fn deliver(intake: &Intake, arrival: &Arrival, webhook: &Webhook) -> Answer {
+    // Classify.
+    let classification = classify(webhook, &intake.resource_types, intake.site_ids.as_ref());
+
+    // Store.
+    let traceparent = current_traceparent();
+    let receipt = receipt(arrival, traceparent.as_ref());
+    let delivery = arrival.delivery(
+        webhook,
+        &intake.resource_types,
+        traceparent.map(String::from),
+    );
+    let stored = async |store: &bellhop_event_store::EventStore| {
+        store.store_delivery(&delivery, intake.store_timeout).await
+    };
+    let is_duplicate = match store_with(intake, stored).await {
+        Ok(Stored { duplicate, .. }) => duplicate,
+        Err(not_stored) => return not_stored,
+    };
+
+    // Answer.
+    let event_type = webhook.event_type.as_str();
+    let user_id = webhook
+        .booking()
+        .and_then(|booking| booking.user_id.clone());
+    match classification {
+        _ if is_duplicate => {
+            tracing::info!(event_type, "webhook received before; nothing changes");
+            Answer::Duplicate { user_id, receipt }
+        }
+        Classification::NoAction(why) => {
+            tracing::info!(
+                event_type,
+                why = why.label(),
+                "webhook stored; no action needed"
+            );
+            Answer::NoAction(why)
+        }
+        Classification::Act => {
+            tracing::info!(event_type, "webhook accepted");
+            let resource = webhook
+                .resource()
+                .map_or_else(String::new, |resource| resource.name.clone());
+            Answer::Accepted {
+                event_type: webhook.event_type.clone(),
+                resource,
+                user_id,
+                receipt,
+            }
+        }
+    }
+}
+
+/// Keeps a verified body that can't be read, for an operator.
+async fn bury(intake: &Intake, arrival: &Arrival, unreadable: Unreadable) -> Answer {
+    let traceparent = current_traceparent();
+    let receipt = receipt(arrival, traceparent.as_ref());
+    let letter = arrival.dead_letter(unreadable, traceparent.map(String::from));
+    let buried = async |store: &bellhop_event_store::EventStore| {
+        store.bury(&letter, intake.store_timeout).await
+    };
+    match store_with(intake, buried).await {
+        Err(not_stored) => not_stored,
+        Ok(Stored {
+            duplicate: true, ..
+        }) if unreadable.is_known_form() => {
+            tracing::info!("unreadable webhook received before; nothing changes");
+            Answer::Duplicate {
+                user_id: None,
+                receipt,
+            }
+        }
+        Ok(_) => {
+            tracing::error!(reason = %unreadable, "a verified webhook can't be read; it is kept as a dead letter");
+            intake.broker.look_now();
+            Answer::DeadLetter {
+                unreadable,
+                receipt,
+            }
+        }
+    }
+}
+
+/// Stores something within `STORE_TIMEOUT`. Whatever goes wrong is alarmed: the sender does not send it again.
+async fn store_with(
+    intake: &Intake,
+    store: impl AsyncFnOnce(&bellhop_event_store::EventStore) -> Result<Stored, StoreError>,
+) -> Result<Stored, Answer> {
+    let begun = Instant::now();
+    let result = match intake.broker.store() {
+        Some(event_store) => store(event_store)
+            .await
+            .map_err(|error| (with_causes(&error), error.class() == ErrorClass::Permanent)),
+        None => Err(("there is no connection to NATS yet".to_owned(), false)),
+    };
+    match result {
+        Ok(stored) => {
+            intake.metrics.stored_within(begun.elapsed());
+            intake.broker.stored();
+            intake.alarms.clear(NOT_STORED_ALARM, "nats");
+            Ok(stored)
+        }
+        Err((why, is_permanent)) => {
+            tracing::error!("a verified webhook is not stored: {why}");
+            intake.alarms.raise(
+                NOT_STORED_ALARM,
+                "nats",
+                "verified webhooks could not be stored, and the reservation system does not send them again: mend NATS, \
+                 then compare the reservations",
+            );
+            if is_permanent {
+                // Our own headers are always valid, so it is the size.
+                return Err(Answer::TooLargeForBroker);
+            }
+            intake.broker.refused(why);
+            Err(Answer::NotStored)
+        }
+    }
+}
+
+fn unauthorized(why: Unauthorized) -> Answer {
+    tracing::warn!("a webhook is refused: {why}");
+    Answer::Unauthorized
+}
+
+fn id_in(path: PathId) -> Option<Result<WebhookId, InvalidWebhookId>> {
+    match path {
+        Ok(None) => None,
+        Ok(Some(Path(text))) => Some(WebhookId::parse(&text)),
+        Err(_) => Some(Err(InvalidWebhookId)),
+    }
+}
+
+/// The span of one webhook. A trace that came with it goes on only where the sender is known: a stranger must not be
+/// able to write into other people's traces.
+fn span_of(arrival: &Arrival, sender: &Sender, headers: &HeaderMap) -> Span {
+    let span = info_span!(
+        "webhook",
+        otel.kind = "server",
+        delivery = arrival.id().as_str(),
+        webhook = arrival.webhook_id.as_ref().map(WebhookId::as_str),
+        event_type = Empty,
+        reservation = Empty,
+        resource = Empty,
+    );
+    if let Ok(webhook) = &arrival.reading {
+        span.record("event_type", webhook.event_type.as_str());
+        if let Some(resource) = webhook.resource() {
+            span.record("resource", resource.name.as_str());
+        }
+    }
+    if let Some(reservation) = arrival.reservation() {
+        span.record("reservation", reservation.to_string().as_str());
+    }
+    if *sender != Sender::Anyone {
+        let traceparent = headers.get(TraceParent::HEADER);
+        let traceparent = traceparent.and_then(|value| value.to_str().ok()?.parse().ok());
+        set_parent(&span, traceparent.as_ref());
+    }
+    span
+}
+
+fn receipt(arrival: &Arrival, traceparent: Option<&TraceParent>) -> Receipt {
+    Receipt {
+        delivery_id: arrival.id(),
+        trace_id: traceparent.map(|traceparent| traceparent.trace_id().to_owned()),
+    }
+}
+
+fn watch_clock(intake: &Intake, arrival: &Arrival) {
+    let webhook_id = arrival.webhook_id.as_ref().map_or("", WebhookId::as_str);
+    let distance = arrival.distance_from_our_clock();
+    if intake.clock.saw(webhook_id, distance, arrival.received_at) {
+        intake.metrics.far_timestamp();
+    }
+}
