@@ -1,1 +1,264 @@
-//! Facts in, reports out.
+//! The notifier: facts in, reports out. It tells the reservation system what became of each reservation: its user by a
+//! notification, its administrators by the webhook log.
+//!
+//! ```text
+//!              follow    ┌──────────────┐ state now, which facts owe what
+//!   LEDGER ─────────────▶│ view         │────────────────┐
+//!     │                  └──────────────┘                ▼
+//!     │ durable consumer ┌──────────────┐  what it says ┌──────┐ signed ┌────────┐
+//!     ├─────────────────▶│ outbox       │◀──────────────│ owed │───────▶│ sender │──▶ POST notification
+//!     │  one for each    │ notification │               └──────┘        └────────┘
+//!     └─────────────────▶│ webhook log  │──▶ REPORTS: settled, then acknowledged ──▶ POST webhook log
+//!        destination     └──────────────┘──▶ DEAD_LETTERS: refused, or tried often enough
+//! ```
+//!
+//! - [`owed`] which fact owes which report, and what it says (pure); [`view`] the ledger, folded for that;
+//! - `outbox` one report's way: order, tries, what became of it; [`retry`] how long to wait; `circuit` what happens while a
+//!   destination is away; `sender` one request and what its answer means; `secrets` what signs it.
+//!
+//! What is settled stands in the bucket REPORTS under `<reservation>.<version>-<index>.<destination>`; it is truth, not a
+//! cache. Any number of notifiers run at once: the broker hands each entry to one of them.
+//!
+//! A destination without an endpoint is warned of at the start and shown in `/readyz?verbose`. What is owed to it is dropped
+//! as it comes, so that an endpoint that is set one day hears only of what happens from then on, and not of years.
+
+mod circuit;
+pub mod destination;
+mod error;
+mod metrics;
+mod outbox;
+pub mod owed;
+pub mod retry;
+mod secrets;
+mod sender;
+mod settings;
+pub mod view;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellhop_event_store::{ErrorClass, EventStore, EventStoreSettings};
+use bellhop_service::{Alarms, Dependency, Health, Metrics, Shown, server};
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use destination::Destination;
+pub use error::NotifierError;
+pub use settings::{NotifierSettings, ReportSettings};
+
+use circuit::Circuit;
+use metrics::ReportMetrics;
+use outbox::{Channel, DEAD_LETTERS_ALARM, DEAD_LETTERS_TEXT, Outbox, SERVICE};
+use secrets::SigningSecrets;
+use sender::Sender;
+use view::Followed;
+
+/// How often the connection to the broker is looked at.
+const CONNECTION_PERIOD: Duration = Duration::from_secs(1);
+/// How often it is asked whether there are still dead letters of ours.
+const DEAD_LETTERS_PERIOD: Duration = Duration::from_secs(30);
+/// How many settled reports a task that waits for one of them may fall behind; then it asks the broker.
+const SETTLED_BACKLOG: usize = 1024;
+
+/// Runs the notifier until the token is cancelled; then what is in flight ends, for at most ten seconds.
+///
+/// # Errors
+/// Settings, secrets, certificates or streams that can't be used. A broker or a destination that is away is waited for.
+pub async fn run(
+    settings: NotifierSettings,
+    token: CancellationToken,
+) -> Result<(), NotifierError> {
+    Notifier::bind(settings).await?.run(token).await
+}
+
+/// A notifier that listens, and does not work yet.
+#[derive(Debug)]
+pub struct Notifier {
+    settings: NotifierSettings,
+    secrets: SigningSecrets,
+    client: reqwest::Client,
+    listener: TcpListener,
+}
+
+impl Notifier {
+    /// Checks the settings and listens for probes.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub async fn bind(settings: NotifierSettings) -> Result<Self, NotifierError> {
+        let secrets = SigningSecrets::load(&settings.reports)?;
+        let mut is_any_configured = false;
+        for destination in Destination::ALL {
+            is_any_configured |= settings.reports.endpoint(destination)?.is_some();
+        }
+        if is_any_configured && secrets.is_empty() {
+            return Err(NotifierError::NoSecret);
+        }
+        let client = sender::client(&settings.reports)?;
+        let listener = settings.http.bind().await?;
+        Ok(Self {
+            settings,
+            secrets,
+            client,
+            listener,
+        })
+    }
+
+    /// Where probes and metrics are answered.
+    ///
+    /// # Errors
+    /// The operating system does not know.
+    pub fn local_address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Works until the token is cancelled.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub async fn run(self, token: CancellationToken) -> Result<(), NotifierError> {
+        let Self {
+            settings,
+            secrets,
+            client,
+            listener,
+        } = self;
+        let NotifierSettings {
+            telemetry: _,
+            http,
+            event_store,
+            reports,
+        } = settings;
+        let metrics = Metrics::new(SERVICE, env!("CARGO_PKG_VERSION"));
+        let alarms = Alarms::new(&metrics);
+        let health = Health::new(metrics.clone(), alarms.clone(), Shown::new(&metrics));
+        let report_metrics = ReportMetrics::new(&metrics);
+        let nats = health.dependency("nats");
+        let ledger = health.dependency("ledger");
+        let mut channels = Vec::new();
+        for destination in Destination::ALL {
+            let dependency = health.dependency(destination.dependency());
+            let channel = match reports.endpoint(destination)? {
+                Some(url) => Some(Channel::new(
+                    Sender::new(client.clone(), url.clone(), reports.timeout(destination)),
+                    Circuit::new(
+                        reports.probe_pauses(),
+                        dependency,
+                        report_metrics.circuit_open(destination),
+                    ),
+                    secrets.clone(),
+                    reports.report_attempts,
+                    reports.report_pauses(),
+                )),
+                None => {
+                    let variable = destination.variable();
+                    dependency.not_configured(format!(
+                        "{variable} is not set; what happens until it is set will not be reported there"
+                    ));
+                    None
+                }
+            };
+            channels.push((destination, channel));
+        }
+
+        // Dropped with this future, and all its tasks with it.
+        let mut background = JoinSet::new();
+        let serve = server::serve(health.router(&http), listener, token.clone());
+        let work = async {
+            let Some(store) = connect(&event_store, &nats, &token).await? else {
+                return Ok(());
+            };
+            let (followed, follow) = Followed::new(store.clone(), ledger, alarms.clone());
+            background.spawn(follow);
+            background.spawn(watch_connection(store.clone(), nats));
+            background.spawn(watch_dead_letters(store.clone(), alarms.clone()));
+            background.spawn(secrets.keep_fresh(alarms.clone()));
+            let mut outboxes = JoinSet::new();
+            for (destination, channel) in channels {
+                let outbox = Outbox {
+                    destination,
+                    store: store.clone(),
+                    followed: followed.clone(),
+                    channel,
+                    metrics: report_metrics.clone(),
+                    alarms: alarms.clone(),
+                    settled: broadcast::channel(SETTLED_BACKLOG).0,
+                    stopping: token.clone(),
+                };
+                outboxes.spawn(Arc::new(outbox).run());
+            }
+            while outboxes.join_next().await.is_some() {}
+            store.flush().await;
+            Ok(())
+        };
+        // Probes are answered from the beginning, and until the last report has left.
+        let (served, worked) = tokio::join!(serve, async {
+            let result = work.await;
+            token.cancel();
+            result
+        });
+        worked.and(served.map_err(NotifierError::Serve))
+    }
+}
+
+/// Connects and prepares the streams, however long the broker is away; none if the service stops before.
+async fn connect(
+    settings: &EventStoreSettings,
+    nats: &Dependency,
+    token: &CancellationToken,
+) -> Result<Option<EventStore>, NotifierError> {
+    loop {
+        let connected = async {
+            let store = EventStore::connect(settings, "bellhop-notifier").await?;
+            store.prepare().await?;
+            Ok::<_, NotifierError>(store)
+        };
+        let error = tokio::select! {
+            () = token.cancelled() => return Ok(None),
+            connected = connected => match connected {
+                Ok(store) => return Ok(Some(store)),
+                Err(error) => error,
+            },
+        };
+        let class = match &error {
+            NotifierError::EventStore(error) => error.class(),
+            NotifierError::Setup(error) => error.class(),
+            _ => ErrorClass::Permanent,
+        };
+        if class == ErrorClass::Permanent {
+            return Err(error);
+        }
+        nats.down(error.to_string());
+        tokio::select! {
+            () = token.cancelled() => return Ok(None),
+            () = tokio::time::sleep(CONNECTION_PERIOD) => {}
+        }
+    }
+}
+
+async fn watch_connection(store: EventStore, nats: Dependency) {
+    loop {
+        if store.is_connected() {
+            nats.ok();
+        } else {
+            nats.down("the connection is lost; connecting again");
+        }
+        tokio::time::sleep(CONNECTION_PERIOD).await;
+    }
+}
+
+/// Keeps the alarm on while there are dead letters of ours, those of earlier runs too.
+async fn watch_dead_letters(store: EventStore, alarms: Alarms) {
+    let (kind, about) = DEAD_LETTERS_ALARM;
+    loop {
+        match store.dead_letters_of(SERVICE).await {
+            Ok(0) => alarms.clear(kind, about),
+            Ok(_) => alarms.raise(kind, about, DEAD_LETTERS_TEXT),
+            Err(error) => tracing::debug!(%error, "cannot count the dead letters"),
+        }
+        tokio::time::sleep(DEAD_LETTERS_PERIOD).await;
+    }
+}

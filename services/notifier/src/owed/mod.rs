@@ -1,0 +1,155 @@
+//! Which fact owes a report to which destination, and what the report says. Pure.
+//!
+//! Two questions, asked at two times:
+//!
+//! - [`owes`] when a fact is folded: is there a report for it at all? The answer hangs only on the ledger up to that entry,
+//!   so every notifier gives the same, and the order of a reservation's reports is known to all of them.
+//! - [`compose`] when the report can leave, maybe hours later: what does it say in the light of what is true *now*? One
+//!   that is not true any more is not sent; a later fact says what is.
+
+mod notification;
+mod text;
+mod webhook_log;
+
+use bellhop_domain::id::{ReservationId, ResourceId};
+use bellhop_domain::reservation::{Fact, Holding, Reservation, Resource};
+use bellhop_reservation_system::{RefusedByReceiver, WebhookId};
+use jiff::Timestamp;
+
+use crate::destination::Destination;
+
+/// A fact in its entry of the ledger, and the state of its resource.
+#[derive(Clone, Copy, Debug)]
+pub struct Occasion<'a> {
+    /// The resource.
+    pub resource_id: &'a ResourceId,
+    /// All facts of the entry.
+    pub facts: &'a [Fact],
+    /// Which of them.
+    pub index: usize,
+    /// When they were decided.
+    pub at: Timestamp,
+    /// The resource's state: for [`owes`] after the entry, for [`compose`] now.
+    pub resource: &'a Resource,
+    /// When the reservation was given its host, where it was.
+    pub assigned_at: Option<Timestamp>,
+}
+
+/// What is to be sent to one destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The webhook whose secret signs it.
+    pub webhook: WebhookId,
+    /// The bytes to sign and to send. They hold a user's id and no key, e-mail address, name or secret.
+    pub body: Vec<u8>,
+}
+
+/// What [`compose`] made of an owed report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Composed {
+    /// It is to be sent.
+    Send(Report),
+    /// It is not true any more, for this reason.
+    NoLongerTrue(&'static str),
+    /// The receiver would refuse it whatever is done, for this reason.
+    Unsendable(String),
+}
+
+/// Whether the fact owes a report to `destination`. `was_over`: the reservation was over before the fact; nothing that is
+/// said about it then is owed, so that there is one final outcome for each reservation.
+pub fn owes(destination: Destination, occasion: &Occasion<'_>, was_over: bool) -> bool {
+    let Some((fact, reservation)) = occasion.fact().zip(occasion.reservation()) else {
+        return false;
+    };
+    // Nobody could sign it. No fact makes a reservation known without naming a webhook, but for an end that no delivery
+    // brought, and that one is only ever decided for a known reservation.
+    if was_over || reservation.webhook.is_none() {
+        return false;
+    }
+    match destination {
+        Destination::Notification => {
+            user(reservation).is_some() && notification::owes(fact, occasion)
+        }
+        Destination::WebhookLog => webhook_log::owes(fact),
+    }
+}
+
+/// What the report says that the fact owes to `destination`.
+pub fn compose(destination: Destination, occasion: &Occasion<'_>) -> Composed {
+    let unsendable = |reason: &dyn std::fmt::Display| Composed::Unsendable(reason.to_string());
+    let Some((fact, reservation)) = occasion.fact().zip(occasion.reservation()) else {
+        return unsendable(&"the ledger does not know its reservation");
+    };
+    let Some(webhook) = &reservation.webhook else {
+        return unsendable(&"its reservation came under no webhook");
+    };
+    let webhook = match WebhookId::parse(webhook.as_str()) {
+        Ok(webhook) => webhook,
+        Err(error) => return unsendable(&format!("its webhook id can't be one: {error}")),
+    };
+    let about = About {
+        fact,
+        occasion,
+        reservation,
+        name: text::one_line(occasion.resource_id.name(), text::NAME_LIMIT),
+    };
+    let body = match destination {
+        Destination::Notification => {
+            if let Some(reason) = notification::no_longer_true(&about) {
+                return Composed::NoLongerTrue(reason);
+            }
+            notification::body(webhook.clone(), &about)
+        }
+        Destination::WebhookLog => webhook_log::body(webhook.clone(), &about),
+    };
+    match body {
+        Ok(Some(body)) => Composed::Send(Report { webhook, body }),
+        Ok(None) => Composed::NoLongerTrue("this version of Bellhop says nothing about it"),
+        Err(refused) => unsendable(&refused),
+    }
+}
+
+/// Everything that a text may speak of.
+struct About<'a> {
+    fact: &'a Fact,
+    occasion: &'a Occasion<'a>,
+    reservation: &'a Reservation,
+    /// The resource's name, fit to be printed.
+    name: String,
+}
+
+type Body = Result<Option<Vec<u8>>, RefusedByReceiver>;
+
+impl<'a> Occasion<'a> {
+    fn fact(&self) -> Option<&'a Fact> {
+        self.facts.get(self.index)
+    }
+
+    fn reservation(&self) -> Option<&'a Reservation> {
+        self.resource.reservations.get(self.fact()?.reservation())
+    }
+
+    /// What the fact's reservation has, where it has anything.
+    fn holding(&self) -> Option<&'a Holding> {
+        let reservation = self.fact()?.reservation();
+        self.resource
+            .holding()
+            .filter(|holding| holding.reservation == *reservation)
+    }
+
+    /// Whether the same entry says that the reservation failed.
+    fn fails_at_once(&self, reservation: &ReservationId) -> bool {
+        self.facts.iter().any(|fact| {
+            matches!(fact, Fact::ReservationFailed { reservation: failed, .. } if failed == reservation)
+        })
+    }
+}
+
+fn user(reservation: &Reservation) -> Option<&str> {
+    let user = reservation.user.as_ref()?.as_str();
+    (!user.trim().is_empty()).then_some(user)
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

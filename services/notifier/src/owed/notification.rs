@@ -1,0 +1,381 @@
+//! What a user reads: what happened, to which server, and what to do now. Plain words, at most 500 UTF-16 units; what
+//! others say (Metal3, an operator's annotation) is cut first, so that the advice is always there.
+
+use bellhop_domain::reservation::{
+    EndCause, EndOutcome, Fact, FailureReason, Phase, Stage, TenantKey, WaitReason,
+};
+use bellhop_reservation_system::{Notification, NotificationType, WebhookId};
+use jiff::Timestamp;
+
+use super::text::{REASON_LIMIT, one_line, span, time};
+use super::{About, Body, Occasion, user};
+
+/// How far ahead of now a new booking must start so that the sender surely announces its start: it looks once a minute and
+/// never back.
+const BOOK_AGAIN: &str = "book again with a start at least two minutes from now";
+
+pub(super) fn owes(fact: &Fact, occasion: &Occasion<'_>) -> bool {
+    match fact {
+        Fact::HostProvisioned { .. }
+        | Fact::ReservationWaits { .. }
+        | Fact::ReservationFailed { .. }
+        | Fact::ReservationRefused(_)
+        | Fact::ReservationMissed { .. }
+        | Fact::ReservationEnded(_)
+        | Fact::DeadlinePassed { .. }
+        | Fact::DeadlineHeldAgain { .. }
+        | Fact::StartOverdue { .. }
+        | Fact::ReadyHostTroubled { .. } => true,
+        // The failure's own report says it all.
+        Fact::ProvisioningErrorSeen { reservation, .. } => !occasion.fails_at_once(reservation),
+        // Before the host is ready it is nothing that its user could act upon.
+        Fact::HostChangedByOthers { .. } => is_ready(occasion),
+        Fact::ReservationAnnounced(_)
+        | Fact::ReservationChanged(_)
+        | Fact::ReservationStarted(_)
+        | Fact::HostAssigned { .. }
+        | Fact::HostClaimed { .. }
+        | Fact::ProvisioningResumed { .. }
+        | Fact::ProvisioningSuspended { .. }
+        | Fact::ProvisioningErrorCleared { .. }
+        | Fact::ReadyHostRecovered { .. }
+        | Fact::HostReleased { .. } => false,
+    }
+}
+
+/// Why a report would mislead now. Final outcomes are true for ever.
+pub(super) fn no_longer_true(about: &About<'_>) -> Option<&'static str> {
+    let holding = about.occasion.holding();
+    let stage = holding.map(|holding| &holding.stage);
+    let phase = &about.reservation.phase;
+    let (is_true, reason) = match about.fact {
+        Fact::HostProvisioned { .. } => (is_ready(about.occasion), "the reservation is over"),
+        Fact::ReservationWaits { reason, .. } => (
+            matches!(phase, Phase::Waiting(waiting)
+                if waiting.told.as_ref().is_none_or(|told| told.is_same_kind(reason))),
+            "the reservation does not wait for that any more",
+        ),
+        Fact::ProvisioningErrorSeen { .. } => (
+            matches!(stage, Some(Stage::Preparing { .. })),
+            "the server is not being prepared any more",
+        ),
+        Fact::DeadlinePassed { hold_until, .. } | Fact::DeadlineHeldAgain { hold_until, .. } => (
+            holding.is_some_and(|holding| holding.hold_until == Some(*hold_until)),
+            "the reservation is over, was extended, or its host is held for longer",
+        ),
+        Fact::StartOverdue { .. } => (
+            matches!(phase, Phase::Announced { .. }),
+            "the start came, or the reservation is over",
+        ),
+        Fact::ReadyHostTroubled { .. } => (
+            matches!(stage, Some(Stage::Ready { troubled: true })),
+            "the trouble or the reservation is over",
+        ),
+        Fact::HostChangedByOthers { .. } => (is_ready(about.occasion), "the reservation is over"),
+        _ => (true, ""),
+    };
+    (!is_true).then_some(reason)
+}
+
+fn is_ready(occasion: &Occasion<'_>) -> bool {
+    occasion
+        .holding()
+        .is_some_and(|holding| matches!(holding.stage, Stage::Ready { .. }))
+}
+
+/// How it is coloured, what it is about in a word, and what it says.
+struct Message {
+    kind: NotificationType,
+    event_type: &'static str,
+    text: String,
+}
+
+pub(super) fn body(webhook: WebhookId, about: &About<'_>) -> Body {
+    let Some(message) = message(about) else {
+        return Ok(None);
+    };
+    let resource = about.occasion.resource_id;
+    let resource_type = match resource.kind().as_str() {
+        "baremetalhost" => "BareMetalHost",
+        other => other,
+    };
+    let user = user(about.reservation).unwrap_or_default();
+    let notification = Notification::new(webhook, user, message.kind, &message.text)?
+        .event_id(about.fact.reservation().event())
+        .resource_id(resource.name())
+        .event_type(message.event_type)
+        .metadata("resourceType", resource_type)
+        .metadata("resourceName", resource.name())
+        .metadata("namespace", resource.namespace());
+    Ok(Some(notification.to_body()))
+}
+
+fn message(about: &About<'_>) -> Option<Message> {
+    use NotificationType::{Error, Info, Success, Warning};
+
+    let name = &about.name;
+    let (kind, event_type, text) = match about.fact {
+        Fact::HostProvisioned { address, .. } => (
+            Success,
+            "PROVISIONING_COMPLETED",
+            ready(about, address.as_deref()),
+        ),
+        Fact::ReservationWaits { reason, .. } => {
+            let kind = match reason {
+                WaitReason::Holder { .. } | WaitReason::Release { .. } => Info,
+                WaitReason::Host { .. } | WaitReason::Key { .. } => Warning,
+            };
+            (kind, "PROVISIONING_WAITING", waits(about, reason))
+        }
+        Fact::ProvisioningErrorSeen {
+            error,
+            attempt,
+            attempts,
+            ..
+        } => {
+            let error = one_line(&format!("{}: {}", error.kind, error.message), REASON_LIMIT);
+            let text = format!(
+                "Preparing server {name} met an error (attempt {attempt} of {attempts}): {error}. It is tried again by \
+                 itself; you need not do anything, and you will be told how it ends."
+            );
+            (Warning, "PROVISIONING_ERROR", text)
+        }
+        Fact::ReservationFailed { reason, .. } => {
+            let text = format!(
+                "Server {name} could not be prepared for you: {}. Your reservation is over. {}",
+                failure(reason, REASON_LIMIT),
+                way_out(reason)
+            );
+            (Error, "PROVISIONING_FAILED", text)
+        }
+        Fact::ReservationRefused(refused) => {
+            let text = format!(
+                "Your reservation of server {name} could not be served: its start reached us only after its end ({}). \
+                 Nothing was prepared. If you still need the server, {BOOK_AGAIN}.",
+                time(refused.knowledge.schedule.end)
+            );
+            (Warning, "RESERVATION_REFUSED", text)
+        }
+        Fact::ReservationMissed { .. } => {
+            let text = format!(
+                "Your reservation of server {name} is over, and its start never reached us: the server was not prepared. If \
+                 you still need it, {BOOK_AGAIN}."
+            );
+            (Warning, "RESERVATION_MISSED", text)
+        }
+        Fact::ReservationEnded(ended) => match ended.outcome {
+            EndOutcome::Completed => (Info, "RESERVATION_COMPLETED", completed(about, ended.cause)),
+            EndOutcome::Cancelled => (Info, "RESERVATION_CANCELLED", cancelled(about, ended.cause)),
+        },
+        Fact::DeadlinePassed { hold_until, .. } | Fact::DeadlineHeldAgain { hold_until, .. } => {
+            (Warning, "RESERVATION_OVERDUE", deadline(about, *hold_until))
+        }
+        Fact::StartOverdue { .. } => {
+            let began = starts(about).map_or_else(String::new, |start| format!(" at {start}"));
+            let text = format!(
+                "Your reservation of server {name} should have begun{began}, but its start did not reach us, so the server is \
+                 not being prepared. If it does not begin soon, delete the reservation and {BOOK_AGAIN}."
+            );
+            (Warning, "START_OVERDUE", text)
+        }
+        Fact::ReadyHostTroubled { trouble, .. } => {
+            let text = format!(
+                "Your server {name} shows a problem: {}. It stays yours{}. If it does not answer as it should, save what you \
+                 can and ask your operator, who sees this problem too.",
+                one_line(trouble, REASON_LIMIT),
+                until(about)
+            );
+            (Warning, "HOST_TROUBLED", text)
+        }
+        Fact::HostChangedByOthers { change, .. } => {
+            let text = format!(
+                "Somebody else changed how your server {name} is set up: {}. It stays yours{}, but it may be reinstalled: save \
+                 your data now and ask your operator, who sees this too.",
+                one_line(change, REASON_LIMIT),
+                until(about)
+            );
+            (Warning, "HOST_CHANGED", text)
+        }
+        _ => return None,
+    };
+    Some(Message {
+        kind,
+        event_type,
+        text,
+    })
+}
+
+fn ready(about: &About<'_>, address: Option<&str>) -> String {
+    let holding = about.occasion.holding();
+    let login = holding.map_or("", |holding| holding.terms.login.as_str());
+    let has_key = holding.is_some_and(|holding| holding.key == TenantKey::InDelivery);
+    let address = address.map(|address| one_line(address, REASON_LIMIT));
+    let way_in = match (has_key, address) {
+        (false, _) => {
+            "No usable SSH key came with your reservation, so only your operator can let you in."
+                .to_owned()
+        }
+        (true, Some(address)) => format!(
+            "Log in with:\nssh {login}@{address}\nIts first boot takes some minutes more: if it refuses at first, try again."
+        ),
+        (true, None) => format!(
+            "Log in over SSH as {login} with the key of your profile; your operator knows its address. Its first boot takes \
+             some minutes more: if it refuses at first, try again."
+        ),
+    };
+    let end = match ends(about) {
+        Some(end) => format!(
+            "Your reservation ends at {end}: save your data before, the server is taken back then."
+        ),
+        None => {
+            "Save your data before your reservation ends: the server is taken back then.".to_owned()
+        }
+    };
+    format!("Server {} is ready. {way_in} {end}", about.name)
+}
+
+fn waits(about: &About<'_>, reason: &WaitReason) -> String {
+    let name = &about.name;
+    match reason {
+        WaitReason::Holder { .. } => format!(
+            "Your reservation of server {name} waits: another reservation still has the server. It is prepared for you as soon \
+             as it is given back and clean. You need not do anything; you will be told when it is ready."
+        ),
+        WaitReason::Release { .. } => format!(
+            "Your reservation of server {name} waits: the server is being taken back from the reservation before yours. It is \
+             prepared for you as soon as it is clean. You need not do anything; you will be told when it is ready."
+        ),
+        WaitReason::Host { text } => format!(
+            "Your reservation of server {name} waits: the server can't be used now ({}). Your operator sees this, and it is \
+             prepared for you as soon as it can be{}. If you can't wait, book another server.",
+            one_line(text, REASON_LIMIT),
+            ends(about).map_or_else(String::new, |end| format!(", until {end}"))
+        ),
+        WaitReason::Key { text } => format!(
+            "Server {name} can't be prepared for you: no usable SSH key came with your reservation ({}). Put a valid SSH \
+             public key into your profile, delete this reservation, and {BOOK_AGAIN}.",
+            one_line(text, REASON_LIMIT)
+        ),
+    }
+}
+
+/// Why a reservation failed, in one line without a full stop; what others said in it takes at most `limit` UTF-16 units.
+pub(super) fn failure(reason: &FailureReason, limit: usize) -> String {
+    match reason {
+        FailureReason::HostUnknown { text } | FailureReason::CannotClaim { text } => {
+            one_line(text, limit)
+        }
+        FailureReason::ProvisioningErrors { error, attempts } => {
+            let tries = match attempts {
+                1 => "it met an error".to_owned(),
+                _ => format!("it met {attempts} errors, the last one"),
+            };
+            let error = one_line(&format!("{}: {}", error.kind, error.message), limit);
+            format!("{tries} {error}")
+        }
+        FailureReason::ProvisioningTimeout { seconds } => {
+            format!("it was not ready after {} of work on it", span(*seconds))
+        }
+        FailureReason::HostGone => {
+            "the server was removed from the system while it was prepared".to_owned()
+        }
+        FailureReason::NotClaimedInTime { waited_for } => {
+            let why = match waited_for {
+                None => "no server could be given to it in time".to_owned(),
+                Some(WaitReason::Holder { .. }) => {
+                    "another reservation had the server until then".to_owned()
+                }
+                Some(WaitReason::Release { .. }) => {
+                    "the server was not clean again after the reservation before".to_owned()
+                }
+                Some(WaitReason::Host { text }) => one_line(text, limit),
+                Some(WaitReason::Key { text }) => {
+                    format!("no usable SSH key came with it ({})", one_line(text, limit))
+                }
+            };
+            format!("its end came first; {why}")
+        }
+    }
+}
+
+fn way_out(reason: &FailureReason) -> &'static str {
+    match reason {
+        FailureReason::HostUnknown { .. } => {
+            "Book another server, and tell your operator that this one is not set up."
+        }
+        FailureReason::ProvisioningErrors { .. }
+        | FailureReason::ProvisioningTimeout { .. }
+        | FailureReason::HostGone
+        | FailureReason::CannotClaim { .. } => {
+            "Book another server, or ask your operator to look at this one before you book it again."
+        }
+        FailureReason::NotClaimedInTime {
+            waited_for: Some(WaitReason::Key { .. }),
+        } => "Put a valid SSH public key into your profile, then book again.",
+        FailureReason::NotClaimedInTime { .. } => {
+            "If you still need a server, book this one again or another one."
+        }
+    }
+}
+
+fn completed(about: &About<'_>, cause: EndCause) -> String {
+    let name = &about.name;
+    let what = match cause {
+        EndCause::End => format!("Your reservation of server {name} has ended."),
+        EndCause::Deleted => format!("Your reservation of server {name} was deleted."),
+        EndCause::Deadline | EndCause::ProvenOver => {
+            let end = ends(about).map_or_else(String::new, |end| format!(" ({end})"));
+            let why = match cause {
+                EndCause::ProvenOver => "the next reservation of the server begins",
+                _ => "the time after it is over too",
+            };
+            format!("The end of your reservation of server {name} passed{end}, and {why}.")
+        }
+    };
+    format!(
+        "{what} The server is being taken back: you can't log in any more, and the data that was on it is gone. If you need it \
+         again, make a new reservation."
+    )
+}
+
+fn cancelled(about: &About<'_>, cause: EndCause) -> String {
+    let name = &about.name;
+    let what = match cause {
+        EndCause::End => "ended",
+        EndCause::Deleted => "was deleted",
+        EndCause::Deadline | EndCause::ProvenOver => "passed its end",
+    };
+    format!(
+        "Your reservation of server {name} {what} before the server was ready. What was begun is taken back; you need not do \
+         anything. If you need the server, make a new reservation."
+    )
+}
+
+fn deadline(about: &About<'_>, hold_until: Timestamp) -> String {
+    let end = ends(about).map_or_else(String::new, |end| format!(" at {end}"));
+    format!(
+        "Your reservation of server {} ended{end}, but we were not told to take the server back. Save your data now: the \
+         server is taken back at {}, or earlier if the end is told or the next reservation begins. To keep it, extend your \
+         reservation.",
+        about.name,
+        time(hold_until)
+    )
+}
+
+fn starts(about: &About<'_>) -> Option<String> {
+    about
+        .reservation
+        .schedule()
+        .map(|schedule| time(schedule.start))
+}
+
+fn ends(about: &About<'_>) -> Option<String> {
+    about
+        .reservation
+        .schedule()
+        .map(|schedule| time(schedule.end))
+}
+
+fn until(about: &About<'_>) -> String {
+    ends(about).map_or_else(String::new, |end| format!(" until {end}"))
+}

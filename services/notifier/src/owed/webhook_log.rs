@@ -1,0 +1,177 @@
+//! What administrators read in the webhook log: what became of each webhook that asked something of us.
+
+use bellhop_domain::reservation::{EndCause, EndOutcome, Fact, WaitReason, fact::Ended};
+use bellhop_domain::time::elapsed;
+use bellhop_reservation_system::{EventType, WebhookId, WebhookLog};
+use serde_json::json;
+
+use super::{About, Body, notification, text};
+
+/// The statuses that the service before Bellhop wrote, and people look for.
+const WENT_WELL: u16 = 200;
+const WENT_WRONG: u16 = 500;
+
+pub(super) fn owes(fact: &Fact) -> bool {
+    match fact {
+        Fact::ReservationStarted(_)
+        | Fact::ReservationRefused(_)
+        | Fact::HostProvisioned { .. }
+        | Fact::ReservationFailed { .. }
+        | Fact::ReservationMissed { .. }
+        | Fact::ReservationEnded(_) => true,
+        Fact::ReservationAnnounced(_)
+        | Fact::ReservationChanged(_)
+        | Fact::ReservationWaits { .. }
+        | Fact::HostAssigned { .. }
+        | Fact::HostClaimed { .. }
+        | Fact::ProvisioningResumed { .. }
+        | Fact::ProvisioningSuspended { .. }
+        | Fact::ProvisioningErrorSeen { .. }
+        | Fact::ProvisioningErrorCleared { .. }
+        | Fact::ReadyHostTroubled { .. }
+        | Fact::ReadyHostRecovered { .. }
+        | Fact::HostChangedByOthers { .. }
+        | Fact::StartOverdue { .. }
+        | Fact::DeadlinePassed { .. }
+        | Fact::DeadlineHeldAgain { .. }
+        | Fact::HostReleased { .. } => false,
+    }
+}
+
+/// One row: an entry is history, so it is true whenever it arrives.
+struct Row<'a> {
+    event_type: EventType,
+    /// The payload of the delivery, where the fact holds one.
+    payload: Option<&'a str>,
+    success: bool,
+    response: String,
+}
+
+pub(super) fn body(webhook: WebhookId, about: &About<'_>) -> Body {
+    let Some(row) = row(about) else {
+        return Ok(None);
+    };
+    let event_id = about.fact.reservation().event();
+    let own_payload = || json!({"eventId": event_id, "resourceName": about.name}).to_string();
+    let payload = match row.payload {
+        Some(payload) if !payload.trim().is_empty() => payload.to_owned(),
+        _ => own_payload(),
+    };
+    let status = if row.success { WENT_WELL } else { WENT_WRONG };
+    let mut log = WebhookLog::new(webhook, &row.event_type, &payload, row.success)?
+        .status_code(status)
+        .response(&row.response)
+        .metadata("eventId", event_id)
+        .metadata("resourceName", about.name.as_str());
+    if let Some(number) = about.reservation.resource_number {
+        log = log.resource_id(number);
+    }
+    Ok(Some(log.to_body()))
+}
+
+fn row<'a>(about: &About<'a>) -> Option<Row<'a>> {
+    let name = &about.name;
+    let start = |payload, success, response| Row {
+        event_type: EventType::EventStart,
+        payload,
+        success,
+        response,
+    };
+    Some(match about.fact {
+        Fact::ReservationStarted(started) => {
+            let next = match waits_at_once(about) {
+                Some(reason) => waiting(reason),
+                None => "the server is prepared next".to_owned(),
+            };
+            start(
+                Some(&started.payload),
+                true,
+                format!("start accepted for server {name}; {next}"),
+            )
+        }
+        Fact::HostProvisioned { .. } => {
+            let response = match about.occasion.assigned_at {
+                Some(assigned) => {
+                    let took = elapsed(assigned, about.occasion.at).as_secs_f64().round();
+                    format!("provisioned in {took} s")
+                }
+                None => "provisioned".to_owned(),
+            };
+            start(None, true, response)
+        }
+        Fact::ReservationFailed { reason, .. } => {
+            let reason = notification::failure(reason, 2000);
+            start(None, false, format!("failed: {reason}"))
+        }
+        Fact::ReservationRefused(refused) => start(
+            Some(&refused.payload),
+            false,
+            format!(
+                "refused: the start came after the reservation's end ({})",
+                text::time(refused.knowledge.schedule.end)
+            ),
+        ),
+        Fact::ReservationMissed { .. } => start(
+            None,
+            false,
+            "missed: the reservation was announced, but no start event came before its end"
+                .to_owned(),
+        ),
+        Fact::ReservationEnded(ended) => end(ended, name),
+        _ => return None,
+    })
+}
+
+fn end<'a>(ended: &'a Ended, name: &str) -> Row<'a> {
+    let (event_type, said) = match ended.cause {
+        EndCause::End => (EventType::EventEnd, "ended"),
+        EndCause::Deleted => (EventType::EventDeleted, "deleted"),
+        EndCause::Deadline => (
+            EventType::EventEnd,
+            "no end event came; ended by its deadline and the hold after it",
+        ),
+        EndCause::ProvenOver => (
+            EventType::EventEnd,
+            "no end event came; ended because the server's next reservation begins",
+        ),
+    };
+    let effect = match ended.outcome {
+        EndOutcome::Completed => format!("completed; server {name} is being taken back"),
+        EndOutcome::Cancelled => {
+            format!("cancelled before server {name} was ready; what was begun is taken back")
+        }
+    };
+    Row {
+        event_type,
+        payload: ended.payload.as_deref(),
+        success: true,
+        response: format!("{said}: {effect}"),
+    }
+}
+
+/// Why the reservation whose start is accepted in this entry can't have its host yet, where the entry says so.
+fn waits_at_once<'a>(about: &About<'a>) -> Option<&'a WaitReason> {
+    about.occasion.facts.iter().find_map(|fact| match fact {
+        Fact::ReservationWaits {
+            reservation,
+            reason,
+        } if reservation == about.fact.reservation() => Some(reason),
+        _ => None,
+    })
+}
+
+fn waiting(reason: &WaitReason) -> String {
+    match reason {
+        WaitReason::Holder { holder } => format!("it waits: reservation {holder} has the server"),
+        WaitReason::Release { holder } => {
+            format!("it waits: the server is being taken back from reservation {holder}")
+        }
+        WaitReason::Host { text } => format!("it waits: {}", text::one_line(text, 2000)),
+        WaitReason::Key { text } => {
+            format!(
+                "it can't have a server without a usable SSH key: {}",
+                text::one_line(text, 2000)
+            )
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The secrets that sign reports, read anew while the service runs, so that one can be replaced without a restart.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use bellhop_reservation_system::{SecretsError, WebhookId, WebhookSecret, WebhookSecrets};
+use bellhop_service::Alarms;
+use bellhop_service::settings::secret;
+use secrecy::ExposeSecret as _;
+
+use crate::error::NotifierError;
+use crate::settings::ReportSettings;
+
+/// How often the files are read. Kubernetes takes about a minute to bring a changed Secret into a pod.
+const RELOAD_PERIOD: Duration = Duration::from_secs(10);
+
+/// All secrets as they are now. Clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct SigningSecrets {
+    current: Arc<RwLock<WebhookSecrets>>,
+    settings: Arc<ReportSettings>,
+}
+
+impl SigningSecrets {
+    /// Reads them for the first time.
+    pub(crate) fn load(settings: &ReportSettings) -> Result<Self, NotifierError> {
+        Ok(Self {
+            current: Arc::new(RwLock::new(read(settings)?)),
+            settings: Arc::new(settings.clone()),
+        })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
+    }
+
+    /// The secret that signs for a webhook. Where none is known the files are read once more: it may be a new webhook.
+    pub(crate) async fn for_webhook(&self, webhook: &WebhookId) -> Option<WebhookSecret> {
+        if let Some(secret) = self.known(webhook) {
+            return Some(secret);
+        }
+        // An error is told by the periodic reload.
+        self.reload().await.ok()?;
+        self.known(webhook)
+    }
+
+    /// Reads the files anew from time to time, for ever. While they can't be used the secrets before stay in use.
+    pub(crate) async fn keep_fresh(self, alarms: Alarms) {
+        loop {
+            tokio::time::sleep(RELOAD_PERIOD).await;
+            match self.reload().await {
+                Ok(()) => alarms.clear("secrets_unreadable", "webhook-secrets"),
+                Err(error) => {
+                    let cause = std::error::Error::source(&error)
+                        .map_or_else(String::new, |cause| format!(": {cause}"));
+                    let text =
+                        format!("{error}{cause}; the ones that were read before stay in use");
+                    alarms.raise("secrets_unreadable", "webhook-secrets", &text);
+                }
+            }
+        }
+    }
+
+    fn known(&self, webhook: &WebhookId) -> Option<WebhookSecret> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.signing_secret(webhook).cloned()
+    }
+
+    async fn reload(&self) -> Result<(), NotifierError> {
+        let settings = Arc::clone(&self.settings);
+        if settings.webhook_secret_file.is_none() && settings.webhook_secrets_path.is_none() {
+            return Ok(());
+        }
+        // A blocking task ends without a result only if it panicked, or when the runtime ends.
+        let Ok(fresh) = tokio::task::spawn_blocking(move || read(&settings)).await else {
+            return Ok(());
+        };
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh?;
+        Ok(())
+    }
+}
+
+fn read(settings: &ReportSettings) -> Result<WebhookSecrets, NotifierError> {
+    let default = secret(
+        "WEBHOOK_SECRET",
+        settings.webhook_secret.as_ref(),
+        settings.webhook_secret_file.as_deref(),
+    )?;
+    let defaults = match default {
+        // An empty one can't come this far: neither a variable nor a file of a secret may be empty. One of blanks can.
+        Some(default) => WebhookSecret::parse_lines(default.expose_secret()).unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let secrets: Result<_, SecretsError> = match &settings.webhook_secrets_path {
+        Some(path) => WebhookSecrets::load(defaults, path),
+        None => WebhookSecrets::new(defaults, [].into()),
+    };
+    Ok(secrets?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use bellhop_reservation_system::sign;
+
+    use super::*;
+    use crate::settings::NotifierSettings;
+
+    fn settings(arguments: &[&str]) -> ReportSettings {
+        let arguments = std::iter::once("notifier").chain(arguments.iter().copied());
+        bellhop_service::settings::parse::<NotifierSettings>(arguments)
+            .unwrap()
+            .reports
+    }
+
+    fn webhook(id: &str) -> WebhookId {
+        WebhookId::parse(id).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_webhook_that_is_added_later_signs_without_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        std::fs::write(folder.path().join("12"), "one").unwrap();
+        let secrets = SigningSecrets::load(&settings(&["--webhook-secrets-path", path])).unwrap();
+        assert!(secrets.for_webhook(&webhook("13")).await.is_none());
+        std::fs::write(folder.path().join("13"), "two").unwrap();
+        let added = secrets.for_webhook(&webhook("13")).await.unwrap();
+        assert_eq!(
+            sign(&added, b"x"),
+            sign(&WebhookSecret::new("two").unwrap(), b"x")
+        );
+    }
+
+    #[tokio::test]
+    async fn the_first_of_several_secrets_signs() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "new\nold\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let secrets = SigningSecrets::load(&settings(&["--webhook-secret-file", path])).unwrap();
+        let secret = secrets.for_webhook(&webhook("12")).await.unwrap();
+        assert_eq!(
+            sign(&secret, b"x"),
+            sign(&WebhookSecret::new("new").unwrap(), b"x")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_broken_later_leaves_the_secrets_as_they_were() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), r#"{"12": "one"}"#).unwrap();
+        let path = file.path().to_str().unwrap();
+        let secrets = SigningSecrets::load(&settings(&["--webhook-secrets-path", path])).unwrap();
+        std::fs::write(file.path(), "{").unwrap();
+        assert!(secrets.reload().await.is_err());
+        assert!(secrets.for_webhook(&webhook("12")).await.is_some());
+    }
+}

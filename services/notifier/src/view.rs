@@ -1,0 +1,316 @@
+//! What the ledger says, folded for the reports: each reservation's state now, and which of its facts owe a report.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use bellhop_domain::id::{ReservationId, Version};
+use bellhop_domain::ledger::Ledger;
+use bellhop_domain::reservation::{Fact, Phase};
+use bellhop_event_store::{Entry, EventStore};
+use bellhop_service::{Alarms, Dependency};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::destination::Destination;
+use crate::owed::{self, Composed, Occasion};
+
+/// The ledger as far as it was read. Pure: [`LedgerView::take_in`] is all that changes it.
+#[derive(Debug, Default)]
+pub struct LedgerView {
+    ledger: Ledger,
+    histories: HashMap<ReservationId, History>,
+}
+
+/// What is kept of a reservation beside its state.
+#[derive(Debug, Default)]
+struct History {
+    assigned_at: Option<Timestamp>,
+    /// The facts that owe reports, in the order of the ledger.
+    owing: Vec<Owing>,
+}
+
+/// A fact that owes reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Owing {
+    place: Place,
+    /// In the order of [`Destination::ALL`].
+    to: [bool; Destination::ALL.len()],
+}
+
+/// Where a fact stands in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The entry.
+    pub version: Version,
+    /// Which of its facts, from 0.
+    pub index: usize,
+}
+
+impl LedgerView {
+    /// Takes in the next entry. One that was taken in before changes nothing.
+    pub fn take_in(&mut self, entry: &Entry) {
+        if entry.version <= self.ledger.version() {
+            return;
+        }
+        let over_before: Vec<_> = self.over_before_each(entry);
+        self.ledger.apply(
+            &entry.resource,
+            entry.version,
+            entry.at,
+            entry.traceparent.as_deref(),
+            &entry.facts,
+        );
+        for (index, (fact, was_over)) in entry.facts.iter().zip(over_before).enumerate() {
+            if let Fact::HostAssigned { reservation, .. } = fact {
+                self.histories
+                    .entry(reservation.clone())
+                    .or_default()
+                    .assigned_at = Some(entry.at);
+            }
+            let Some(occasion) = self.occasion(entry, index) else {
+                continue;
+            };
+            let to =
+                Destination::ALL.map(|destination| owed::owes(destination, &occasion, was_over));
+            if to.contains(&true) {
+                let place = Place {
+                    version: entry.version,
+                    index,
+                };
+                let history = self
+                    .histories
+                    .entry(fact.reservation().clone())
+                    .or_default();
+                history.owing.push(Owing { place, to });
+            }
+        }
+    }
+
+    /// Notes that the entry at `version` can't be read.
+    pub fn pass_over(&mut self, version: Version) {
+        self.ledger.advance(version);
+    }
+
+    /// How far the ledger was read.
+    pub fn version(&self) -> Version {
+        self.ledger.version()
+    }
+
+    /// Which facts of an entry owe a report to `destination`, each reservation's in one list in their order.
+    pub fn owing(&self, destination: Destination, entry: &Entry) -> Vec<Vec<usize>> {
+        let mut of_reservations: Vec<(&ReservationId, Vec<usize>)> = Vec::new();
+        for (index, fact) in entry.facts.iter().enumerate() {
+            let reservation = fact.reservation();
+            let place = Place {
+                version: entry.version,
+                index,
+            };
+            if !self
+                .owing_to(destination, reservation)
+                .any(|owing| owing == place)
+            {
+                continue;
+            }
+            match of_reservations
+                .iter_mut()
+                .find(|(known, _)| *known == reservation)
+            {
+                Some((_, indexes)) => indexes.push(index),
+                None => of_reservations.push((reservation, vec![index])),
+            }
+        }
+        of_reservations
+            .into_iter()
+            .map(|(_, indexes)| indexes)
+            .collect()
+    }
+
+    /// The fact before `place` that owes a report about the same reservation to the same destination.
+    pub fn previous(
+        &self,
+        destination: Destination,
+        reservation: &ReservationId,
+        place: Place,
+    ) -> Option<Place> {
+        self.owing_to(destination, reservation)
+            .take_while(|owing| *owing < place)
+            .last()
+    }
+
+    /// What the report says that the fact at `index` of `entry` owes, as things stand now.
+    pub fn compose(&self, destination: Destination, entry: &Entry, index: usize) -> Composed {
+        match self.occasion(entry, index) {
+            Some(occasion) => owed::compose(destination, &occasion),
+            None => Composed::Unsendable("the ledger does not know its resource".to_owned()),
+        }
+    }
+
+    fn owing_to(
+        &self,
+        destination: Destination,
+        reservation: &ReservationId,
+    ) -> impl Iterator<Item = Place> {
+        let owing = self
+            .histories
+            .get(reservation)
+            .map_or(&[][..], |history| &history.owing);
+        owing
+            .iter()
+            .filter(move |owing| {
+                Destination::ALL
+                    .iter()
+                    .zip(owing.to)
+                    .any(|(to, owes)| owes && *to == destination)
+            })
+            .map(|owing| owing.place)
+    }
+
+    fn occasion<'a>(&'a self, entry: &'a Entry, index: usize) -> Option<Occasion<'a>> {
+        let reservation = entry.facts.get(index)?.reservation();
+        Some(Occasion {
+            resource_id: &entry.resource,
+            facts: &entry.facts,
+            index,
+            at: entry.at,
+            resource: self.ledger.resource(&entry.resource)?,
+            assigned_at: self
+                .histories
+                .get(reservation)
+                .and_then(|history| history.assigned_at),
+        })
+    }
+
+    /// For each fact of an entry that is about to be taken in: whether its reservation is over before it.
+    fn over_before_each(&self, entry: &Entry) -> Vec<bool> {
+        let resource = self.ledger.resource(&entry.resource);
+        let mut over_in_entry: Vec<&ReservationId> = Vec::new();
+        let mut over_before = Vec::with_capacity(entry.facts.len());
+        for fact in &entry.facts {
+            let reservation = fact.reservation();
+            let known = resource.and_then(|resource| resource.reservations.get(reservation));
+            let was_over = known.is_some_and(|known| matches!(known.phase, Phase::Over(_)))
+                || over_in_entry.contains(&reservation);
+            over_before.push(was_over);
+            if is_final(fact) {
+                over_in_entry.push(reservation);
+            }
+        }
+        over_before
+    }
+}
+
+fn is_final(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::ReservationEnded(_)
+            | Fact::ReservationFailed { .. }
+            | Fact::ReservationRefused(_)
+            | Fact::ReservationMissed { .. }
+    )
+}
+
+/// A [`LedgerView`] that follows the ledger, shared by all who compose reports.
+#[derive(Clone, Debug)]
+pub(crate) struct Followed {
+    view: Arc<RwLock<LedgerView>>,
+    progress: watch::Receiver<Progress>,
+}
+
+/// How far the ledger was read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    version: Version,
+    /// Everything was read that the ledger held at the start.
+    caught_up: bool,
+}
+
+impl Followed {
+    /// The view, and the work that keeps it up to date for ever. `dependency` becomes ok when everything is read that the
+    /// ledger held at the start.
+    pub(crate) fn new(
+        store: EventStore,
+        dependency: Dependency,
+        alarms: Alarms,
+    ) -> (Self, impl Future<Output = ()> + Send) {
+        let (sender, progress) = watch::channel(Progress::default());
+        let view = Arc::new(RwLock::new(LedgerView::default()));
+        let work = follow(store, Arc::clone(&view), sender, dependency, alarms);
+        (Self { view, progress }, work)
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, LedgerView> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the ledger was read as far as `version`, and as far as it went when the service started: what a report
+    /// says must not hang on a state of long ago.
+    pub(crate) async fn reach(&self, version: Version) {
+        let mut progress = self.progress.clone();
+        let reached = |progress: &Progress| progress.caught_up && progress.version >= version;
+        // The sender lives as long as the service does; without it there is nothing left to wait for.
+        if progress.wait_for(reached).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+async fn follow(
+    store: EventStore,
+    view: Arc<RwLock<LedgerView>>,
+    progress: watch::Sender<Progress>,
+    dependency: Dependency,
+    alarms: Alarms,
+) {
+    let end = end_of_ledger(&store, &dependency).await;
+    let tell = |version: Version| {
+        let caught_up = version >= end;
+        progress.send_replace(Progress { version, caught_up });
+        if caught_up {
+            dependency.ok();
+        }
+    };
+    tell(Version::default());
+    let mut follower = store.follow_ledger(Version::default());
+    loop {
+        let next = follower.next().await;
+        let seen = {
+            let mut view = view.write().unwrap_or_else(PoisonError::into_inner);
+            match &next {
+                Ok(entry) => view.take_in(entry),
+                Err(error) => view.pass_over(Version(error.sequence)),
+            }
+            view.version()
+        };
+        if let Err(error) = next {
+            // Its facts owe reports that we can't know of; that must not keep the others from leaving.
+            alarms.raise(
+                "ledger_unreadable",
+                &error.sequence.to_string(),
+                &format!(
+                    "{error} ({}); nothing that it says is reported",
+                    error.cause
+                ),
+            );
+            follower = store.follow_ledger(seen);
+        }
+        tell(seen);
+    }
+}
+
+async fn end_of_ledger(store: &EventStore, dependency: &Dependency) -> Version {
+    loop {
+        match store.ledger_end().await {
+            Ok(end) => {
+                if end > Version::default() {
+                    dependency.down(format!("reading it up to entry {end}"));
+                }
+                return end;
+            }
+            Err(error) => {
+                dependency.down(format!("its end is not known: {error}"));
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
