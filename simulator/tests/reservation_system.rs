@@ -29,6 +29,7 @@ async fn system_for(receiver: &Receiver) -> ReservationSystem {
             Resource::server(31, "node01"),
             Resource::server(32, "node02"),
         ],
+        first_booking_id: Some(5120),
         ..Settings::default()
     })
     .await

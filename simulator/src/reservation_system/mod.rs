@@ -106,7 +106,7 @@ impl ReservationSystem {
         let system = Self {
             core: Arc::new(Core {
                 address,
-                state: Mutex::new(settings.state()),
+                state: Mutex::new(settings.state(Timestamp::now())),
                 changed: watch::Sender::new(()),
                 client,
                 listening: tokio::sync::Mutex::new(None),
@@ -262,6 +262,11 @@ impl ReservationSystem {
         let refused = |it: &&Received| !it.was_accepted() && fits(it);
         self.wait_for(limit, |state| state.received.iter().find(refused).cloned())
             .await
+    }
+
+    /// Tells of every change: something was sent, came, or was answered.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.core.changed.subscribe()
     }
 
     /// Makes something go wrong from now on.

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::model::{Resource, User, Webhook};
@@ -21,9 +22,9 @@ pub struct Settings {
     pub users: Vec<User>,
     /// What can be booked.
     pub resources: Vec<Resource>,
-    /// The number of the first booking. Start later ones higher where the receiver remembers: the real numbers are
-    /// never used twice.
-    pub first_booking_id: i64,
+    /// The number of the first booking. `None` takes the seconds since 1970: the real numbers are never used twice, and
+    /// a receiver remembers them beyond our restart.
+    pub first_booking_id: Option<i64>,
     /// Whether starts and ends are sent by the clock, and how.
     pub scheduler: Option<SchedulerSettings>,
 }
@@ -35,14 +36,14 @@ impl Default for Settings {
             webhooks: Vec::new(),
             users: Vec::new(),
             resources: Vec::new(),
-            first_booking_id: 5120,
+            first_booking_id: None,
             scheduler: None,
         }
     }
 }
 
 impl Settings {
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self, now: Timestamp) -> State {
         State {
             webhooks: self
                 .webhooks
@@ -59,7 +60,7 @@ impl Settings {
                 .iter()
                 .map(|resource| (resource.id, resource.clone()))
                 .collect(),
-            next_booking: self.first_booking_id,
+            next_booking: self.first_booking_id.unwrap_or_else(|| now.as_second()),
             ..State::default()
         }
     }
