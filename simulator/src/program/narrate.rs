@@ -104,11 +104,10 @@ impl Told {
             tell_log(&new);
             self.webhook_log = new.id;
         }
-        // One that has no answer yet may still be accepted.
         for new in system
             .refused()
             .into_iter()
-            .filter(|it| it.sequence > refused && it.status.is_some())
+            .filter(|it| it.sequence > refused)
         {
             tell_refused(&new);
             self.refused = new.sequence;
@@ -158,6 +157,11 @@ fn tell_log(log: &WebhookLog) {
 }
 
 fn tell_refused(refused: &Received) {
-    let status = refused.status.unwrap_or_default();
-    warn!("a callback to {} was refused with {status}", refused.path);
+    match refused.status {
+        Some(status) => warn!("a callback to {} was refused with {status}", refused.path),
+        None => warn!(
+            "a callback to {} was left without an answer, on purpose",
+            refused.path
+        ),
+    }
 }

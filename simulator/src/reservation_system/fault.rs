@@ -110,6 +110,10 @@ impl FaultKind {
             _ => None,
         }
     }
+
+    pub(super) fn leaves_no_answer(&self) -> bool {
+        matches!(self, Self::Hang | Self::LoseAnswer | Self::CutConnection)
+    }
 }
 
 #[cfg(test)]

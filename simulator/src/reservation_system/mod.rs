@@ -209,12 +209,12 @@ impl ReservationSystem {
         self.state().received.to_vec()
     }
 
-    /// The callbacks that came and weren't answered with a 2xx.
+    /// The callbacks that came and were answered with something else than a 2xx, or not at all.
     pub fn refused(&self) -> Vec<Received> {
         self.state()
             .received
             .iter()
-            .filter(|received| !received.was_accepted())
+            .filter(|received| received.was_refused())
             .cloned()
             .collect()
     }
@@ -259,7 +259,7 @@ impl ReservationSystem {
         limit: Duration,
         fits: impl Fn(&Received) -> bool,
     ) -> Option<Received> {
-        let refused = |it: &&Received| !it.was_accepted() && fits(it);
+        let refused = |it: &&Received| it.was_refused() && fits(it);
         self.wait_for(limit, |state| state.received.iter().find(refused).cloned())
             .await
     }

@@ -118,6 +118,14 @@ impl Received {
             .is_some_and(|status| (200..300).contains(&status))
     }
 
+    /// Whether its sender can't know that it was accepted: another answer, or none. Not (yet) for one in work.
+    pub fn was_refused(&self) -> bool {
+        match self.status {
+            Some(_) => !self.was_accepted(),
+            None => self.fault.as_ref().is_some_and(FaultKind::leaves_no_answer),
+        }
+    }
+
     /// The body as JSON, if it is that.
     pub fn json(&self) -> Option<Value> {
         serde_json::from_slice(&self.body).ok()
