@@ -329,6 +329,7 @@ pub struct HostError {
     #[serde(rename = "errorType")]
     pub kind: String,
     /// `status.errorMessage`.
+    #[serde(rename = "errorMessage")]
     pub message: String,
 }
 
