@@ -151,5 +151,4 @@ fn user(reservation: &Reservation) -> Option<&str> {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

@@ -14,6 +14,11 @@ use super::{About, Body, Occasion, user};
 /// never back.
 const BOOK_AGAIN: &str = "book again with a start at least two minutes from now";
 
+/// How much a message shows of what is wrong with a key, in UTF-16 units; our own words, and short.
+const KEY_LIMIT: usize = 120;
+/// The longest address that a message has room for.
+const ADDRESS_LIMIT: usize = 160;
+
 pub(super) fn owes(fact: &Fact, occasion: &Occasion<'_>) -> bool {
     match fact {
         Fact::HostProvisioned { .. }
@@ -209,7 +214,9 @@ fn ready(about: &About<'_>, address: Option<&str>) -> String {
     let holding = about.occasion.holding();
     let login = holding.map_or("", |holding| holding.terms.login.as_str());
     let has_key = holding.is_some_and(|holding| holding.key == TenantKey::InDelivery);
-    let address = address.map(|address| one_line(address, REASON_LIMIT));
+    let address = address
+        .map(str::trim)
+        .filter(|address| can_be_typed(address));
     let way_in = match (has_key, address) {
         (false, _) => {
             "No usable SSH key came with your reservation, so only your operator can let you in."
@@ -234,6 +241,12 @@ fn ready(about: &About<'_>, address: Option<&str>) -> String {
     format!("Server {} is ready. {way_in} {end}", about.name)
 }
 
+/// Whether an address fits into the line to type: a cut one would be a wrong one.
+fn can_be_typed(address: &str) -> bool {
+    (1..=ADDRESS_LIMIT).contains(&address.len())
+        && address.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 fn waits(about: &About<'_>, reason: &WaitReason) -> String {
     let name = &about.name;
     match reason {
@@ -254,7 +267,7 @@ fn waits(about: &About<'_>, reason: &WaitReason) -> String {
         WaitReason::Key { text } => format!(
             "Server {name} can't be prepared for you: no usable SSH key came with your reservation ({}). Put a valid SSH \
              public key into your profile, delete this reservation, and {BOOK_AGAIN}.",
-            one_line(text, REASON_LIMIT)
+            one_line(text, KEY_LIMIT)
         ),
     }
 }
@@ -267,8 +280,8 @@ pub(super) fn failure(reason: &FailureReason, limit: usize) -> String {
         }
         FailureReason::ProvisioningErrors { error, attempts } => {
             let tries = match attempts {
-                1 => "it met an error".to_owned(),
-                _ => format!("it met {attempts} errors, the last one"),
+                1 => "it met an error:".to_owned(),
+                _ => format!("it met {attempts} errors; the last:"),
             };
             let error = one_line(&format!("{}: {}", error.kind, error.message), limit);
             format!("{tries} {error}")
@@ -277,7 +290,7 @@ pub(super) fn failure(reason: &FailureReason, limit: usize) -> String {
             format!("it was not ready after {} of work on it", span(*seconds))
         }
         FailureReason::HostGone => {
-            "the server was removed from the system while it was prepared".to_owned()
+            "it was removed from Kubernetes while it was prepared".to_owned()
         }
         FailureReason::NotClaimedInTime { waited_for } => {
             let why = match waited_for {
@@ -290,10 +303,13 @@ pub(super) fn failure(reason: &FailureReason, limit: usize) -> String {
                 }
                 Some(WaitReason::Host { text }) => one_line(text, limit),
                 Some(WaitReason::Key { text }) => {
-                    format!("no usable SSH key came with it ({})", one_line(text, limit))
+                    format!(
+                        "no usable SSH key came with it ({})",
+                        one_line(text, limit.min(KEY_LIMIT))
+                    )
                 }
             };
-            format!("its end came first; {why}")
+            format!("the end of the reservation came first; {why}")
         }
     }
 }

@@ -1,1 +1,490 @@
+//! Every fact, and what is sent because of it.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use bellhop_domain::reservation::{EndCause, EndOutcome, FailureReason, TenantKey, WaitReason};
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::view::LedgerView;
+
+#[path = "../../tests/facts/mod.rs"]
+mod facts;
+
+use facts::{Story, entries, host_error, reservation, server};
+
+/// What a history owes to a destination, each composed at once when its entry was taken in.
+fn reports(destination: Destination, history: Vec<Vec<Fact>>) -> Vec<(&'static str, Composed)> {
+    let mut view = LedgerView::default();
+    let mut reports = Vec::new();
+    for entry in entries(history) {
+        view.take_in(&entry);
+        for index in view.owing(destination, &entry).into_iter().flatten() {
+            reports.push((
+                entry.facts[index].name(),
+                view.compose(destination, &entry, index),
+            ));
+        }
+    }
+    reports
+}
+
+/// What a history owes to a destination, composed only when all of it was taken in.
+fn late_reports(
+    destination: Destination,
+    history: Vec<Vec<Fact>>,
+) -> Vec<(&'static str, Composed)> {
+    let mut view = LedgerView::default();
+    let entries = entries(history);
+    entries.iter().for_each(|entry| view.take_in(entry));
+    let mut reports = Vec::new();
+    for entry in &entries {
+        for index in view.owing(destination, entry).into_iter().flatten() {
+            reports.push((
+                entry.facts[index].name(),
+                view.compose(destination, entry, index),
+            ));
+        }
+    }
+    reports
+}
+
+fn body(composed: &Composed) -> Value {
+    match composed {
+        Composed::Send(report) => serde_json::from_slice(&report.body).unwrap(),
+        other => panic!("not sent: {other:?}"),
+    }
+}
+
+/// A report in a line: the fact, then what the receiver reads.
+fn text((fact, composed): &(&str, Composed)) -> String {
+    let body = body(composed);
+    let of = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
+    match body.get("message") {
+        Some(_) => format!(
+            "{fact} -> {} {}: {}",
+            of("type"),
+            of("eventType"),
+            of("message")
+        ),
+        None => format!(
+            "{fact} -> {} success={} {} {} <- {}",
+            of("eventType"),
+            body["success"],
+            body["statusCode"],
+            of("response"),
+            of("payload")
+        ),
+    }
+}
+
+fn preparing_then(facts: Vec<Fact>) -> Vec<Vec<Fact>> {
+    let mut history = Story::of("5120").to_preparing();
+    history.push(facts);
+    history
+}
+
+fn ready_then(facts: Vec<Fact>) -> Vec<Vec<Fact>> {
+    let mut history = Story::of("5120").to_ready();
+    history.push(facts);
+    history
+}
+
+fn wait_reasons() -> [WaitReason; 4] {
+    [
+        WaitReason::Holder {
+            holder: reservation("5119"),
+        },
+        WaitReason::Release {
+            holder: reservation("5119"),
+        },
+        WaitReason::Host {
+            text: "it shows a registration error: the BMC's password is wrong.".to_owned(),
+        },
+        WaitReason::Key {
+            text: "sshPublicKey is missing".to_owned(),
+        },
+    ]
+}
+
+fn failure_reasons() -> Vec<FailureReason> {
+    let mut reasons = vec![
+        FailureReason::HostUnknown {
+            text: "no BareMetalHost named lab7-node04 in metal3".to_owned(),
+        },
+        FailureReason::ProvisioningErrors {
+            error: host_error(),
+            attempts: 3,
+        },
+        FailureReason::ProvisioningTimeout { seconds: 2700 },
+        FailureReason::HostGone,
+        FailureReason::CannotClaim {
+            text: "the user-data secret can't be made: forbidden".to_owned(),
+        },
+        FailureReason::NotClaimedInTime { waited_for: None },
+    ];
+    reasons.extend(
+        wait_reasons().map(|reason| FailureReason::NotClaimedInTime {
+            waited_for: Some(reason),
+        }),
+    );
+    reasons
+}
+
+fn ends() -> [(EndCause, EndOutcome); 5] {
+    [
+        (EndCause::End, EndOutcome::Completed),
+        (EndCause::Deleted, EndOutcome::Completed),
+        (EndCause::Deadline, EndOutcome::Completed),
+        (EndCause::ProvenOver, EndOutcome::Completed),
+        (EndCause::Deleted, EndOutcome::Cancelled),
+    ]
+}
+
+/// Histories that together hold every fact.
+fn histories() -> Vec<Vec<Vec<Fact>>> {
+    let story = Story::of("5120");
+    let mut histories = vec![
+        ready_then(vec![story.troubled()]),
+        ready_then(vec![story.changed_by_others()]),
+        ready_then(vec![story.deadline_passed("2026-12-03T19:40:00Z")]),
+        ready_then(vec![story.held_again("2026-12-03T21:00:00Z")]),
+        preparing_then(vec![story.error_seen(1)]),
+        preparing_then(vec![story.provisioned_somewhere()]),
+        vec![
+            vec![story.announced()],
+            vec![story.overdue()],
+            vec![story.missed()],
+        ],
+        vec![vec![story.refused()]],
+    ];
+    let key = TenantKey::Missing {
+        reason: "sshPublicKey is missing".to_owned(),
+    };
+    let no_key = vec![
+        vec![story.started_with(key)],
+        vec![story.assigned()],
+        vec![story.claimed()],
+        vec![story.provisioned()],
+    ];
+    histories.push(no_key);
+    histories.extend(wait_reasons().map(|reason| vec![vec![story.started(), story.waits(reason)]]));
+    histories.extend(
+        failure_reasons()
+            .into_iter()
+            .map(|reason| preparing_then(vec![story.failed(reason)])),
+    );
+    histories.extend(ends().map(|(cause, outcome)| match outcome {
+        EndOutcome::Completed => ready_then(vec![story.ended(cause, outcome)]),
+        EndOutcome::Cancelled => preparing_then(vec![story.ended(cause, outcome)]),
+    }));
+    histories
+}
+
+fn all_texts(destination: Destination) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for report in histories()
+        .into_iter()
+        .flat_map(|history| reports(destination, history))
+    {
+        let line = text(&report);
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines.join("\n\n")
+}
+
+#[test]
+fn users_read_what_happened_to_which_server_and_what_to_do() {
+    insta::assert_snapshot!("notifications", all_texts(Destination::Notification));
+}
+
+#[test]
+fn administrators_read_what_became_of_each_webhook() {
+    insta::assert_snapshot!("webhook_log", all_texts(Destination::WebhookLog));
+}
+
+#[test]
+fn a_notification_names_booking_and_server_as_the_receiver_knows_them() {
+    let reports = reports(Destination::Notification, Story::of("5120").to_ready());
+    let mut body = body(&reports[0].1);
+    assert!(
+        body["message"]
+            .take()
+            .as_str()
+            .unwrap()
+            .contains("\nssh prognose@198.51.100.34\n")
+    );
+    insta::assert_json_snapshot!(body, @r#"
+    {
+      "eventId": "5120",
+      "eventType": "PROVISIONING_COMPLETED",
+      "message": null,
+      "metadata": {
+        "namespace": "metal3",
+        "resourceName": "lab7-node04",
+        "resourceType": "BareMetalHost"
+      },
+      "resourceId": "lab7-node04",
+      "type": "SUCCESS",
+      "userId": "9f0c2f6e-5a51-4c0e-9d7a-2f3b1c4d5e6f",
+      "webhookId": 12
+    }
+    "#);
+}
+
+#[test]
+fn a_log_entry_has_the_number_of_the_resource_and_the_payload_of_the_delivery() {
+    let reports = reports(Destination::WebhookLog, Story::of("5120").to_ready());
+    let (start, ready) = (body(&reports[0].1), body(&reports[1].1));
+    assert_eq!(start["payload"], facts::PAYLOAD);
+    assert_eq!(start["resourceId"], facts::SERVER_NUMBER);
+    insta::assert_json_snapshot!(ready, @r#"
+    {
+      "eventType": "EVENT_START",
+      "metadata": {
+        "eventId": "5120",
+        "resourceName": "lab7-node04"
+      },
+      "payload": "{\"eventId\":\"5120\",\"resourceName\":\"lab7-node04\"}",
+      "resourceId": 31,
+      "response": "provisioned in 240 s",
+      "retryCount": 0,
+      "statusCode": 200,
+      "success": true,
+      "webhookId": 12
+    }
+    "#);
+}
+
+#[test]
+fn a_reservation_without_a_user_is_logged_and_notified_to_nobody() {
+    for story in [Story::of("5120").by_nobody(), Story::of("5120").by(" ")] {
+        assert_eq!(reports(Destination::Notification, story.to_ready()), []);
+        assert_eq!(reports(Destination::WebhookLog, story.to_ready()).len(), 2);
+    }
+}
+
+#[test]
+fn the_error_that_ends_a_reservation_is_reported_once() {
+    let story = Story::of("5120");
+    let reason = FailureReason::ProvisioningErrors {
+        error: host_error(),
+        attempts: 3,
+    };
+    let reports = reports(
+        Destination::Notification,
+        preparing_then(vec![story.error_seen(3), story.failed(reason)]),
+    );
+    let facts: Vec<_> = reports.iter().map(|(fact, _)| *fact).collect();
+    assert_eq!(facts, ["ReservationFailed"]);
+}
+
+#[test]
+fn a_host_that_others_change_before_it_is_ready_is_no_news_for_its_user() {
+    let history = preparing_then(vec![Story::of("5120").changed_by_others()]);
+    assert_eq!(reports(Destination::Notification, history), []);
+}
+
+#[test]
+fn what_is_said_of_a_reservation_that_is_over_is_owed_to_nobody() {
+    let story = Story::of("5120");
+    let mut history = ready_then(vec![story.ended(EndCause::End, EndOutcome::Completed)]);
+    let before = reports(Destination::Notification, history.clone()).len();
+    history.push(vec![
+        story.ended(EndCause::Deleted, EndOutcome::Completed),
+        story.failed(FailureReason::HostGone),
+    ]);
+    assert_eq!(reports(Destination::Notification, history).len(), before);
+}
+
+#[test]
+fn one_entry_that_ends_a_reservation_twice_owes_one_outcome() {
+    let story = Story::of("5120");
+    let twice = vec![
+        story.failed(FailureReason::HostGone),
+        story.ended(EndCause::End, EndOutcome::Cancelled),
+    ];
+    let reports = reports(Destination::Notification, preparing_then(twice));
+    assert_eq!(reports.len(), 1);
+    assert_eq!(reports[0].0, "ReservationFailed");
+}
+
+#[test]
+fn ready_is_not_told_after_the_end() {
+    let story = Story::of("5120");
+    let history = || ready_then(vec![story.ended(EndCause::End, EndOutcome::Completed)]);
+    let notifications = late_reports(Destination::Notification, history());
+    assert!(matches!(
+        notifications[0],
+        ("HostProvisioned", Composed::NoLongerTrue(_))
+    ));
+    assert!(matches!(
+        notifications[1],
+        ("ReservationEnded", Composed::Send(_))
+    ));
+    // The log is history: it is true whenever it is read.
+    let logs = late_reports(Destination::WebhookLog, history());
+    assert!(
+        logs.iter()
+            .all(|(_, composed)| matches!(composed, Composed::Send(_)))
+    );
+    assert_eq!(logs.len(), 3);
+}
+
+#[test]
+fn what_passed_before_it_could_be_told_is_not_told() {
+    let story = Story::of("5120");
+    let holder = WaitReason::Holder {
+        holder: reservation("5119"),
+    };
+    let waited = {
+        let mut history = vec![vec![story.started(), story.waits(holder)]];
+        history.extend(story.to_preparing().split_off(1));
+        history
+    };
+    let mut erred = preparing_then(vec![story.error_seen(1)]);
+    erred.push(vec![story.provisioned()]);
+    let mut recovered = ready_then(vec![story.troubled()]);
+    recovered.push(vec![story.recovered()]);
+    let mut extended = ready_then(vec![story.deadline_passed("2026-12-03T19:40:00Z")]);
+    extended.push(vec![story.extended("2026-12-04T17:30:00Z")]);
+    let came = vec![
+        vec![story.announced()],
+        vec![story.overdue()],
+        vec![story.started()],
+    ];
+    for (history, fact) in [
+        (waited, "ReservationWaits"),
+        (erred, "ProvisioningErrorSeen"),
+        (recovered, "ReadyHostTroubled"),
+        (extended, "DeadlinePassed"),
+        (came, "StartOverdue"),
+    ] {
+        let late = late_reports(Destination::Notification, history);
+        let composed = late
+            .iter()
+            .find_map(|(name, composed)| (*name == fact).then_some(composed));
+        assert!(
+            matches!(composed, Some(Composed::NoLongerTrue(_))),
+            "{fact}: {composed:?}"
+        );
+    }
+}
+
+#[test]
+fn a_text_tells_the_end_as_it_is_now() {
+    let mut history = Story::of("5120").to_ready();
+    history.push(vec![Story::of("5120").extended("2026-12-05T09:00:00Z")]);
+    let late = late_reports(Destination::Notification, history);
+    let message = body(&late[0].1)["message"].as_str().unwrap().to_owned();
+    assert!(
+        message.contains("2026-12-05 09:00 UTC") && !message.contains("17:30"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_webhook_id_that_can_t_be_one_makes_a_report_unsendable() {
+    let history = Story::of("5120").under("not an id").to_ready();
+    for (_, composed) in reports(Destination::WebhookLog, history) {
+        assert!(matches!(composed, Composed::Unsendable(_)), "{composed:?}");
+    }
+}
+
+#[test]
+fn each_report_knows_the_one_before_it_about_the_same_reservation() {
+    use crate::view::Place;
+    use bellhop_domain::id::Version;
+
+    let (one, other) = (Story::of("5120"), Story::of("5121"));
+    let holder = WaitReason::Holder {
+        holder: one.id.clone(),
+    };
+    let mut history = one.to_ready();
+    history.push(vec![other.started(), other.waits(holder)]);
+    history.push(vec![one.ended(EndCause::End, EndOutcome::Completed)]);
+    let mut view = LedgerView::default();
+    entries(history)
+        .iter()
+        .for_each(|entry| view.take_in(entry));
+    let place = |version, index| Place {
+        version: Version(version),
+        index,
+    };
+    let previous = |destination, story: &Story, at| view.previous(destination, &story.id, at);
+    assert_eq!(
+        previous(Destination::Notification, &one, place(6, 0)),
+        Some(place(4, 0))
+    );
+    assert_eq!(previous(Destination::Notification, &one, place(4, 0)), None);
+    assert_eq!(
+        previous(Destination::Notification, &other, place(5, 1)),
+        None
+    );
+    assert_eq!(
+        previous(Destination::WebhookLog, &one, place(4, 0)),
+        Some(place(1, 0))
+    );
+}
+
+fn wild() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[\\PC\\n\\t]{0,900}",
+        Just("🦀".repeat(700)),
+        Just(String::new())
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_others_say_the_receiver_s_limits_are_kept_and_the_advice_is_not_cut(
+        text in wild(), name in prop_oneof!["[ -~é🦀]{1,100}", Just("n".repeat(100))], address in prop_oneof![wild(), "[a-z0-9.:]{150,165}"],
+    ) {
+        prop_assume!(!name.trim().is_empty());
+        let story = Story::of("5120");
+        let error = bellhop_domain::reservation::HostError { kind: "provisioning error".to_owned(), message: text.clone() };
+        let key = TenantKey::InDelivery;
+        let facts = [
+            Fact::HostProvisioned { reservation: story.id.clone(), address: Some(address) },
+            story.failed(FailureReason::ProvisioningErrors { error: error.clone(), attempts: 3 }),
+            story.failed(FailureReason::HostUnknown { text: text.clone() }),
+            story.failed(FailureReason::NotClaimedInTime { waited_for: Some(WaitReason::Key { text: text.clone() }) }),
+            Fact::ProvisioningErrorSeen { reservation: story.id.clone(), error, attempt: 1, attempts: 3 },
+        ];
+        let ready = [
+            Fact::ReadyHostTroubled { reservation: story.id.clone(), trouble: text.clone() },
+            Fact::HostChangedByOthers { reservation: story.id.clone(), change: text.clone() },
+            story.deadline_passed("2026-12-03T19:40:00Z"),
+            story.ended(EndCause::ProvenOver, EndOutcome::Completed),
+        ];
+        let waiting = [
+            story.waits(WaitReason::Host { text: text.clone() }),
+            story.waits(WaitReason::Key { text: text.clone() }),
+        ];
+        let mut histories: Vec<_> = facts.into_iter().map(|fact| preparing_then(vec![fact])).collect();
+        histories.extend(ready.into_iter().map(|fact| ready_then(vec![fact])));
+        histories.extend(waiting.into_iter().map(|fact| vec![vec![story.started_with(key.clone()), fact]]));
+        for history in histories {
+            let mut view = LedgerView::default();
+            for mut entry in entries(history) {
+                entry.resource = server(&name);
+                view.take_in(&entry);
+                for destination in Destination::ALL {
+                    for index in view.owing(destination, &entry).into_iter().flatten() {
+                        let body = body(&view.compose(destination, &entry, index));
+                        let units = |field: &str| body[field].as_str().map_or(0, |text| text.encode_utf16().count());
+                        prop_assert!(units("message") <= 500 && units("payload") <= 4000 && units("response") <= 4000);
+                        if let Some(message) = body["message"].as_str() {
+                            prop_assert!(message.ends_with('.'), "cut: {message}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

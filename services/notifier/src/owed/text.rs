@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 /// How much of a resource's name a text shows, in UTF-16 units; the sender allows 100.
 pub(super) const NAME_LIMIT: usize = 100;
 /// How much of somebody else's explanation a notification shows, so that what to do next is never cut off.
-pub(super) const REASON_LIMIT: usize = 200;
+pub(super) const REASON_LIMIT: usize = 180;
 
 /// A time for people: to the minute, and with the zone in words, since the reader's is not known.
 pub(super) fn time(at: Timestamp) -> String {

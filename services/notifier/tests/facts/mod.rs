@@ -1,0 +1,336 @@
+//! Facts about reservations of one server, and entries of the ledger made of them.
+
+#![allow(clippy::unwrap_used, dead_code)]
+
+use bellhop_domain::id::{
+    DeliveryId, HostRef, ReservationId, ResourceId, ResourceKind, Source, UserId, Version,
+    WebhookId,
+};
+use bellhop_domain::reservation::fact::{Announced, Ended, Refused, Started};
+use bellhop_domain::reservation::{
+    DeliveryRef, EndCause, EndOutcome, Fact, FailureReason, HostError, HostLeft, Image, Knowledge,
+    Schedule, TenantKey, Terms, WaitReason,
+};
+use bellhop_event_store::Entry;
+use jiff::Timestamp;
+
+/// The server.
+pub const SERVER: &str = "lab7-node04";
+/// Its number at the reservation system.
+pub const SERVER_NUMBER: i64 = 31;
+/// Whose reservations they are.
+pub const USER: &str = "9f0c2f6e-5a51-4c0e-9d7a-2f3b1c4d5e6f";
+/// Under which webhook they came.
+pub const WEBHOOK: &str = "12";
+/// The payload of a start, as a fact holds it.
+pub const PAYLOAD: &str = r#"{"eventType":"EVENT_START","eventId":"5120"}"#;
+
+pub fn time(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+pub fn server(name: &str) -> ResourceId {
+    ResourceId::new(ResourceKind::new("baremetalhost"), "metal3", name)
+}
+
+pub fn reservation(event: &str) -> ReservationId {
+    ReservationId::new(Source::new("reservation-system"), event)
+}
+
+pub fn schedule() -> Schedule {
+    Schedule {
+        start: time("2026-12-03T08:00:00Z"),
+        end: time("2026-12-03T17:30:00Z"),
+    }
+}
+
+pub fn knowledge(schedule: Schedule, said_at: &str) -> Knowledge {
+    Knowledge {
+        schedule,
+        updated_at: None,
+        said_at: time(said_at),
+        said_by: DeliveryId::new(said_at),
+    }
+}
+
+fn delivery() -> DeliveryRef {
+    DeliveryRef {
+        sequence: 1,
+        id: DeliveryId::new("delivery"),
+    }
+}
+
+/// One reservation, and the facts that can be about it.
+#[derive(Clone, Debug)]
+pub struct Story {
+    pub id: ReservationId,
+    pub user: Option<UserId>,
+    pub webhook: WebhookId,
+    pub number: Option<i64>,
+}
+
+impl Story {
+    pub fn of(event: &str) -> Self {
+        Self {
+            id: reservation(event),
+            user: Some(UserId::new(USER)),
+            webhook: WebhookId::new(WEBHOOK),
+            number: Some(SERVER_NUMBER),
+        }
+    }
+
+    pub fn by_nobody(mut self) -> Self {
+        self.user = None;
+        self
+    }
+
+    pub fn by(mut self, user: &str) -> Self {
+        self.user = Some(UserId::new(user));
+        self
+    }
+
+    pub fn under(mut self, webhook: &str) -> Self {
+        self.webhook = WebhookId::new(webhook);
+        self
+    }
+
+    pub fn announced(&self) -> Fact {
+        Fact::ReservationAnnounced(self.announcement(schedule(), "2026-12-02T10:00:00Z"))
+    }
+
+    pub fn extended(&self, end: &str) -> Fact {
+        let schedule = Schedule {
+            end: time(end),
+            ..schedule()
+        };
+        Fact::ReservationChanged(self.announcement(schedule, "2026-12-03T17:00:00Z"))
+    }
+
+    fn announcement(&self, schedule: Schedule, said_at: &str) -> Announced {
+        Announced {
+            reservation: self.id.clone(),
+            user: self.user.clone(),
+            webhook: self.webhook.clone(),
+            resource_number: self.number,
+            knowledge: knowledge(schedule, said_at),
+            delivery: delivery(),
+        }
+    }
+
+    pub fn started(&self) -> Fact {
+        self.started_with(TenantKey::InDelivery)
+    }
+
+    pub fn started_with(&self, key: TenantKey) -> Fact {
+        Fact::ReservationStarted(Box::new(Started {
+            reservation: self.id.clone(),
+            user: self.user.clone(),
+            webhook: self.webhook.clone(),
+            resource_number: self.number,
+            knowledge: knowledge(schedule(), "2026-12-03T07:55:20Z"),
+            delivery: delivery(),
+            terms: Terms {
+                image: Image {
+                    url: "http://images.example/noble.qcow2".to_owned(),
+                    checksum: None,
+                    checksum_type: None,
+                    format: None,
+                },
+                login: "prognose".to_owned(),
+                without_key: key != TenantKey::InDelivery,
+            },
+            key,
+            payload: PAYLOAD.to_owned(),
+        }))
+    }
+
+    pub fn refused(&self) -> Fact {
+        Fact::ReservationRefused(Refused {
+            reservation: self.id.clone(),
+            user: self.user.clone(),
+            webhook: self.webhook.clone(),
+            resource_number: self.number,
+            knowledge: knowledge(schedule(), "2026-12-03T17:45:00Z"),
+            delivery: delivery(),
+            payload: PAYLOAD.to_owned(),
+        })
+    }
+
+    pub fn waits(&self, reason: WaitReason) -> Fact {
+        Fact::ReservationWaits {
+            reservation: self.id.clone(),
+            reason,
+        }
+    }
+
+    pub fn assigned(&self) -> Fact {
+        let host = HostRef {
+            namespace: "metal3".to_owned(),
+            name: SERVER.to_owned(),
+            uid: "uid".to_owned(),
+        };
+        Fact::HostAssigned {
+            reservation: self.id.clone(),
+            host,
+            secret: "secret".to_owned(),
+        }
+    }
+
+    pub fn claimed(&self) -> Fact {
+        Fact::HostClaimed {
+            reservation: self.id.clone(),
+        }
+    }
+
+    pub fn resumed(&self) -> Fact {
+        Fact::ProvisioningResumed {
+            reservation: self.id.clone(),
+        }
+    }
+
+    pub fn error_seen(&self, attempt: u32) -> Fact {
+        Fact::ProvisioningErrorSeen {
+            reservation: self.id.clone(),
+            error: host_error(),
+            attempt,
+            attempts: 3,
+        }
+    }
+
+    pub fn error_cleared(&self) -> Fact {
+        Fact::ProvisioningErrorCleared {
+            reservation: self.id.clone(),
+        }
+    }
+
+    pub fn provisioned(&self) -> Fact {
+        Fact::HostProvisioned {
+            reservation: self.id.clone(),
+            address: Some("198.51.100.34".to_owned()),
+        }
+    }
+
+    pub fn provisioned_somewhere(&self) -> Fact {
+        Fact::HostProvisioned {
+            reservation: self.id.clone(),
+            address: None,
+        }
+    }
+
+    pub fn troubled(&self) -> Fact {
+        Fact::ReadyHostTroubled {
+            reservation: self.id.clone(),
+            trouble: "power management error: the BMC does not answer".to_owned(),
+        }
+    }
+
+    pub fn recovered(&self) -> Fact {
+        Fact::ReadyHostRecovered {
+            reservation: self.id.clone(),
+        }
+    }
+
+    pub fn changed_by_others(&self) -> Fact {
+        Fact::HostChangedByOthers {
+            reservation: self.id.clone(),
+            change: "spec.image.url is another one".to_owned(),
+        }
+    }
+
+    pub fn failed(&self, reason: FailureReason) -> Fact {
+        Fact::ReservationFailed {
+            reservation: self.id.clone(),
+            reason,
+        }
+    }
+
+    pub fn ended(&self, cause: EndCause, outcome: EndOutcome) -> Fact {
+        let by_delivery = matches!(cause, EndCause::End | EndCause::Deleted);
+        Fact::ReservationEnded(Ended {
+            reservation: self.id.clone(),
+            cause,
+            outcome,
+            user: self.user.clone(),
+            webhook: by_delivery.then(|| self.webhook.clone()),
+            resource_number: self.number,
+            delivery: by_delivery.then(delivery),
+            payload: by_delivery.then(|| PAYLOAD.replace("START", "END")),
+        })
+    }
+
+    pub fn overdue(&self) -> Fact {
+        Fact::StartOverdue {
+            reservation: self.id.clone(),
+        }
+    }
+
+    pub fn missed(&self) -> Fact {
+        Fact::ReservationMissed {
+            reservation: self.id.clone(),
+        }
+    }
+
+    pub fn deadline_passed(&self, hold_until: &str) -> Fact {
+        Fact::DeadlinePassed {
+            reservation: self.id.clone(),
+            hold_until: time(hold_until),
+        }
+    }
+
+    pub fn held_again(&self, hold_until: &str) -> Fact {
+        Fact::DeadlineHeldAgain {
+            reservation: self.id.clone(),
+            hold_until: time(hold_until),
+        }
+    }
+
+    pub fn released(&self) -> Fact {
+        Fact::HostReleased {
+            reservation: self.id.clone(),
+            took: std::time::Duration::from_secs(95),
+            left: HostLeft::Off,
+        }
+    }
+
+    /// Everything up to a host that is being prepared, entry by entry.
+    pub fn to_preparing(&self) -> Vec<Vec<Fact>> {
+        vec![
+            vec![self.started()],
+            vec![self.assigned()],
+            vec![self.claimed(), self.resumed()],
+        ]
+    }
+
+    /// Everything up to a host that is ready, entry by entry.
+    pub fn to_ready(&self) -> Vec<Vec<Fact>> {
+        let mut entries = self.to_preparing();
+        entries.push(vec![self.provisioned()]);
+        entries
+    }
+}
+
+pub fn host_error() -> HostError {
+    HostError {
+        kind: "provisioning error".to_owned(),
+        message: "image could not be written: checksum mismatch.\nsee the log".to_owned(),
+    }
+}
+
+/// When the entry with this number in a history was decided: two minutes after the one before.
+pub fn decided_at(number: usize) -> Timestamp {
+    let number = i64::try_from(number).unwrap();
+    time("2026-12-03T07:55:00Z") + jiff::SignedDuration::from_mins(2 * number)
+}
+
+/// A history of one server as entries of the ledger, from version 1 on.
+pub fn entries(history: Vec<Vec<Fact>>) -> Vec<Entry> {
+    let entry = |(number, facts): (usize, Vec<Fact>)| Entry {
+        resource: server(SERVER),
+        version: Version(number as u64 + 1),
+        at: decided_at(number),
+        facts,
+        traceparent: None,
+        cause: "test".to_owned(),
+    };
+    history.into_iter().enumerate().map(entry).collect()
+}
