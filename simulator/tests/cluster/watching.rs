@@ -215,6 +215,18 @@ impl Follower {
             .unwrap_or_else(|_| panic!("{name} was never seen as {value}"));
     }
 
+    /// What is seen may come from the list before the watch: this waits for the watch itself.
+    async fn watches(&self, cluster: &Cluster) {
+        let open = async {
+            while cluster.open_watches() != 1 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, open)
+            .await
+            .unwrap_or_else(|_| panic!("no watch was ever open"));
+    }
+
     async fn no_longer_sees(&self, name: &str) {
         let reference = ObjectRef::new_with(name, host_resource()).within(NS);
         let gone = async {
@@ -245,6 +257,7 @@ async fn the_watcher_of_kube_recovers_from_all_that_befalls_a_watch() {
         annotate(&cluster, "node01", "first");
         follower.sees("node01", "first").await;
 
+        follower.watches(&cluster).await;
         assert_eq!(cluster.drop_watches(), 1);
         annotate(&cluster, "node01", "after a drop");
         follower.sees("node01", "after a drop").await;
