@@ -1,0 +1,267 @@
+//! Random histories: bookings of a sender that behaves as the real one, whose deliveries are delayed, repeated and
+//! reordered; two replicas that stop between any two steps; hosts that fail, are paused, taken or deleted by others; time
+//! that jumps. After each step the rules of the project are judged by the facts and by the hosts' record of writes.
+//!
+//! A failure prints the smallest history that fails, as what happened in it and as its bookings, and keeps its seed in
+//! `tests/proptest-regressions`: commit it, and it is played first from then on.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod driver;
+mod host;
+mod invariants;
+mod sender;
+mod world;
+
+use std::collections::BTreeMap;
+
+use bellhop_domain::id::ReservationId;
+use bellhop_domain::reservation::{Fact, Outcome, Phase, Said, Schedule};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{RngAlgorithm, TestCaseError, TestRng, TestRunner};
+
+use sender::{Booking, Sent};
+use world::{Action, World};
+
+/// How late a delivery may come, in seconds; the last ones change the order of nearly everything.
+const DELAYS: [i64; 12] = [0, 0, 0, 0, 0, 1, 5, 60, 300, 900, 3600, 14_400];
+
+/// Puts deliveries on their way: each comes once or, now and then, twice, each time after a delay of its own.
+fn on_their_way(sent: Vec<Sent>, fates: &[u32]) -> Vec<(i64, Sent)> {
+    let fates = fates.iter().copied().cycle();
+    sent.into_iter()
+        .zip(fates)
+        .flat_map(|(sent, fate)| {
+            let delay = |fate: u32| DELAYS[fate as usize % DELAYS.len()];
+            let copies = if fate % 5 == 0 { 2 } else { 1 };
+            (0..copies).map(move |copy| {
+                (
+                    sent.at + delay(fate / 5) + copy * (1 + delay(fate / 60)),
+                    sent.clone(),
+                )
+            })
+        })
+        .collect()
+}
+
+/// Plays a history to its end. Returns the world as it is then.
+fn play(bookings: &[Booking], fates: &[u32], actions: &[u32]) -> Result<World, String> {
+    let attempt = |tell: bool| {
+        let coming = on_their_way(sender::deliveries(bookings), fates);
+        let mut world = World::new(coming, 1 + fates[0] % 3, tell);
+        let verdict = actions
+            .iter()
+            .try_for_each(|number| world.act(Action::from(*number)))
+            .and_then(|()| world.settle());
+        (world, verdict)
+    };
+    match attempt(false) {
+        (world, Ok(())) => Ok(world),
+        // What happened is told only of a history that fails, so it is played once more.
+        (_, Err(broken)) => {
+            let (world, _) = attempt(true);
+            let story = world.story.unwrap_or_default().join("\n");
+            Err(format!("{broken}\n{story}\n=> {broken}"))
+        }
+    }
+}
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        max_shrink_iters: 20_000,
+        ..ProptestConfig::default()
+    }
+}
+
+fn numbers(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u32>> {
+    prop::collection::vec(any::<u32>(), count)
+}
+
+/// Who ended, and how.
+fn outcomes(world: &World) -> BTreeMap<ReservationId, Outcome> {
+    world
+        .known()
+        .filter_map(|(id, phase)| match phase {
+            Phase::Over(outcome) => Some((id.clone(), *outcome)),
+            _ => None,
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(config(6000))]
+
+    #[test]
+    fn no_history_breaks_a_rule(
+        bookings in sender::bookings(),
+        fates in numbers(1..24),
+        actions in numbers(0..240),
+    ) {
+        play(&bookings, &fates, &actions).map_err(TestCaseError::fail)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(config(1000))]
+
+    // R3. `settle` says of each of the two that all is over, and the hosts clean and off.
+    #[test]
+    fn whatever_the_order_in_which_deliveries_come_the_same_reservations_are_over_and_the_hosts_are_clean(
+        bookings in sender::bookings(),
+        fates in numbers(1..24),
+        actions in numbers(0..120),
+        other_fates in numbers(1..24),
+        other_actions in numbers(0..120),
+    ) {
+        let one = play(&bookings, &fates, &actions).map_err(TestCaseError::fail)?;
+        let other = play(&bookings, &other_fates, &other_actions).map_err(TestCaseError::fail)?;
+        let over = |world: &World| outcomes(world).into_keys().collect::<Vec<_>>();
+        prop_assert_eq!(over(&one), over(&other));
+    }
+
+    // R3. Nothing of what is said after all is over prepares a host, whatever its order.
+    #[test]
+    fn what_comes_after_every_end_prepares_nothing(
+        bookings in sender::bookings(),
+        order in numbers(40..60),
+    ) {
+        let sent = sender::deliveries(&bookings);
+        let all_over = 200_000;
+        let coming = sent
+            .into_iter()
+            .zip(order.iter().copied().cycle())
+            .map(|(sent, order)| (all_over + i64::from(order % 1000), sent))
+            .collect();
+        let mut world = World::new(coming, 3, false);
+        world.settle().map_err(TestCaseError::fail)?;
+        let prepared = world
+            .facts()
+            .find(|fact| matches!(fact.name(), "ReservationStarted" | "HostAssigned"));
+        prop_assert_eq!(prepared, None);
+    }
+
+    // R3, without anything but sayings in between: nobody looks at a host and no timer fires.
+    #[test]
+    fn the_same_sayings_in_any_order_and_number_lead_to_the_same_knowledge(
+        (sent, shuffled) in sender::bookings()
+            .prop_map(|bookings| sender::deliveries(&bookings))
+            .prop_flat_map(|sent| (Just(sent.clone()), Just(sent).prop_shuffle())),
+        again in numbers(1..8),
+    ) {
+        let repeated = again
+            .iter()
+            .filter_map(|number| shuffled.get(*number as usize % shuffled.len().max(1)))
+            .cloned();
+        let one = told(sent.clone());
+        let other = told(shuffled.iter().cloned().chain(repeated).collect());
+        for booking in 0..6 {
+            let id = sender::reservation(booking);
+            // An end that is known before the extension that it is older than is final: only there order matters.
+            let extended_past_an_end = sent.iter().any(|end| {
+                end.word.reservation == id
+                    && matches!(end.word.said, Said::End)
+                    && sent.iter().any(|other| {
+                        other.word.reservation == id
+                            && other.word.knowledge.is_newer_than(&end.word.knowledge)
+                            && other.word.knowledge.schedule.end > end.word.knowledge.schedule.end
+                    })
+            });
+            if extended_past_an_end {
+                continue;
+            }
+            prop_assert_eq!(what_is_known(&one, &id), what_is_known(&other, &id));
+        }
+    }
+}
+
+/// All that is said, told to a ledger long before any of it is over.
+fn told(sent: Vec<Sent>) -> World {
+    let mut world = World::new(sent.into_iter().map(|sent| (0, sent)).collect(), 3, false);
+    world.hear_all().unwrap();
+    world
+}
+
+/// Of a reservation that goes on: its phase and times. Of one that is over: only that.
+fn what_is_known(world: &World, id: &ReservationId) -> Option<(&'static str, Option<Schedule>)> {
+    let reservation = (0..2)
+        .filter_map(|resource| world.resource(resource))
+        .find_map(|resource| resource.reservations.get(id))?;
+    Some(match &reservation.phase {
+        Phase::Over(_) => ("over", None),
+        Phase::Announced { .. } => ("announced", reservation.schedule()),
+        Phase::Waiting(_) => ("waiting", reservation.schedule()),
+        Phase::Holding => ("holding", reservation.schedule()),
+    })
+}
+
+/// The properties above say nothing of what no history reaches.
+#[test]
+fn the_histories_reach_every_fact_and_every_reason() {
+    let mut runner =
+        TestRunner::new_with_rng(config(1), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let histories = (sender::bookings(), numbers(1..24), numbers(0..240));
+    let mut reached: BTreeMap<String, u32> = BTreeMap::new();
+    for _ in 0..2500 {
+        let (bookings, fates, actions) = histories.new_tree(&mut runner).unwrap().current();
+        let world = play(&bookings, &fates, &actions).unwrap();
+        for fact in world.facts() {
+            let name = match fact {
+                Fact::ReservationEnded(ended) => {
+                    format!("{} {:?} {:?}", fact.name(), ended.cause, ended.outcome)
+                }
+                Fact::ReservationFailed { reason, .. } => {
+                    let reason = serde_json::to_value(reason).unwrap();
+                    format!("{} {}", fact.name(), reason["because"].as_str().unwrap())
+                }
+                _ => fact.name().to_owned(),
+            };
+            *reached.entry(name).or_default() += 1;
+        }
+    }
+    let expected = [
+        "DeadlineHeldAgain",
+        "DeadlinePassed",
+        "HostAssigned",
+        "HostChangedByOthers",
+        "HostClaimed",
+        "HostProvisioned",
+        "HostReleased",
+        "ProvisioningErrorCleared",
+        "ProvisioningErrorSeen",
+        "ProvisioningResumed",
+        "ProvisioningSuspended",
+        "ReadyHostRecovered",
+        "ReadyHostTroubled",
+        "ReservationAnnounced",
+        "ReservationChanged",
+        "ReservationEnded Deadline Cancelled",
+        "ReservationEnded Deadline Completed",
+        "ReservationEnded Deleted Cancelled",
+        "ReservationEnded Deleted Completed",
+        "ReservationEnded End Cancelled",
+        "ReservationEnded End Completed",
+        "ReservationEnded ProvenOver Cancelled",
+        "ReservationEnded ProvenOver Completed",
+        "ReservationFailed CannotClaim",
+        "ReservationFailed HostGone",
+        "ReservationFailed HostUnknown",
+        "ReservationFailed NotClaimedInTime",
+        "ReservationFailed ProvisioningErrors",
+        "ReservationFailed ProvisioningTimeout",
+        "ReservationMissed",
+        "ReservationRefused",
+        "ReservationStarted",
+        "ReservationWaits",
+        "StartOverdue",
+    ];
+    let missing: Vec<_> = expected
+        .iter()
+        .filter(|name| !reached.contains_key(**name))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "never reached: {missing:?}; reached: {reached:#?}"
+    );
+}

@@ -1,0 +1,254 @@
+//! The sender of webhooks as the real one behaves (docs/contracts): two services that know one table of bookings, do not
+//! wait for each other and never send anything again.
+//!
+//! - a start up to five minutes early, once, twice (it died before it had noted the first) or never;
+//! - an end up to a minute after the booking's end, once, twice or never; again at the new end if it was extended;
+//! - creations, changes and deletions at once, with the booking's `updatedAt`; after a deletion nothing more.
+//!
+//! Bookings of one resource never overlap.
+
+use bellhop_domain::id::{DeliveryId, ReservationId, Source, UserId, WebhookId};
+use bellhop_domain::reservation::{
+    DeliveryRef, Image, Knowledge, Said, Schedule, TenantKey, Terms, Word,
+};
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+/// The image of every reservation here.
+pub(crate) const IMAGE: &str = "http://images/noble.qcow2";
+
+/// `second` of the test's calendar.
+pub(crate) fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_796_284_800 + second).expect("within the calendar")
+}
+
+/// What happens to one booking at the sender's. All times in seconds.
+#[derive(Clone, Debug)]
+pub(crate) struct Booking {
+    pub(crate) resource: usize,
+    gap_before: i64,
+    length: i64,
+    early: i64,
+    announced_before: Option<i64>,
+    starts: usize,
+    ends: usize,
+    deleted_after: Option<i64>,
+    changes: Vec<Change>,
+    has_key: bool,
+}
+
+/// The booking's end becomes another one, both counted from its start.
+#[derive(Clone, Debug)]
+struct Change {
+    after: i64,
+    new_length: i64,
+}
+
+/// One delivery as it leaves the sender.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) at: i64,
+    pub(crate) resource: usize,
+    pub(crate) word: Word,
+}
+
+pub(crate) fn bookings() -> impl Strategy<Value = Vec<Booking>> {
+    prop::collection::vec(booking(), 1..6)
+}
+
+fn booking() -> impl Strategy<Value = Booking> {
+    let change = (-3600..15_000_i64, 60..18_000_i64)
+        .prop_map(|(after, new_length)| Change { after, new_length });
+    (
+        (
+            prop_oneof![4 => Just(0_usize), 1 => Just(1)],
+            prop_oneof![1..300_i64, 300..3600_i64],
+            prop_oneof![60..1800_i64, 1800..14_400_i64],
+            0..=300_i64,
+            prop::option::of(600..7200_i64),
+        ),
+        (
+            prop_oneof![1 => Just(0_usize), 8 => Just(1), 1 => Just(2)],
+            prop_oneof![3 => Just(0_usize), 6 => Just(1), 2 => Just(2)],
+            prop::option::weighted(0.25, -900..15_000_i64),
+            prop::collection::vec(change, 0..3),
+            prop::bool::weighted(0.95),
+        ),
+    )
+        .prop_map(
+            |(
+                (resource, gap_before, length, early, announced_before),
+                (starts, ends, deleted_after, changes, has_key),
+            )| Booking {
+                resource,
+                gap_before,
+                length,
+                early,
+                announced_before,
+                starts,
+                ends,
+                deleted_after,
+                changes,
+                has_key,
+            },
+        )
+}
+
+/// The reservation that the sender's `index`-th booking is.
+pub(crate) fn reservation(index: usize) -> ReservationId {
+    ReservationId::new(Source::new("s"), index.to_string())
+}
+
+/// All that the sender sends about these bookings, in the order in which it does.
+pub(crate) fn deliveries(bookings: &[Booking]) -> Vec<Sent> {
+    // One after the other on each resource, the first some time after the beginning of the test's calendar.
+    let mut free_from = [7200_i64; 2];
+    let starts: Vec<i64> = bookings
+        .iter()
+        .map(|booking| {
+            let start = free_from[booking.resource] + booking.gap_before;
+            free_from[booking.resource] = start + booking.length;
+            start
+        })
+        .collect();
+    let mut sent: Vec<Sent> = Vec::new();
+    for (index, booking) in bookings.iter().enumerate() {
+        let next_start = bookings
+            .iter()
+            .zip(&starts)
+            .skip(index + 1)
+            .find(|(next, _)| next.resource == booking.resource)
+            .map_or(i64::MAX, |(_, start)| *start);
+        Row {
+            reservation: reservation(index),
+            booking,
+            start: starts[index],
+            end: starts[index] + booking.length,
+            updated: starts[index] - booking.announced_before.unwrap_or(600),
+            next_start,
+            sent: &mut sent,
+        }
+        .live();
+    }
+    sent.sort_by_key(|sent| sent.at);
+    sent
+}
+
+/// The booking as it stands in the sender's table.
+struct Row<'a> {
+    reservation: ReservationId,
+    booking: &'a Booking,
+    start: i64,
+    end: i64,
+    updated: i64,
+    next_start: i64,
+    sent: &'a mut Vec<Sent>,
+}
+
+impl Row<'_> {
+    fn live(mut self) {
+        let booking = self.booking;
+        let created = self.updated;
+        if booking.announced_before.is_some() {
+            self.send(created, Some(created), Said::Announced);
+        }
+        let deleted = booking
+            .deleted_after
+            .map_or(i64::MAX, |after| (self.start + after).max(created + 1));
+        let mut changes: Vec<(i64, i64)> = booking
+            .changes
+            .iter()
+            .map(|change| (self.start + change.after, self.start + change.new_length))
+            .filter(|(instant, _)| *instant > created && *instant < deleted)
+            .collect();
+        changes.sort_unstable();
+        let mut started = false;
+        for (instant, end) in changes {
+            self.until(instant, &mut started);
+            self.end = end.min(self.next_start);
+            self.updated = instant;
+            self.send(instant, Some(instant), Said::Changed);
+        }
+        self.until(deleted, &mut started);
+        if deleted < i64::MAX {
+            self.send(deleted, Some(self.updated), Said::Deleted);
+        }
+    }
+
+    /// Sends what the scheduler sends before `instant`, with the row as it is.
+    fn until(&mut self, instant: i64, started: &mut bool) {
+        let start = self.start - self.booking.early;
+        if !*started && start < instant {
+            *started = true;
+            for copy in 0..self.booking.starts {
+                let key = if self.booking.has_key {
+                    TenantKey::InDelivery
+                } else {
+                    TenantKey::Missing {
+                        reason: "no key".to_owned(),
+                    }
+                };
+                self.send(
+                    start + 30 * copy as i64,
+                    None,
+                    Said::Start {
+                        key,
+                        terms: terms(),
+                    },
+                );
+            }
+        }
+        // The scheduler looks back one minute: an end moved further into the past is never sent.
+        if self.end < instant && self.end >= self.updated - 60 {
+            for copy in 0..self.booking.ends {
+                self.send(
+                    self.end.max(self.updated) + 20 + 60 * copy as i64,
+                    None,
+                    Said::End,
+                );
+            }
+        }
+    }
+
+    fn send(&mut self, instant: i64, updated: Option<i64>, said: Said) {
+        let id = DeliveryId::new(format!("d{}", self.sent.len()));
+        self.sent.push(Sent {
+            at: instant,
+            resource: self.booking.resource,
+            word: Word {
+                reservation: self.reservation.clone(),
+                said,
+                knowledge: Knowledge {
+                    schedule: Schedule {
+                        start: at(self.start),
+                        end: at(self.end),
+                    },
+                    updated_at: updated.map(at),
+                    said_at: at(instant),
+                    said_by: id.clone(),
+                },
+                webhook: WebhookId::new("12"),
+                delivery: DeliveryRef {
+                    sequence: self.sent.len() as u64 + 1,
+                    id,
+                },
+                user: Some(UserId::new("u")),
+                resource_number: Some(31),
+                payload: String::new(),
+            },
+        });
+    }
+}
+
+fn terms() -> Terms {
+    Terms {
+        image: Image {
+            url: IMAGE.to_owned(),
+            checksum: None,
+            checksum_type: None,
+            format: None,
+        },
+        login: "prognose".to_owned(),
+        without_key: false,
+    }
+}
