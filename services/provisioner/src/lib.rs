@@ -1,1 +1,29 @@
-//! Deliveries in, Kubernetes driven, facts out.
+//! The provisioner: deliveries in, facts out, hosts driven.
+//!
+//! ```text
+//!   DELIVERIES ─▶ deliveries ─▶ words ─▶ decisions ─▶ LEDGER ─▶ folded ─┬─▶ work queue ─▶ driver ─▶ Kubernetes
+//!                                            ▲                          ├─▶ timers ─┐         │
+//!                                            └──────────────────────────┼───────────┴─────────┘
+//!                                                                       └─▶ alarms
+//! ```
+//!
+//! Any number of provisioners run at once: they share one durable consumer for the deliveries, each follows the whole ledger,
+//! and the append settles who was first. No one leads.
+//!
+//! [`run`] reads top to bottom as a start: nothing is decided before the ledger is folded, and no host is touched and no
+//! timer fires before the deliveries that waited are folded too.
+
+mod alarms;
+pub mod baremetalhost;
+mod decisions;
+mod deliveries;
+mod folded;
+mod metrics;
+mod settings;
+mod start;
+mod timers;
+mod words;
+mod work_queue;
+
+pub use settings::{ChecksumType, ImageFormat, NoSshKey, ProvisionerSettings};
+pub use start::{ProvisionerError, run};

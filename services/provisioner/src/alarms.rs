@@ -1,0 +1,105 @@
+//! Alarms that follow from the folded ledger and the hosts: raised while the state says so, cleared when it doesn't.
+
+use std::collections::{HashMap, HashSet};
+
+use bellhop_domain::id::ResourceId;
+use bellhop_domain::ledger::Ledger;
+use bellhop_domain::reservation::{Occupancy, alarm};
+use bellhop_service::notices::Alarms;
+
+use crate::baremetalhost::watch::KnownHosts;
+use crate::folded::FoldedLedger;
+
+const UNKNOWN_HOLDER: &str = "unknown_holder";
+
+/// Which alarms are on because of what.
+pub(crate) struct AlarmBoard {
+    alarms: Alarms,
+    folded: FoldedLedger,
+    known: KnownHosts,
+    raised: HashMap<ResourceId, HashSet<(&'static str, String)>>,
+    unknown: HashSet<String>,
+}
+
+impl AlarmBoard {
+    pub(crate) fn new(alarms: Alarms, folded: FoldedLedger, known: KnownHosts) -> Self {
+        Self {
+            alarms,
+            folded,
+            known,
+            raised: HashMap::new(),
+            unknown: HashSet::new(),
+        }
+    }
+
+    /// Brings the alarms of one resource to what its state says.
+    pub(crate) fn update(&mut self, resource: &ResourceId) {
+        let alarms = self
+            .folded
+            .read(|ledger| ledger.resource(resource).map(alarm::alarms))
+            .unwrap_or_default();
+        let mut on = HashSet::new();
+        for alarm in alarms {
+            let key = format!("{resource} {}", alarm.reservation);
+            self.alarms.raise(alarm.kind.as_str(), &key, &alarm.text);
+            on.insert((alarm.kind.as_str(), key));
+        }
+        let before = self.raised.remove(resource).unwrap_or_default();
+        for (kind, key) in before.difference(&on) {
+            self.alarms.clear(kind, key);
+        }
+        if !on.is_empty() {
+            self.raised.insert(resource.clone(), on);
+        }
+    }
+
+    /// Brings all alarms to what the state says, those of the hosts too.
+    pub(crate) fn update_all(&mut self) {
+        for resource in self.folded.resources_where(|_, _| true) {
+            self.update(&resource);
+        }
+        self.unknown_holders();
+    }
+
+    /// A host that carries our `consumerRef` for a reservation that the ledger does not know as its holder (R13).
+    fn unknown_holders(&mut self) {
+        let held = self.folded.read(held_hosts);
+        let mut on = HashSet::new();
+        for (name, host) in self.known.all() {
+            let Some(reservation) = host.reservation else {
+                continue;
+            };
+            if held
+                .get(&host.uid)
+                .is_some_and(|holder| *holder == reservation)
+            {
+                continue;
+            }
+            let text = format!(
+                "host {name} says that reservation {reservation} has it, which the ledger does not know: it is left alone"
+            );
+            self.alarms.raise(UNKNOWN_HOLDER, &name, &text);
+            on.insert(name);
+        }
+        for name in self.unknown.difference(&on) {
+            self.alarms.clear(UNKNOWN_HOLDER, name);
+        }
+        self.unknown = on;
+    }
+}
+
+/// The reservation that has, or still has, each host, by the host's uid.
+fn held_hosts(ledger: &Ledger) -> HashMap<String, String> {
+    let holders = ledger
+        .resources()
+        .filter_map(|(_, resource)| match &resource.occupancy {
+            Occupancy::Free => None,
+            Occupancy::Held(holding) => {
+                Some((holding.host.uid.clone(), holding.reservation.to_string()))
+            }
+            Occupancy::Releasing(release) => {
+                Some((release.host.uid.clone(), release.reservation.to_string()))
+            }
+        });
+    holders.collect()
+}

@@ -1,0 +1,297 @@
+//! The Kubernetes API, as far as Bellhop uses it: hosts are read, watched and patched; secrets are read, created and deleted.
+//! The role in `deploy/kubernetes` allows just these.
+
+use std::collections::BTreeMap;
+
+use bellhop_domain::id::{HostRef, LedgerId, ReservationId};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::ApiResource;
+use kube::{Client, Resource};
+use serde_json::Value;
+
+use super::host::{BareMetalHost, RESOURCE};
+use crate::settings::ProvisionerSettings;
+
+/// How many hosts one page of a list holds.
+pub(crate) const PAGE: u32 = 500;
+/// Who we are in managed fields.
+const FIELD_MANAGER: &str = "bellhop-provisioner";
+
+const RESERVATION: &str = "bellhop.dev/reservation";
+const HOST_UID: &str = "bellhop.dev/host-uid";
+const LEDGER: &str = "bellhop.dev/ledger";
+
+/// A connection to the API server. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    client: Client,
+    resource: ApiResource,
+    namespace: String,
+}
+
+/// A request to the API server failed.
+#[derive(Debug, thiserror::Error)]
+#[error("Kubernetes: cannot {what}")]
+pub(crate) struct ClusterError {
+    what: String,
+    #[source]
+    cause: Box<kube::Error>,
+}
+
+impl ClusterError {
+    fn new(what: impl Into<String>, cause: kube::Error) -> Self {
+        Self {
+            what: what.into(),
+            cause: Box::new(cause),
+        }
+    }
+
+    /// Someone else wrote the object since we read it.
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(&*self.cause, kube::Error::Api(status) if status.code == 409)
+    }
+
+    /// The server will never take this: what it says about it.
+    pub(crate) fn refusal(&self) -> Option<&str> {
+        match &*self.cause {
+            // Another uid is answered with 422 too, but then the host is another one: the next reading tells.
+            kube::Error::Api(status)
+                if status.code == 422 && !status.message.contains("metadata.uid") =>
+            {
+                Some(&status.message)
+            }
+            kube::Error::Api(status)
+                if status.code == 403 && status.message.contains("admission webhook") =>
+            {
+                Some(&status.message)
+            }
+            kube::Error::Api(status) if status.code == 400 => Some(&status.message),
+            _ => None,
+        }
+    }
+
+    fn has_reason(&self, reason: &str) -> bool {
+        matches!(&*self.cause, kube::Error::Api(status) if status.reason == reason)
+    }
+
+    /// The error with its cause, in one line.
+    pub(crate) fn text(&self) -> String {
+        match &*self.cause {
+            kube::Error::Api(status) => format!("{self}: {} ({})", status.message, status.code),
+            other => format!("{self}: {other}"),
+        }
+    }
+}
+
+/// Which reservation on which host a secret is for.
+#[derive(Clone, Debug)]
+pub(crate) struct SecretOwner<'a> {
+    pub(crate) reservation: &'a ReservationId,
+    pub(crate) host: &'a HostRef,
+    pub(crate) ledger: &'a LedgerId,
+}
+
+/// What became of a secret that should be there.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum SecretCreated {
+    /// It is there, made now or by an earlier try.
+    Ours,
+    /// One of that name belongs to someone else.
+    SomeoneElses,
+    /// One of that name is being deleted.
+    BeingDeleted,
+}
+
+impl Cluster {
+    pub(crate) fn new(client: Client, settings: &ProvisionerSettings) -> Self {
+        let api_version = format!("{}/{}", settings.bmh_api_group, settings.bmh_api_version);
+        let resource = ApiResource {
+            group: settings.bmh_api_group.clone(),
+            version: settings.bmh_api_version.clone(),
+            api_version,
+            kind: "BareMetalHost".to_owned(),
+            plural: settings.bmh_plural.clone(),
+        };
+        Self {
+            client,
+            resource,
+            namespace: settings.k8s_namespace.clone(),
+        }
+    }
+
+    /// The namespace of the hosts.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    pub(crate) fn hosts(&self, namespace: &str) -> Api<BareMetalHost> {
+        Api::namespaced_with(self.client.clone(), namespace, &self.resource)
+    }
+
+    fn secrets(&self, namespace: &str) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// A host as the API server has it now; none where there is none of that name.
+    pub(crate) async fn host(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<BareMetalHost>, ClusterError> {
+        let host = self.hosts(namespace).get_opt(name).await;
+        host.map_err(|error| ClusterError::new(format!("read host {namespace}/{name}"), error))
+    }
+
+    /// The names of all hosts that answer to `resource`, by a list of all from the API server.
+    pub(crate) async fn hosts_that_answer_to(
+        &self,
+        namespace: &str,
+        resource: &str,
+    ) -> Result<Vec<BareMetalHost>, ClusterError> {
+        let mut found = Vec::new();
+        let mut parameters = ListParams::default().limit(PAGE);
+        loop {
+            let page = self.hosts(namespace).list(&parameters).await;
+            let page = page.map_err(|error| {
+                ClusterError::new(format!("list the hosts of {namespace}"), error)
+            })?;
+            found.extend(
+                page.items
+                    .into_iter()
+                    .filter(|host| host.answers_to() == resource),
+            );
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => parameters = parameters.continue_token(&token),
+                None => return Ok(found),
+            }
+        }
+    }
+
+    /// Changes a host by a JSON merge patch that carries the `uid` and `resourceVersion` that were read. Returns the host as
+    /// it is then.
+    pub(crate) async fn patch_host(
+        &self,
+        host: &HostRef,
+        patch: &Value,
+    ) -> Result<BareMetalHost, ClusterError> {
+        let parameters = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patched = self
+            .hosts(&host.namespace)
+            .patch(&host.name, &parameters, &Patch::Merge(patch))
+            .await;
+        patched.map_err(|error| ClusterError::new(format!("write host {host}"), error))
+    }
+
+    /// Creates the user-data secret. One that is there already is never overwritten: our own, left by a crash, is used.
+    pub(crate) async fn create_secret(
+        &self,
+        name: &str,
+        owner: &SecretOwner<'_>,
+        user_data: String,
+    ) -> Result<SecretCreated, ClusterError> {
+        let secret = Secret {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                labels: Some(BTreeMap::from([(
+                    "app.kubernetes.io/managed-by".to_owned(),
+                    "bellhop".to_owned(),
+                )])),
+                annotations: Some(BTreeMap::from([
+                    (RESERVATION.to_owned(), owner.reservation.to_string()),
+                    (HOST_UID.to_owned(), owner.host.uid.clone()),
+                    (LEDGER.to_owned(), owner.ledger.to_string()),
+                ])),
+                ..ObjectMeta::default()
+            },
+            type_: Some("Opaque".to_owned()),
+            data: Some(BTreeMap::from([(
+                "userData".to_owned(),
+                ByteString(user_data.into_bytes()),
+            )])),
+            ..Secret::default()
+        };
+        let secrets = self.secrets(&owner.host.namespace);
+        let created = secrets.create(&PostParams::default(), &secret).await;
+        match created.map_err(|error| ClusterError::new(format!("create secret {name}"), error)) {
+            Ok(_) => Ok(SecretCreated::Ours),
+            Err(error) if error.has_reason("AlreadyExists") => {
+                let Some(found) = self.secret(&owner.host.namespace, name).await? else {
+                    return Ok(SecretCreated::BeingDeleted);
+                };
+                Ok(
+                    match (belongs_to(&found, owner), found.metadata.deletion_timestamp) {
+                        (true, Some(_)) => SecretCreated::BeingDeleted,
+                        (true, None) => SecretCreated::Ours,
+                        (false, _) => SecretCreated::SomeoneElses,
+                    },
+                )
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes our user-data secret, by its `uid`; one that belongs to someone else, or that is gone, is let be.
+    pub(crate) async fn delete_secret(
+        &self,
+        name: &str,
+        owner: &SecretOwner<'_>,
+    ) -> Result<(), ClusterError> {
+        let Some(found) = self.secret(&owner.host.namespace, name).await? else {
+            return Ok(());
+        };
+        if !belongs_to(&found, owner) {
+            return Ok(());
+        }
+        let preconditions = Preconditions {
+            uid: found.meta().uid.clone(),
+            resource_version: None,
+        };
+        let parameters = DeleteParams {
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
+        };
+        match self
+            .secrets(&owner.host.namespace)
+            .delete(name, &parameters)
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(ClusterError::new(format!("delete secret {name}"), error)),
+        }
+    }
+
+    async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ClusterError> {
+        let secret = self.secrets(namespace).get_opt(name).await;
+        secret.map_err(|error| ClusterError::new(format!("read secret {namespace}/{name}"), error))
+    }
+}
+
+fn belongs_to(secret: &Secret, owner: &SecretOwner<'_>) -> bool {
+    let Some(annotations) = &secret.metadata.annotations else {
+        return false;
+    };
+    let is = |name: &str, value: &str| annotations.get(name).is_some_and(|found| found == value);
+    is(RESERVATION, &owner.reservation.to_string())
+        && is(HOST_UID, &owner.host.uid)
+        && is(LEDGER, owner.ledger.as_str())
+}
+
+/// Several hosts, by name, with what makes them answer to a resource: for a message.
+pub(crate) fn names(hosts: &[BareMetalHost]) -> String {
+    let name = |host: &BareMetalHost| {
+        let by = if host.annotation(RESOURCE).is_some() {
+            " (by annotation)"
+        } else {
+            ""
+        };
+        format!("{}{by}", host.name())
+    };
+    hosts.iter().map(name).collect::<Vec<_>>().join(", ")
+}

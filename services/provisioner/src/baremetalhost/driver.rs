@@ -1,0 +1,476 @@
+//! One look at a resource and its host. See the module above for its way.
+
+use std::time::Duration;
+
+use bellhop_domain::id::{HostRef, LedgerId, ReservationId, ResourceId};
+use bellhop_domain::reservation::{
+    Command, Desired, Holding, HostLeft, Observation, Release, Resource, desired,
+};
+use bellhop_event_store::{AppendError, EventStore, EventStoreError};
+use bellhop_reservation_system::Webhook;
+use bellhop_service::notices::Shown;
+use bellhop_service::trace_context::{TraceParent, current_traceparent, set_parent};
+use sha2::{Digest, Sha256};
+use tracing::Instrument;
+
+use super::claim;
+use super::cluster::{Cluster, ClusterError, SecretCreated, SecretOwner, names};
+use super::fence::{Fence, Verdict, check};
+use super::host::BareMetalHost;
+use super::release::{Step, next_step};
+use super::user_data::UserDataBase;
+use super::watch::KnownHosts;
+use crate::decisions::{DecisionError, Decisions};
+use crate::folded::FoldedLedger;
+use crate::metrics::ProvisionerMetrics;
+use crate::words::ssh_key;
+use crate::work_queue::Next;
+
+/// How soon to look again at what can't go on by itself and may change without an event.
+const BLOCKED: Duration = Duration::from_secs(30);
+
+/// Brings hosts to what the ledger asks for.
+pub(crate) struct Driver {
+    pub(crate) store: EventStore,
+    pub(crate) folded: FoldedLedger,
+    pub(crate) decisions: Decisions,
+    pub(crate) cluster: Cluster,
+    pub(crate) known: KnownHosts,
+    pub(crate) user_data: UserDataBase,
+    pub(crate) ledger: LedgerId,
+    pub(crate) installation: String,
+    pub(crate) address_template: Option<String>,
+    pub(crate) power_off: bool,
+    pub(crate) shown: Shown,
+    pub(crate) metrics: ProvisionerMetrics,
+}
+
+/// A look failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LookError {
+    #[error("{}", .0.text())]
+    Cluster(#[from] ClusterError),
+    #[error(transparent)]
+    Decision(#[from] DecisionError),
+    #[error(transparent)]
+    Store(#[from] EventStoreError),
+}
+
+impl Driver {
+    /// Looks at `id` and its host. What fails is shown and tried again later.
+    pub(crate) async fn look(&self, id: &ResourceId) -> Next {
+        let state = self.folded.resource(id);
+        let (concerns, traceparent) = concerns(&state);
+        let span = tracing::info_span!(
+            "drive",
+            resource = %id,
+            reservation = concerns.map(tracing::field::display),
+        );
+        set_parent(
+            &span,
+            traceparent
+                .and_then(|text| TraceParent::try_from(text.to_owned()).ok())
+                .as_ref(),
+        );
+        let result = self.bring_about(id, &state).instrument(span).await;
+        let key = id.to_string();
+        let (next, outcome) = match result {
+            Ok(next) => {
+                self.shown.clear("failing", &key);
+                (next, "done")
+            }
+            // Someone else was first, at the ledger or at the host: begin again at the read.
+            Err(LookError::Decision(DecisionError::Append(AppendError::Conflict { .. }))) => {
+                (Next::Again, "conflict")
+            }
+            Err(LookError::Cluster(error)) if error.is_conflict() => (Next::Again, "conflict"),
+            Err(error) => {
+                self.shown.show("failing", &key, &error.to_string());
+                (Next::Failed, "failed")
+            }
+        };
+        self.metrics.reconciliation(outcome);
+        next
+    }
+
+    async fn bring_about(&self, id: &ResourceId, state: &Resource) -> Result<Next, LookError> {
+        match desired(state) {
+            Desired::Nothing => {
+                self.shown.clear("waiting", &id.to_string());
+                Ok(Next::Rest)
+            }
+            Desired::Wait => self.offer(id, state, None).await,
+            Desired::Offer { next } => self.offer(id, state, Some(next)).await,
+            Desired::Claim(holding) => self.claim(id, state, holding).await,
+            Desired::Keep(holding) => self.keep(id, state, holding).await,
+            Desired::Release(release) => self.release(id, state, release).await,
+        }
+    }
+
+    /// Decides what `observation` means. Returns whether anything follows: then the host is looked at anew.
+    async fn observe(
+        &self,
+        id: &ResourceId,
+        state: &Resource,
+        observation: Observation,
+    ) -> Result<bool, LookError> {
+        let facts = self
+            .decisions
+            .decide_upon(id, state, &Command::Observed(observation), "observation")
+            .await?;
+        Ok(!facts.is_empty())
+    }
+
+    fn wait(&self, id: &ResourceId, why: Option<&str>) {
+        match why {
+            Some(why) => self.shown.show("waiting", &id.to_string(), why),
+            None => self.shown.clear("waiting", &id.to_string()),
+        }
+    }
+
+    async fn offer(
+        &self,
+        id: &ResourceId,
+        state: &Resource,
+        next: Option<&ReservationId>,
+    ) -> Result<Next, LookError> {
+        let observation = match self.find_host(id).await? {
+            Found::One(host) => match (claim::obstacle(&host, &self.ledger, state.version), next) {
+                (Some(text), _) => {
+                    self.wait(id, Some(&text));
+                    Observation::NotClean {
+                        text: format!("the host {} can't be used now: {text}", host.name()),
+                    }
+                }
+                (None, None) => return Ok(Next::Rest),
+                (None, Some(next)) => {
+                    let host = reference(&host);
+                    let secret = self.secret_name(&host, next);
+                    Observation::Clean { host, secret }
+                }
+            },
+            Found::Not(text) => Observation::NoHost { text },
+        };
+        let clean = matches!(observation, Observation::Clean { .. });
+        let followed = self.observe(id, state, observation).await?;
+        if clean {
+            self.wait(id, None);
+        }
+        Ok(if followed {
+            Next::Again
+        } else {
+            Next::After(BLOCKED)
+        })
+    }
+
+    /// The host that answers to a resource. The watch says where to look; the API server has the last word.
+    async fn find_host(&self, id: &ResourceId) -> Result<Found, LookError> {
+        let mut found = Vec::new();
+        for name in self.known.answering_to(id.name()) {
+            let host = self.cluster.host(id.namespace(), &name).await?;
+            found.extend(host.filter(|host| host.answers_to() == id.name()));
+        }
+        if found.is_empty() {
+            found = self
+                .cluster
+                .hosts_that_answer_to(id.namespace(), id.name())
+                .await?;
+        }
+        let text = match found.len() {
+            0 => format!(
+                "no BareMetalHost of namespace {} answers to {}",
+                id.namespace(),
+                id.name()
+            ),
+            1 => return Ok(Found::One(Box::new(found.remove(0)))),
+            _ => format!(
+                "more than one BareMetalHost answers to {}: {}",
+                id.name(),
+                names(&found)
+            ),
+        };
+        Ok(Found::Not(text))
+    }
+
+    async fn claim(
+        &self,
+        id: &ResourceId,
+        state: &Resource,
+        holding: &Holding,
+    ) -> Result<Next, LookError> {
+        let Some(host) = self.held_host(&holding.host).await? else {
+            return Ok(if self.observe(id, state, Observation::HostGone).await? {
+                Next::Again
+            } else {
+                Next::Rest
+            });
+        };
+        if let Verdict::Open(written) = check(&host, &self.ledger, state.version)
+            && claim::was_written(&host, holding, written)
+        {
+            self.wait(id, None);
+            return self.claimed(id, state, holding, &host).await;
+        }
+        if self.observe(id, state, Observation::Unclaimed).await? {
+            return Ok(Next::Again);
+        }
+        if let Some(obstacle) = claim::obstacle(&host, &self.ledger, state.version) {
+            self.wait(id, Some(&obstacle));
+            return Ok(Next::After(BLOCKED));
+        }
+        self.wait(id, None);
+        match self.write_claim(state, holding, &host).await? {
+            Claimed::Written => Ok(Next::Again),
+            Claimed::Later => Ok(Next::After(Duration::from_secs(1))),
+            Claimed::Refused(text) => {
+                self.observe(id, state, Observation::ClaimRefused { text })
+                    .await?;
+                Ok(Next::Again)
+            }
+        }
+    }
+
+    async fn write_claim(
+        &self,
+        state: &Resource,
+        holding: &Holding,
+        host: &BareMetalHost,
+    ) -> Result<Claimed, LookError> {
+        let key = match self.key(holding).await? {
+            Ok(key) => key,
+            Err(reason) => return Ok(Claimed::Refused(reason)),
+        };
+        let user_data = self.user_data.render(&holding.terms.login, key.as_deref());
+        let owner = self.owner(&holding.reservation, &holding.host);
+        let created = self
+            .cluster
+            .create_secret(&holding.secret, &owner, user_data)
+            .await;
+        match refusable(created)? {
+            Ok(SecretCreated::Ours) => {}
+            Ok(SecretCreated::BeingDeleted) => return Ok(Claimed::Later),
+            Ok(SecretCreated::SomeoneElses) => {
+                return Ok(Claimed::Refused(format!(
+                    "a secret named {} belongs to someone else",
+                    holding.secret
+                )));
+            }
+            Err(refusal) => return Ok(Claimed::Refused(refusal)),
+        }
+        let traceparent = current_traceparent();
+        let traceparent = traceparent.as_ref().map(TraceParent::as_str);
+        let patch = claim::patch(
+            host,
+            holding,
+            &self.fence(state),
+            &self.installation,
+            traceparent,
+        );
+        match refusable(self.write(&holding.host, &patch, "claim").await)? {
+            Ok(_) => Ok(Claimed::Written),
+            Err(refusal) => Ok(Claimed::Refused(refusal)),
+        }
+    }
+
+    /// The tenant's key, from the delivery that brought it: no fact may hold it. The inner error says why there is none.
+    async fn key(&self, holding: &Holding) -> Result<Result<Option<String>, String>, LookError> {
+        let Some(delivery) = self.store.delivery(holding.delivery.sequence).await? else {
+            return Ok(Err(
+                "the delivery that brought the SSH key was removed".to_owned()
+            ));
+        };
+        let webhook = Webhook::parse(&delivery.body).ok();
+        let key = match webhook.as_ref().and_then(Webhook::booking) {
+            Some(booking) if delivery.id == holding.delivery.id => ssh_key(booking),
+            _ => Err("the delivery that brought the SSH key is not what it was".to_owned()),
+        };
+        Ok(match key {
+            Ok(key) => Ok(Some(key.as_str().to_owned())),
+            Err(_) if holding.terms.without_key => Ok(None),
+            Err(reason) => Err(reason),
+        })
+    }
+
+    async fn keep(
+        &self,
+        id: &ResourceId,
+        state: &Resource,
+        holding: &Holding,
+    ) -> Result<Next, LookError> {
+        match self.held_host(&holding.host).await? {
+            Some(host) => self.claimed(id, state, holding, &host).await,
+            None => Ok(if self.observe(id, state, Observation::HostGone).await? {
+                Next::Again
+            } else {
+                Next::Rest
+            }),
+        }
+    }
+
+    async fn claimed(
+        &self,
+        id: &ResourceId,
+        state: &Resource,
+        holding: &Holding,
+        host: &BareMetalHost,
+    ) -> Result<Next, LookError> {
+        let read = claim::read(host, holding, self.address_template.as_deref());
+        match &read.progress {
+            bellhop_domain::reservation::Progress::Suspended { reason } => {
+                self.wait(id, Some(reason))
+            }
+            _ => self.wait(id, None),
+        }
+        let followed = self.observe(id, state, Observation::Claimed(read)).await?;
+        Ok(if followed { Next::Again } else { Next::Rest })
+    }
+
+    async fn release(
+        &self,
+        id: &ResourceId,
+        state: &Resource,
+        release: &Release,
+    ) -> Result<Next, LookError> {
+        let host = self
+            .cluster
+            .host(&release.host.namespace, &release.host.name)
+            .await?;
+        match next_step(
+            host.as_ref(),
+            release,
+            &self.ledger,
+            state.version,
+            self.power_off,
+        ) {
+            Step::Write(patch) => {
+                self.write(&release.host, &patch, "release").await?;
+                Ok(Next::Again)
+            }
+            Step::Wait(text) => {
+                self.wait(id, Some(&text));
+                Ok(Next::After(BLOCKED))
+            }
+            Step::Blocked(text) => {
+                self.wait(id, Some(&format!("its release is blocked: {text}")));
+                Ok(Next::After(BLOCKED))
+            }
+            Step::Done(left) => self.released(id, state, release, left).await,
+        }
+    }
+
+    async fn released(
+        &self,
+        id: &ResourceId,
+        state: &Resource,
+        release: &Release,
+        left: HostLeft,
+    ) -> Result<Next, LookError> {
+        self.cluster
+            .delete_secret(
+                &release.secret,
+                &self.owner(&release.reservation, &release.host),
+            )
+            .await?;
+        self.wait(id, None);
+        self.observe(id, state, Observation::Released { left })
+            .await?;
+        Ok(Next::Again)
+    }
+
+    /// The assigned host; none where it is gone, or another one has its name.
+    async fn held_host(&self, wanted: &HostRef) -> Result<Option<BareMetalHost>, LookError> {
+        let host = self.cluster.host(&wanted.namespace, &wanted.name).await?;
+        Ok(host.filter(|host| host.uid() == wanted.uid))
+    }
+
+    async fn write(
+        &self,
+        host: &HostRef,
+        patch: &serde_json::Value,
+        what: &'static str,
+    ) -> Result<BareMetalHost, ClusterError> {
+        let span = tracing::info_span!("write host", %host, what);
+        let result = self.cluster.patch_host(host, patch).instrument(span).await;
+        self.metrics
+            .host_write(if result.is_ok() { what } else { "refused" });
+        if result.is_ok() {
+            tracing::info!(%host, what, "wrote the host");
+        }
+        result
+    }
+
+    fn fence(&self, state: &Resource) -> Fence {
+        Fence {
+            ledger: self.ledger.clone(),
+            version: state.version,
+        }
+    }
+
+    fn owner<'a>(&'a self, reservation: &'a ReservationId, host: &'a HostRef) -> SecretOwner<'a> {
+        SecretOwner {
+            reservation,
+            host,
+            ledger: &self.ledger,
+        }
+    }
+
+    /// A name of its own for each reservation on each host: never another tenant's secret (R9).
+    fn secret_name(&self, host: &HostRef, reservation: &ReservationId) -> String {
+        let mut hash = Sha256::new();
+        for part in [self.ledger.as_str(), &host.uid, &reservation.to_string()] {
+            hash.update(part.as_bytes());
+            hash.update([0]);
+        }
+        let digest = hash.finalize();
+        let short: String = digest
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        // A host's name is a DNS subdomain of at most 253 characters, and so is a secret's.
+        let host: String = host.name.chars().take(220).collect();
+        format!("{host}-{short}-userdata")
+    }
+}
+
+enum Found {
+    One(Box<BareMetalHost>),
+    Not(String),
+}
+
+enum Claimed {
+    Written,
+    Later,
+    Refused(String),
+}
+
+/// Tells a refusal that trying again won't change from other errors.
+fn refusable<T>(result: Result<T, ClusterError>) -> Result<Result<T, String>, ClusterError> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(error) => match error.refusal() {
+            Some(refusal) => Ok(Err(format!("Kubernetes refused it: {refusal}"))),
+            None => Err(error),
+        },
+    }
+}
+
+fn reference(host: &BareMetalHost) -> HostRef {
+    HostRef {
+        namespace: host.namespace().to_owned(),
+        name: host.name().to_owned(),
+        uid: host.uid().to_owned(),
+    }
+}
+
+/// The reservation that a look at a resource is for, and the trace of its start.
+fn concerns(state: &Resource) -> (Option<&ReservationId>, Option<&str>) {
+    let reservation = match desired(state) {
+        Desired::Nothing | Desired::Wait => None,
+        Desired::Offer { next } => Some(next),
+        Desired::Claim(holding) | Desired::Keep(holding) => Some(&holding.reservation),
+        Desired::Release(release) => Some(&release.reservation),
+    };
+    let trace = reservation.and_then(|id| state.reservations.get(id)?.traceparent.as_deref());
+    (reservation, trace)
+}

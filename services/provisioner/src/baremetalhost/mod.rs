@@ -1,0 +1,22 @@
+//! The driver of BareMetalHosts: brings a host to what the ledger asks for.
+//!
+//! Level-triggered: a look at a resource takes its state, reads its host from the API server (never from a cache), decides
+//! what the reading means, and only if nothing follows from that writes the difference.
+//!
+//! ```text
+//!   change of the ledger ─┐
+//!   change of the host ───┼─▶ look: state ─▶ read host ─▶ observation ─▶ decide ─▶ facts? append, look again
+//!   sweep, retry ─────────┘                                               └─ none? write the difference, look again
+//! ```
+//!
+//! - [`host`] what we read of a host; [`fence`] who may write it; [`claim`] and [`release`] what is written, and when: pure;
+//! - [`cluster`] the Kubernetes API; [`watch`] what changes there; [`driver`] the look itself; [`user_data`] the cloud-config.
+
+pub(crate) mod claim;
+pub(crate) mod cluster;
+pub(crate) mod driver;
+pub(crate) mod fence;
+pub(crate) mod host;
+pub(crate) mod release;
+pub mod user_data;
+pub(crate) mod watch;

@@ -1,0 +1,320 @@
+//! The release: what we wrote goes away, in one write; then, when the host is clean, our `consumerRef`, in another.
+//!
+//! ```text
+//!   claimed ──give back──▶ image, user data gone, off ──Metal3──▶ clean ──let go──▶ consumerRef gone ──▶ secret gone: released
+//! ```
+//!
+//! Both writes carry the fence. Even a host that our claim never reached gets it, so that the claim of a replica that slept
+//! can't be written any more once the resource is free.
+
+use bellhop_domain::id::LedgerId;
+use bellhop_domain::id::Version;
+use bellhop_domain::reservation::{HostLeft, Release};
+use serde_json::{Value, json};
+
+use super::fence::{Fence, Verdict, check};
+use super::host::{BareMetalHost, Consumer, FENCE, INSTALLATION, TRACEPARENT};
+
+/// What comes next on the way back.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Step {
+    /// Write this merge patch.
+    Write(Value),
+    /// Metal3 is at work.
+    Wait(String),
+    /// It can't go on until an operator, or whoever is in the way, does something.
+    Blocked(String),
+    /// The host is given back; what is left is our secret.
+    Done(HostLeft),
+}
+
+/// The next step. `power_off`: whether a released host is switched off. `own`: the version of the state that asks.
+pub(crate) fn next_step(
+    host: Option<&BareMetalHost>,
+    release: &Release,
+    ledger: &LedgerId,
+    own: Version,
+    power_off: bool,
+) -> Step {
+    let Some(host) = host.filter(|host| host.uid() == release.host.uid) else {
+        return Step::Done(HostLeft::Gone);
+    };
+    let written = match check(host, ledger, own) {
+        Verdict::Open(written) => written,
+        Verdict::Newer(_) => return Step::Wait("a newer decision has written it".to_owned()),
+        Verdict::Other(fence) => {
+            return Step::Blocked(format!(
+                "another ledger wrote it (fence {fence}): `bellhop adopt` settles that"
+            ));
+        }
+    };
+    let given_back = written >= release.ordered;
+    let ours = host.consumer() == Consumer::Reservation(&release.reservation.to_string());
+    let image_is_ours = host.image_url() == Some(release.image_url.as_str());
+    // Someone took our consumerRef away, but left our image and user data.
+    let stripped = image_is_ours
+        && host.user_data() == Some(release.secret.as_str())
+        && host.consumer() == Consumer::None;
+    if given_back && !ours && !stripped {
+        return Step::Done(if host.spec.online {
+            HostLeft::On
+        } else {
+            HostLeft::Off
+        });
+    }
+    if let Some(standstill) = host.standstill() {
+        return Step::Blocked(format!("it is {standstill}"));
+    }
+    let fence = Fence {
+        ledger: ledger.clone(),
+        version: own,
+    };
+    if ours || stripped {
+        return take_back(host, release, &fence, given_back, power_off);
+    }
+    match host.consumer() {
+        // Our claim never reached it.
+        Consumer::None => Step::Write(json!({"metadata": metadata(host, &fence)})),
+        Consumer::Reservation(other) => Step::Blocked(format!("reservation {other} has it")),
+        Consumer::Foreign(consumer) => {
+            Step::Blocked(format!("{} {} uses it", consumer.kind, consumer.name))
+        }
+    }
+}
+
+fn take_back(
+    host: &BareMetalHost,
+    release: &Release,
+    fence: &Fence,
+    given_back: bool,
+    power_off: bool,
+) -> Step {
+    let image_is_ours = host.image_url() == Some(release.image_url.as_str());
+    if host.image_url().is_some() && !image_is_ours {
+        return Step::Blocked(
+            "someone else replaced its image: set it to null, or to what it was".to_owned(),
+        );
+    }
+    let user_data_is_ours = host.user_data() == Some(release.secret.as_str());
+    if image_is_ours || user_data_is_ours || !given_back {
+        return Step::Write(give_back(host, fence, user_data_is_ours, power_off));
+    }
+    let status = &host.status;
+    if let Some(error) = host.error() {
+        return Step::Wait(format!(
+            "Metal3 has an error while it takes it back: {}: {}",
+            error.kind, error.message
+        ));
+    }
+    if !host.is_available() || !status.provisioning.image.url.is_empty() {
+        return Step::Wait(format!(
+            "Metal3 takes it back: {}",
+            status.provisioning.state
+        ));
+    }
+    if !host.spec.online && status.powered_on {
+        return Step::Wait("it is still being switched off".to_owned());
+    }
+    let mut metadata = metadata(host, fence);
+    metadata["annotations"][INSTALLATION] = Value::Null;
+    metadata["annotations"][TRACEPARENT] = Value::Null;
+    Step::Write(json!({"metadata": metadata, "spec": {"consumerRef": null}}))
+}
+
+/// Image and user data go, and the host is switched off where that is allowed: `online: false` is refused, and all of the
+/// patch with it, where the host says `disablePowerOff`.
+fn give_back(
+    host: &BareMetalHost,
+    fence: &Fence,
+    user_data_is_ours: bool,
+    power_off: bool,
+) -> Value {
+    let mut spec = json!({"image": null});
+    if user_data_is_ours {
+        spec["userData"] = Value::Null;
+    }
+    if power_off && !host.spec.disable_power_off {
+        spec["online"] = Value::Bool(false);
+    }
+    json!({"metadata": metadata(host, fence), "spec": spec})
+}
+
+fn metadata(host: &BareMetalHost, fence: &Fence) -> Value {
+    json!({
+        "uid": host.uid(),
+        "resourceVersion": host.resource_version(),
+        "annotations": {FENCE: fence.to_string()},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use bellhop_domain::id::{HostRef, ReservationId, Source};
+    use jiff::Timestamp;
+
+    use super::super::host::tests::host;
+    use super::*;
+
+    fn release() -> Release {
+        Release {
+            reservation: ReservationId::new(Source::new("s"), "1"),
+            host: HostRef {
+                namespace: "metal3".into(),
+                name: "node01".into(),
+                uid: "uid-1".into(),
+            },
+            secret: "node01-abc".into(),
+            image_url: "http://i/noble".into(),
+            ordered: Version(8),
+            since: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn step(changes: Value) -> Step {
+        next_step(
+            Some(&host(changes)),
+            &release(),
+            &LedgerId::new("l"),
+            Version(9),
+            true,
+        )
+    }
+
+    fn with(fence: &str, spec: Value, status: Value) -> Value {
+        json!({"metadata": {"annotations": {FENCE: fence}}, "spec": spec, "status": status})
+    }
+
+    fn ours() -> Value {
+        json!({"kind": "Reservation", "name": "s:1", "apiVersion": "bellhop.dev/v1"})
+    }
+
+    fn provisioned() -> Value {
+        json!({"online": true, "image": {"url": "http://i/noble"}, "userData": {"name": "node01-abc"}, "consumerRef": ours()})
+    }
+
+    #[test]
+    fn a_claimed_host_loses_image_and_user_data_and_is_switched_off_in_one_fenced_write() {
+        let Step::Write(patch) = step(with("l/5", provisioned(), json!({}))) else {
+            panic!()
+        };
+        assert_eq!(
+            patch["spec"],
+            json!({"image": null, "userData": null, "online": false})
+        );
+        assert_eq!(patch["metadata"]["annotations"], json!({FENCE: "l/9"}));
+        assert_eq!(
+            (
+                &patch["metadata"]["uid"],
+                &patch["metadata"]["resourceVersion"]
+            ),
+            (&json!("uid-1"), &json!("7"))
+        );
+    }
+
+    #[test]
+    fn a_host_that_may_not_be_switched_off_stays_on() {
+        let mut spec = provisioned();
+        spec["disablePowerOff"] = json!(true);
+        let Step::Write(patch) = step(with("l/5", spec, json!({}))) else {
+            panic!()
+        };
+        assert_eq!(patch["spec"], json!({"image": null, "userData": null}));
+    }
+
+    #[test]
+    fn only_a_clean_host_loses_our_consumer_ref() {
+        let spec = || json!({"consumerRef": ours()});
+        let deprovisioning = json!({"provisioning": {"state": "deprovisioning", "image": {"url": "http://i/noble"}}});
+        assert!(matches!(
+            step(with("l/8", spec(), deprovisioning)),
+            Step::Wait(_)
+        ));
+        assert!(matches!(
+            step(with("l/8", spec(), json!({"poweredOn": true}))),
+            Step::Wait(_)
+        ));
+        assert!(matches!(
+            step(with(
+                "l/8",
+                spec(),
+                json!({"errorType": "power management error"})
+            )),
+            Step::Wait(_)
+        ));
+        let Step::Write(patch) = step(with("l/8", spec(), json!({}))) else {
+            panic!()
+        };
+        assert_eq!(patch["spec"], json!({"consumerRef": null}));
+        assert_eq!(
+            patch["metadata"]["annotations"],
+            json!({FENCE: "l/9", INSTALLATION: null, TRACEPARENT: null})
+        );
+    }
+
+    #[test]
+    fn a_host_that_our_claim_never_reached_gets_the_fence_all_the_same() {
+        let Step::Write(patch) = step(with("l/5", json!({}), json!({}))) else {
+            panic!()
+        };
+        assert_eq!(
+            patch,
+            json!({"metadata": {"uid": "uid-1", "resourceVersion": "7", "annotations": {FENCE: "l/9"}}})
+        );
+        assert_eq!(
+            step(with("l/8", json!({}), json!({}))),
+            Step::Done(HostLeft::Off)
+        );
+    }
+
+    #[test]
+    fn a_host_that_is_gone_or_another_one_of_its_name_is_released() {
+        assert_eq!(
+            step(json!({"metadata": {"uid": "another"}})),
+            Step::Done(HostLeft::Gone)
+        );
+        let gone = next_step(None, &release(), &LedgerId::new("l"), Version(9), true);
+        assert_eq!(gone, Step::Done(HostLeft::Gone));
+    }
+
+    #[test]
+    fn a_foreign_paused_or_otherwise_fenced_host_is_not_written() {
+        let foreign =
+            json!({"consumerRef": {"kind": "Metal3Machine", "name": "m", "apiVersion": "x/v1"}});
+        assert!(matches!(
+            step(with("l/5", foreign.clone(), json!({}))),
+            Step::Blocked(_)
+        ));
+        assert_eq!(
+            step(with("l/8", foreign, json!({}))),
+            Step::Done(HostLeft::Off)
+        );
+        assert!(matches!(
+            step(with("other/5", provisioned(), json!({}))),
+            Step::Blocked(_)
+        ));
+        assert!(matches!(
+            step(with("l/10", provisioned(), json!({}))),
+            Step::Wait(_)
+        ));
+        let paused = json!({"metadata": {"annotations": {"baremetalhost.metal3.io/paused": ""}}, "spec": provisioned()});
+        assert!(matches!(step(paused), Step::Blocked(_)));
+        let mut replaced = provisioned();
+        replaced["image"] = json!({"url": "http://theirs"});
+        assert!(matches!(
+            step(with("l/5", replaced, json!({}))),
+            Step::Blocked(_)
+        ));
+    }
+
+    #[test]
+    fn a_host_whose_consumer_ref_was_stripped_is_still_taken_back() {
+        let mut stripped = provisioned();
+        stripped["consumerRef"] = Value::Null;
+        let Step::Write(patch) = step(with("l/5", stripped, json!({}))) else {
+            panic!()
+        };
+        assert_eq!(patch["spec"]["image"], Value::Null);
+    }
+}

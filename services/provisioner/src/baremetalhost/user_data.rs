@@ -1,0 +1,288 @@
+//! The user data of a host: a cloud-config (cloud-init's `#cloud-config`) with the holder's key and nobody else's (R9).
+//!
+//! A site may have a cloud-config of its own; the users are merged into it as data, never as text. Nobody logs in with a
+//! password, and there is no administrator unless one is configured.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+/// What every host's user data holds, read and checked at start.
+#[derive(Clone, Debug, Default)]
+pub struct UserDataBase {
+    site: Map<String, Value>,
+    administrator: Option<Administrator>,
+}
+
+/// The operator's own login.
+#[derive(Clone, Debug)]
+struct Administrator {
+    name: String,
+    keys: Vec<String>,
+}
+
+/// Settings of the user data that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum UserDataError {
+    /// A file can't be read.
+    #[error("{variable}: cannot read {}", path.display())]
+    File {
+        /// Which setting.
+        variable: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The site's cloud-config is not one.
+    #[error("USER_DATA_BASE_FILE: {problem}")]
+    Base {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The administrator can't be made.
+    #[error("{variable}: {problem}")]
+    Administrator {
+        /// Which setting.
+        variable: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl UserDataBase {
+    /// Reads and checks `USER_DATA_BASE_FILE`, `ADMIN_USER` and `ADMIN_SSH_KEYS_FILE`; `login` is the tenants' user name.
+    ///
+    /// # Errors
+    /// Where a file can't be read, is not a cloud-config, or would clash with the tenant's login.
+    pub fn load(
+        base: Option<&Path>,
+        admin_user: Option<&str>,
+        admin_keys: Option<&Path>,
+        login: &str,
+    ) -> Result<Self, UserDataError> {
+        let site = match base {
+            Some(path) => parse_base(&read("USER_DATA_BASE_FILE", path)?)?,
+            None => Map::new(),
+        };
+        let administrator = administrator(admin_user, admin_keys)?;
+        let loaded = Self {
+            site,
+            administrator,
+        };
+        loaded.check(login)?;
+        Ok(loaded)
+    }
+
+    /// The cloud-config of one host: `key` is none where nobody but the operator shall log in.
+    pub fn render(&self, login: &str, key: Option<&str>) -> String {
+        let mut config = self.site.clone();
+        config.insert("ssh_pwauth".to_owned(), Value::Bool(false));
+        let users = config.entry("users").or_insert_with(|| json!([]));
+        if let Value::Array(users) = users {
+            users.extend(
+                self.administrator
+                    .as_ref()
+                    .map(|admin| user(&admin.name, &admin.keys)),
+            );
+            users.push(user(login, key.map(str::to_owned).as_slice()));
+        }
+        let yaml =
+            serde_saphyr::to_string(&Value::Object(config)).expect("plain data has a YAML form");
+        format!("#cloud-config\n{yaml}")
+    }
+
+    fn check(&self, login: &str) -> Result<(), UserDataError> {
+        if self
+            .administrator
+            .as_ref()
+            .is_some_and(|admin| admin.name == login)
+        {
+            let problem = format!("`{login}` is the tenants' login");
+            return Err(UserDataError::Administrator {
+                variable: "ADMIN_USER",
+                problem,
+            });
+        }
+        let base = |problem: String| Err(UserDataError::Base { problem });
+        match self.site.get("users") {
+            None => Ok(()),
+            Some(Value::Array(users)) => {
+                let clashes = |user: &Value| {
+                    let name = user.get("name").and_then(Value::as_str).or(user.as_str());
+                    name == Some(login)
+                        || name.is_some_and(|name| {
+                            self.administrator.as_ref().is_some_and(|a| a.name == name)
+                        })
+                };
+                if users.iter().any(clashes) {
+                    return base(format!(
+                        "it has a user of its own named `{login}`, or like the administrator"
+                    ));
+                }
+                Ok(())
+            }
+            Some(_) => base("`users` is not a list".to_owned()),
+        }
+    }
+}
+
+fn user(name: &str, keys: &[String]) -> Value {
+    let mut user = json!({
+        "name": name,
+        "groups": ["cloud-users"],
+        "shell": "/bin/bash",
+        "lock_passwd": true,
+        "sudo": "ALL=(ALL) NOPASSWD:ALL",
+    });
+    if !keys.is_empty() {
+        user["ssh_authorized_keys"] = json!(keys);
+    }
+    user
+}
+
+fn parse_base(text: &str) -> Result<Map<String, Value>, UserDataError> {
+    let base = |problem: String| UserDataError::Base { problem };
+    if !text.starts_with("#cloud-config") {
+        return Err(base("its first line is not `#cloud-config`".to_owned()));
+    }
+    match serde_saphyr::from_str::<Value>(text) {
+        Ok(Value::Object(site)) => Ok(site),
+        Ok(Value::Null) => Ok(Map::new()),
+        Ok(_) => Err(base("it is not a mapping".to_owned())),
+        Err(error) => Err(base(format!("it is not YAML: {error}"))),
+    }
+}
+
+fn administrator(
+    name: Option<&str>,
+    keys: Option<&Path>,
+) -> Result<Option<Administrator>, UserDataError> {
+    let wrong = |variable, problem: &str| {
+        Err(UserDataError::Administrator {
+            variable,
+            problem: problem.to_owned(),
+        })
+    };
+    match (name, keys) {
+        (None, None) => Ok(None),
+        (Some(_), None) => wrong(
+            "ADMIN_USER",
+            "needs ADMIN_SSH_KEYS_FILE, since nobody logs in with a password",
+        ),
+        (None, Some(_)) => wrong("ADMIN_SSH_KEYS_FILE", "needs ADMIN_USER"),
+        (Some(name), Some(path)) => {
+            let text = read("ADMIN_SSH_KEYS_FILE", path)?;
+            let lines = text
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty() && !line.starts_with('#'));
+            let keys: Vec<String> = lines.map(str::to_owned).collect();
+            if keys.is_empty() {
+                return wrong("ADMIN_SSH_KEYS_FILE", "holds no key");
+            }
+            Ok(Some(Administrator {
+                name: name.to_owned(),
+                keys,
+            }))
+        }
+    }
+}
+
+fn read(variable: &'static str, path: &Path) -> Result<String, UserDataError> {
+    std::fs::read_to_string(path).map_err(|cause| UserDataError::File {
+        variable,
+        path: path.to_owned(),
+        cause,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::io::Write;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBm5b1pQwq0o3kqJxkYV9r9hT6hF1m2c3d4e5f6g7h8i mara@lab7";
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file
+    }
+
+    fn parsed(text: &str) -> Value {
+        assert!(text.starts_with("#cloud-config\n"));
+        serde_saphyr::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn the_tenant_logs_in_with_the_key_and_nobody_with_a_password() {
+        let config = parsed(&UserDataBase::default().render("prognose", Some(KEY)));
+        assert_eq!(config["ssh_pwauth"], json!(false));
+        assert_eq!(config["users"].as_array().unwrap().len(), 1);
+        assert_eq!(config["users"][0]["name"], json!("prognose"));
+        assert_eq!(config["users"][0]["ssh_authorized_keys"], json!([KEY]));
+        assert_eq!(config["users"][0]["lock_passwd"], json!(true));
+    }
+
+    #[test]
+    fn without_a_key_nobody_but_the_operator_logs_in() {
+        let keys = file("# ours\nssh-ed25519 AAAA ops\n\n");
+        let base = UserDataBase::load(None, Some("ops"), Some(keys.path()), "prognose").unwrap();
+        let config = parsed(&base.render("prognose", None));
+        assert_eq!(
+            config["users"][0]["ssh_authorized_keys"],
+            json!(["ssh-ed25519 AAAA ops"])
+        );
+        assert_eq!(config["users"][1].get("ssh_authorized_keys"), None);
+    }
+
+    #[test]
+    fn a_sites_own_cloud_config_keeps_all_but_password_logins() {
+        let site = file(
+            "#cloud-config\nssh_pwauth: true\npackages: [curl]\nusers:\n  - default\nntp: &ntp {enabled: yes}\n",
+        );
+        let base = UserDataBase::load(Some(site.path()), None, None, "prognose").unwrap();
+        let config = parsed(&base.render("prognose", Some(KEY)));
+        assert_eq!(config["packages"], json!(["curl"]));
+        assert_eq!(config["users"][0], json!("default"));
+        assert_eq!(config["users"][1]["name"], json!("prognose"));
+        assert_eq!(config["ssh_pwauth"], json!(false));
+    }
+
+    #[test]
+    fn what_can_not_be_a_sites_cloud_config_stops_the_start() {
+        for text in [
+            "packages: []",
+            "#cloud-config\n- a",
+            "#cloud-config\na: [",
+            "#cloud-config\nusers: 1\n",
+        ] {
+            assert!(
+                UserDataBase::load(Some(file(text).path()), None, None, "prognose").is_err(),
+                "{text}"
+            );
+        }
+        let clash = file("#cloud-config\nusers: [{name: prognose}]\n");
+        assert!(UserDataBase::load(Some(clash.path()), None, None, "prognose").is_err());
+        assert!(UserDataBase::load(None, Some("ops"), None, "prognose").is_err());
+        assert!(
+            UserDataBase::load(None, Some("prognose"), Some(file(KEY).path()), "prognose").is_err()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_key_holds_it_stays_one_key_of_one_user(key in "[ -~]{1,200}") {
+            let config = parsed(&UserDataBase::default().render("prognose", Some(&key)));
+            prop_assert_eq!(config["users"].as_array().unwrap().len(), 1);
+            prop_assert_eq!(&config["users"][0]["ssh_authorized_keys"], &json!([key]));
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Decide, append, and again where someone else was first.
+
+use std::time::Duration;
+
+use bellhop_domain::id::{ResourceId, Version};
+use bellhop_domain::reservation::{Command, Fact, Policy, Resource, decide};
+use bellhop_event_store::{AppendError, ErrorClass, EventStore, EventStoreError, NewEntry};
+use bellhop_service::trace_context::current_traceparent;
+use jiff::Timestamp;
+
+use crate::folded::FoldedLedger;
+
+/// How often a decision is made anew because another replica was first. Each time that one got ahead, so this many in a row
+/// means that something else is wrong.
+const TRIES: usize = 20;
+/// How long our own reading may take to pass what was just appended.
+const READING: Duration = Duration::from_secs(10);
+
+/// Makes decisions and records them. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Decisions {
+    store: EventStore,
+    folded: FoldedLedger,
+    policy: Policy,
+}
+
+/// A decision could not be recorded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DecisionError {
+    /// It could not be appended.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The newest version could not be asked for.
+    #[error(transparent)]
+    Store(#[from] EventStoreError),
+    /// Our own reading of the ledger did not come.
+    #[error("the ledger's entry {version} was not read within {} s", READING.as_secs())]
+    Behind { version: Version },
+    /// Others were first again and again.
+    #[error("{TRIES} decisions in a row on {resource} were overtaken")]
+    Overtaken { resource: ResourceId },
+}
+
+impl DecisionError {
+    /// What to do about it.
+    pub(crate) fn class(&self) -> ErrorClass {
+        match self {
+            Self::Append(error) => error.class(),
+            Self::Store(error) => error.class(),
+            Self::Behind { .. } | Self::Overtaken { .. } => ErrorClass::Transient,
+        }
+    }
+}
+
+impl Decisions {
+    pub(crate) fn new(store: EventStore, folded: FoldedLedger, policy: Policy) -> Self {
+        Self {
+            store,
+            folded,
+            policy,
+        }
+    }
+
+    /// Decides on `resource` as it stands now; when this returns, what follows is in the ledger and folded. Where another
+    /// replica decides at once, one of the two wins, and the other decides again upon what the winner left.
+    pub(crate) async fn decide(
+        &self,
+        resource: &ResourceId,
+        command: &Command,
+        cause: &str,
+    ) -> Result<(), DecisionError> {
+        for _ in 0..TRIES {
+            let state = self.folded.resource(resource);
+            match self.decide_upon(resource, &state, command, cause).await {
+                Err(DecisionError::Append(AppendError::Conflict { .. })) => {
+                    let newest = self.store.newest_version(resource).await?;
+                    self.read_up_to(newest).await?;
+                }
+                other => return other.map(drop),
+            }
+        }
+        Err(DecisionError::Overtaken {
+            resource: resource.clone(),
+        })
+    }
+
+    /// Decides upon `state`, and on nothing newer: for what was read in the light of that state. Returns the facts.
+    pub(crate) async fn decide_upon(
+        &self,
+        resource: &ResourceId,
+        state: &Resource,
+        command: &Command,
+        cause: &str,
+    ) -> Result<Vec<Fact>, DecisionError> {
+        let at = Timestamp::now();
+        let facts = decide(state, command, at, &self.policy);
+        if facts.is_empty() {
+            return Ok(facts);
+        }
+        let traceparent = current_traceparent().map(|traceparent| traceparent.as_str().to_owned());
+        let entry = NewEntry {
+            at,
+            facts,
+            traceparent,
+            cause: cause.to_owned(),
+        };
+        let version = self.store.append(resource, state.version, &entry).await?;
+        log(resource, &entry);
+        self.read_up_to(version).await?;
+        Ok(entry.facts)
+    }
+
+    /// The patience that decisions are made with.
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    async fn read_up_to(&self, version: Version) -> Result<(), DecisionError> {
+        let read = self.folded.reach_within(version, READING).await;
+        if read {
+            Ok(())
+        } else {
+            Err(DecisionError::Behind { version })
+        }
+    }
+}
+
+/// One line for each fact: what an operator reads to know what happened and why.
+fn log(resource: &ResourceId, entry: &NewEntry) {
+    for fact in &entry.facts {
+        let (name, reservation, cause) = (fact.name(), fact.reservation(), &entry.cause);
+        match fact {
+            Fact::ReservationFailed { reason, .. } => {
+                tracing::error!(%resource, %reservation, cause, ?reason, "{name}");
+            }
+            Fact::ProvisioningErrorSeen {
+                error,
+                attempt,
+                attempts,
+                ..
+            } => {
+                tracing::warn!(%resource, %reservation, cause, error = error.kind, message = error.message, attempt, attempts, "{name}");
+            }
+            Fact::ReservationWaits { reason, .. } => {
+                tracing::info!(%resource, %reservation, cause, ?reason, "{name}")
+            }
+            Fact::HostAssigned { host, .. } => {
+                tracing::info!(%resource, %reservation, cause, %host, "{name}")
+            }
+            Fact::ReservationEnded(ended) => {
+                tracing::info!(%resource, %reservation, cause, outcome = ?ended.outcome, ended_by = ?ended.cause, "{name}");
+            }
+            _ => tracing::info!(%resource, %reservation, cause, "{name}"),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The ledger, followed and folded in memory: what every decision is made upon.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use bellhop_domain::id::{ReservationId, ResourceId, Version};
+use bellhop_domain::ledger::Ledger;
+use bellhop_domain::reservation::Resource;
+use bellhop_event_store::{Entry, EventStore, FollowError};
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+/// How many changed resources may wait for a slow listener; one that is slower looks at all of them.
+const CHANGES: usize = 4096;
+
+/// The folded ledger. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct FoldedLedger {
+    ledger: Arc<RwLock<Ledger>>,
+    version: watch::Sender<Version>,
+    changes: broadcast::Sender<ResourceId>,
+}
+
+impl FoldedLedger {
+    pub(crate) fn new() -> Self {
+        Self {
+            ledger: Arc::default(),
+            version: watch::Sender::new(Version(0)),
+            changes: broadcast::Sender::new(CHANGES),
+        }
+    }
+
+    /// Follows the ledger for ever.
+    pub(crate) async fn follow(
+        &self,
+        store: &EventStore,
+        stop: &CancellationToken,
+    ) -> Result<(), FollowError> {
+        let mut follower = store.follow_ledger(Version(0));
+        loop {
+            let entry = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                entry = follower.next() => entry?,
+            };
+            self.apply(&entry);
+        }
+    }
+
+    fn apply(&self, entry: &Entry) {
+        let mut ledger = self.ledger.write().unwrap_or_else(PoisonError::into_inner);
+        ledger.apply(
+            &entry.resource,
+            entry.version,
+            entry.at,
+            entry.traceparent.as_deref(),
+            &entry.facts,
+        );
+        drop(ledger);
+        self.version.send_replace(entry.version);
+        // Nobody listens before the start is complete.
+        let _nobody = self.changes.send(entry.resource.clone());
+    }
+
+    /// Waits until everything up to `version` is folded.
+    pub(crate) async fn reach(&self, version: Version) {
+        let mut seen = self.version.subscribe();
+        // The sender lives as long as `self`.
+        let _reached = seen.wait_for(|seen| *seen >= version).await;
+    }
+
+    /// Waits until everything up to `version` is folded, at most `limit`. Returns whether it was.
+    pub(crate) async fn reach_within(&self, version: Version, limit: Duration) -> bool {
+        tokio::time::timeout(limit, self.reach(version))
+            .await
+            .is_ok()
+    }
+
+    /// How far the ledger is folded.
+    pub(crate) fn version(&self) -> Version {
+        *self.version.borrow()
+    }
+
+    /// The state of a resource; that of one without facts where nothing is known of it.
+    pub(crate) fn resource(&self, id: &ResourceId) -> Resource {
+        self.read(|ledger| ledger.resource(id).cloned())
+            .unwrap_or_default()
+    }
+
+    /// Where a known reservation stands.
+    pub(crate) fn place_of(&self, reservation: &ReservationId) -> Option<ResourceId> {
+        self.read(|ledger| ledger.place_of(reservation).cloned())
+    }
+
+    /// The ids of the resources that `wanted` holds for.
+    pub(crate) fn resources_where(
+        &self,
+        wanted: impl Fn(&ResourceId, &Resource) -> bool,
+    ) -> Vec<ResourceId> {
+        self.read(|ledger| {
+            ledger
+                .resources()
+                .filter(|(id, resource)| wanted(id, resource))
+                .map(|(id, _)| id.clone())
+                .collect()
+        })
+    }
+
+    /// Calls `use_it` with the folded ledger. Keep it short: folding waits meanwhile.
+    pub(crate) fn read<T>(&self, use_it: impl FnOnce(&Ledger) -> T) -> T {
+        use_it(&self.ledger.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The resources that change from now on.
+    pub(crate) fn changes(&self) -> broadcast::Receiver<ResourceId> {
+        self.changes.subscribe()
+    }
+}

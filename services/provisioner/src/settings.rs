@@ -1,0 +1,276 @@
+//! The provisioner's settings.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bellhop_domain::id::ResourceKind;
+use bellhop_domain::reservation::{Image, Policy, Terms};
+use bellhop_event_store::EventStoreSettings;
+use bellhop_service::settings::{HttpSettings, TelemetrySettings, boolean, seconds};
+use clap::{ArgAction, ValueEnum};
+
+/// Folds deliveries into the ledger, and brings the hosts to what the ledger asks for.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = "provisioner")]
+pub struct ProvisionerSettings {
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: TelemetrySettings,
+    /// Health and metrics.
+    #[command(flatten)]
+    pub http: HttpSettings,
+    /// The broker.
+    #[command(flatten)]
+    pub event_store: EventStoreSettings,
+
+    /// Which resource types are served, and by which driver: `Type=driver`, with commas between them. Case-sensitive.
+    #[arg(long, env = "RESOURCE_TYPES", value_name = "RESOURCE_TYPES", default_value = "Server=baremetalhost",
+          value_delimiter = ',', value_parser = resource_type)]
+    pub resource_types: Vec<(String, ResourceKind)>,
+
+    /// The ids of the sites whose reservations are served, with commas between them. Unset: all.
+    #[arg(long, env = "SITE_IDS", value_name = "SITE_IDS", value_delimiter = ',')]
+    pub site_ids: Vec<String>,
+
+    /// The Kubernetes namespace of the BareMetalHosts.
+    #[arg(
+        long,
+        env = "K8S_NAMESPACE",
+        value_name = "K8S_NAMESPACE",
+        default_value = "default"
+    )]
+    pub k8s_namespace: String,
+
+    /// The API group of the BareMetalHosts.
+    #[arg(
+        long,
+        env = "BMH_API_GROUP",
+        value_name = "BMH_API_GROUP",
+        default_value = "metal3.io"
+    )]
+    pub bmh_api_group: String,
+
+    /// The API version of the BareMetalHosts.
+    #[arg(
+        long,
+        env = "BMH_API_VERSION",
+        value_name = "BMH_API_VERSION",
+        default_value = "v1alpha1"
+    )]
+    pub bmh_api_version: String,
+
+    /// The plural name of the BareMetalHosts.
+    #[arg(
+        long,
+        env = "BMH_PLURAL",
+        value_name = "BMH_PLURAL",
+        default_value = "baremetalhosts"
+    )]
+    pub bmh_plural: String,
+
+    /// The URL of the image that a reservation gets. Required.
+    #[arg(long, env = "PROVISION_IMAGE", value_name = "PROVISION_IMAGE", value_parser = image_url)]
+    pub provision_image: String,
+
+    /// The image's checksum, or the URL of a file with it.
+    #[arg(long, env = "PROVISION_CHECKSUM", value_name = "PROVISION_CHECKSUM")]
+    pub provision_checksum: Option<String>,
+
+    /// How the checksum was made.
+    #[arg(
+        long,
+        env = "PROVISION_CHECKSUM_TYPE",
+        value_name = "PROVISION_CHECKSUM_TYPE",
+        default_value = "sha256"
+    )]
+    pub provision_checksum_type: ChecksumType,
+
+    /// The image's format, where Metal3 shall not find out by itself: raw, qcow2, vdi, vmdk or live-iso.
+    #[arg(long, env = "PROVISION_FORMAT", value_name = "PROVISION_FORMAT")]
+    pub provision_format: Option<ImageFormat>,
+
+    /// Accepted for compatibility; has no effect: a released host is emptied and switched off.
+    #[arg(long, env = "DEPROVISION_IMAGE", value_name = "DEPROVISION_IMAGE")]
+    pub deprovision_image: Option<String>,
+
+    /// How long Metal3 may work on one reservation's image before the reservation fails.
+    #[arg(long, env = "PROVISIONING_TIMEOUT", value_name = "PROVISIONING_TIMEOUT", default_value = "2700", value_parser = seconds())]
+    pub provisioning_timeout: Duration,
+
+    /// After so many errors of Metal3 a reservation fails.
+    #[arg(long, env = "PROVISIONING_ATTEMPTS", value_name = "PROVISIONING_ATTEMPTS", default_value = "3",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub provisioning_attempts: u32,
+
+    /// How long after a reservation's end its end event may still come, before its user and the operator are told.
+    #[arg(long, env = "DEADLINE_GRACE", value_name = "DEADLINE_GRACE", default_value = "600", value_parser = seconds())]
+    pub deadline_grace: Duration,
+
+    /// How long its host is held after that, before it is released.
+    #[arg(long, env = "DEADLINE_HOLD", value_name = "DEADLINE_HOLD", default_value = "7200", value_parser = seconds())]
+    pub deadline_hold: Duration,
+
+    /// How long after the start of an announced reservation its start event may still come, before an alarm.
+    #[arg(long, env = "START_GRACE", value_name = "START_GRACE", default_value = "120", value_parser = seconds())]
+    pub start_grace: Duration,
+
+    /// The user that tenants log in as.
+    #[arg(long, env = "LOGIN_USER", value_name = "LOGIN_USER", default_value = "prognose", value_parser = login)]
+    pub login_user: String,
+
+    /// What happens to a start without a usable SSH key: its reservation waits for one, or gets a host without a login.
+    #[arg(
+        long,
+        env = "NO_SSH_KEY",
+        value_name = "NO_SSH_KEY",
+        default_value = "wait"
+    )]
+    pub no_ssh_key: NoSshKey,
+
+    /// The operator's own login on every host. None by default; needs ADMIN_SSH_KEYS_FILE.
+    #[arg(long, env = "ADMIN_USER", value_name = "ADMIN_USER", value_parser = login)]
+    pub admin_user: Option<String>,
+
+    /// File with the operator's own SSH public keys, one a line.
+    #[arg(long, env = "ADMIN_SSH_KEYS_FILE", value_name = "ADMIN_SSH_KEYS_FILE")]
+    pub admin_ssh_keys_file: Option<PathBuf>,
+
+    /// File with the site's own cloud-config, which the users are merged into.
+    #[arg(long, env = "USER_DATA_BASE_FILE", value_name = "USER_DATA_BASE_FILE")]
+    pub user_data_base_file: Option<PathBuf>,
+
+    /// Where users reach a host without the annotation `bellhop.dev/address`: `{name}` and `{namespace}` are the host's.
+    #[arg(
+        long,
+        env = "HOST_ADDRESS_TEMPLATE",
+        value_name = "HOST_ADDRESS_TEMPLATE"
+    )]
+    pub host_address_template: Option<String>,
+
+    /// Whether a host is switched off when it is released, so that no earlier tenant's system boots again.
+    #[arg(long, env = "POWER_OFF_AFTER_RELEASE", value_name = "POWER_OFF_AFTER_RELEASE", default_value = "true",
+          action = ArgAction::Set, value_parser = boolean())]
+    pub power_off_after_release: bool,
+
+    /// The name of this installation; it stands on every host that it holds.
+    #[arg(
+        long,
+        env = "INSTALLATION",
+        value_name = "INSTALLATION",
+        default_value = "bellhop"
+    )]
+    pub installation: String,
+
+    /// How often every host that is in use is looked at, whether or not anything changed.
+    #[arg(long, env = "SWEEP_INTERVAL", value_name = "SWEEP_INTERVAL", default_value = "60", value_parser = seconds())]
+    pub sweep_interval: Duration,
+}
+
+/// `spec.image.checksumType`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "Metal3's own words")]
+pub enum ChecksumType {
+    Md5,
+    Sha256,
+    Sha512,
+    Auto,
+}
+
+/// `spec.image.format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "Metal3's own words")]
+pub enum ImageFormat {
+    Raw,
+    Qcow2,
+    Vdi,
+    Vmdk,
+    LiveIso,
+}
+
+/// What happens to a start without a usable SSH key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NoSshKey {
+    /// Its reservation waits for one, its host unclaimed.
+    Wait,
+    /// It gets a host that only the operator can log in to.
+    Provision,
+}
+
+impl ProvisionerSettings {
+    /// What a start that is accepted now gets.
+    pub fn terms(&self) -> Terms {
+        Terms {
+            image: Image {
+                url: self.provision_image.clone(),
+                checksum: self.provision_checksum.clone(),
+                checksum_type: self
+                    .provision_checksum
+                    .as_ref()
+                    .and_then(|_| name(self.provision_checksum_type)),
+                format: self.provision_format.and_then(name),
+            },
+            login: self.login_user.clone(),
+            without_key: self.no_ssh_key == NoSshKey::Provision,
+        }
+    }
+
+    /// How patient to be.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            provisioning_attempts: self.provisioning_attempts,
+            provisioning_timeout: self.provisioning_timeout,
+            deadline_grace: self.deadline_grace,
+            deadline_hold: self.deadline_hold,
+            start_grace: self.start_grace,
+        }
+    }
+
+    /// The driver of each resource type.
+    pub fn drivers(&self) -> BTreeMap<String, ResourceKind> {
+        self.resource_types.iter().cloned().collect()
+    }
+}
+
+/// Metal3's word for a value.
+fn name(value: impl ValueEnum) -> Option<String> {
+    value
+        .to_possible_value()
+        .map(|value| value.get_name().to_owned())
+}
+
+fn resource_type(text: &str) -> Result<(String, ResourceKind), String> {
+    match text.split_once('=') {
+        Some((resource_type, "baremetalhost")) if !resource_type.is_empty() => {
+            Ok((resource_type.to_owned(), ResourceKind::new("baremetalhost")))
+        }
+        Some((_, driver)) => Err(format!(
+            "there is no driver `{driver}`; there is: baremetalhost"
+        )),
+        None => Err("not of the form Type=driver".to_owned()),
+    }
+}
+
+fn image_url(text: &str) -> Result<String, String> {
+    let url: url::Url = text
+        .parse()
+        .map_err(|error| format!("not a URL: {error}"))?;
+    match url.scheme() {
+        "http" | "https" | "oci" | "file" => Ok(text.to_owned()),
+        other => Err(format!("Metal3 does not fetch `{other}:` URLs")),
+    }
+}
+
+/// A Linux user name (`useradd(8)`).
+fn login(text: &str) -> Result<String, String> {
+    let first = |c: char| c.is_ascii_lowercase() || c == '_';
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+    if text.len() <= 32 && text.starts_with(first) && text.chars().all(fits) && text != "root" {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "not a user name: lower-case letters, digits, `.`, `_`, `-`, at most 32, not root"
+                .to_owned(),
+        )
+    }
+}

@@ -1,0 +1,377 @@
+//! The start of a provisioner, and its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellhop_domain::reservation::{Desired, desired};
+use bellhop_event_store::{ErrorClass, EventStore, EventStoreError, FollowError, SetupError};
+use bellhop_service::health::{Dependency, Health};
+use bellhop_service::metrics::Metrics;
+use bellhop_service::notices::{Alarms, Shown};
+use bellhop_service::server;
+use bellhop_service::settings::HttpBindError;
+use jiff::Timestamp;
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::alarms::AlarmBoard;
+use crate::baremetalhost::cluster::Cluster;
+use crate::baremetalhost::driver::Driver;
+use crate::baremetalhost::host::BareMetalHost;
+use crate::baremetalhost::user_data::{UserDataBase, UserDataError};
+use crate::baremetalhost::watch::{self, KnownHosts};
+use crate::decisions::Decisions;
+use crate::deliveries::{CONSUMER, Deliveries};
+use crate::folded::FoldedLedger;
+use crate::metrics::ProvisionerMetrics;
+use crate::settings::ProvisionerSettings;
+use crate::timers;
+use crate::words::Reading;
+use crate::work_queue::WorkQueue;
+
+/// How many resources are looked at at once. Each look is a few requests to the API server, so this bounds what it gets from
+/// one provisioner.
+const WORKERS: usize = 16;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Why a provisioner can't start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionerError {
+    /// The user data's settings can't be used.
+    #[error(transparent)]
+    UserData(#[from] UserDataError),
+    /// The broker can't be used.
+    #[error(transparent)]
+    EventStore(#[from] EventStoreError),
+    /// The streams are not as they must be.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// There is no way to Kubernetes.
+    #[error(
+        "cannot use Kubernetes: neither a service account nor a kubeconfig (KUBECONFIG) leads to an API server"
+    )]
+    Kubernetes(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The port can't be listened on.
+    #[error(transparent)]
+    Bind(#[from] HttpBindError),
+    /// The ledger can't be read further.
+    #[error(transparent)]
+    Ledger(#[from] FollowError),
+    /// The HTTP server failed.
+    #[error("the HTTP server failed")]
+    Server(#[source] std::io::Error),
+}
+
+/// Runs a provisioner until `stop`; then finishes what is in hand.
+///
+/// # Errors
+/// Where it can't start, or the ledger holds what this version can't read.
+pub async fn run(
+    settings: ProvisionerSettings,
+    stop: CancellationToken,
+) -> Result<(), ProvisionerError> {
+    let user_data = UserDataBase::load(
+        settings.user_data_base_file.as_deref(),
+        settings.admin_user.as_deref(),
+        settings.admin_ssh_keys_file.as_deref(),
+        &settings.login_user,
+    )?;
+    if settings.deprovision_image.is_some() {
+        tracing::warn!(
+            "DEPROVISION_IMAGE has no effect: a released host is emptied and switched off"
+        );
+    }
+    let metrics = Metrics::new("provisioner", env!("CARGO_PKG_VERSION"));
+    let (alarms, shown) = (Alarms::new(&metrics), Shown::new(&metrics));
+    let health = Health::new(metrics.clone(), alarms.clone(), shown.clone());
+    let (nats, kubernetes) = (health.dependency("nats"), health.dependency("kubernetes"));
+    let ready = health.dependency("ledger");
+
+    let listener = settings.http.bind().await?;
+    let http = tokio::spawn(server::serve(
+        health.router(&settings.http),
+        listener,
+        stop.clone(),
+    ));
+    let Some(store) = connect(&settings, &nats, &stop).await? else {
+        return Ok(());
+    };
+    let client = kube::Client::try_default()
+        .await
+        .map_err(|error| ProvisionerError::Kubernetes(error.into()))?;
+    let cluster = Cluster::new(client, &settings);
+
+    let metrics = ProvisionerMetrics::new(&metrics);
+    let folded = FoldedLedger::new();
+    let decisions = Decisions::new(store.clone(), folded.clone(), settings.policy());
+    let driver = Arc::new(Driver {
+        ledger: store.ledger_id(),
+        store: store.clone(),
+        folded: folded.clone(),
+        decisions: decisions.clone(),
+        cluster: cluster.clone(),
+        known: KnownHosts::default(),
+        user_data,
+        installation: settings.installation.clone(),
+        address_template: settings.host_address_template.clone(),
+        power_off: settings.power_off_after_release,
+        shown,
+        metrics: metrics.clone(),
+    });
+    let deliveries = Arc::new(Deliveries {
+        store: store.clone(),
+        folded: folded.clone(),
+        decisions: decisions.clone(),
+        reading: Reading::new(&settings),
+        metrics: metrics.clone(),
+    });
+
+    let tasks = TaskTracker::new();
+    let follow = tokio::spawn({
+        let (folded, store, stop) = (folded.clone(), store.clone(), stop.clone());
+        async move { folded.follow(&store, &stop).await }
+    });
+    tasks.spawn(watch_connection(
+        store.clone(),
+        folded.clone(),
+        metrics.clone(),
+        nats,
+        stop.clone(),
+    ));
+
+    let work = async {
+        ready.down("reading the ledger");
+        let Some(()) = catch_up_with_ledger(&store, &folded, &stop).await else {
+            return;
+        };
+        ready.down("folding the deliveries that waited");
+        tasks.spawn(deliveries.run(stop.clone()));
+        let Some(()) = catch_up_with_deliveries(&store, &folded, &stop).await else {
+            return;
+        };
+        ready.ok();
+        let up_since = Timestamp::now();
+        tracing::info!(version = %folded.version(), "everything that waited is folded; driving hosts");
+        let board = AlarmBoard::new(alarms, folded.clone(), driver.known.clone());
+        tasks.spawn(timers::run(
+            folded.clone(),
+            decisions,
+            up_since,
+            stop.clone(),
+        ));
+        drive(&settings, &driver, board, &kubernetes, &tasks, &stop).await;
+    };
+    let result = tokio::select! {
+        () = async { work.await; stop.cancelled().await } => Ok(()),
+        followed = follow => match followed {
+            Ok(Err(error)) => Err(ProvisionerError::Ledger(error)),
+            _ => Ok(()),
+        },
+    };
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    store.flush().await;
+    match http.await {
+        Ok(Err(error)) => result.and(Err(ProvisionerError::Server(error))),
+        _ => result,
+    }
+}
+
+/// Connects and prepares the streams, trying again while the broker is away. None where it was told to stop meanwhile.
+async fn connect(
+    settings: &ProvisionerSettings,
+    nats: &Dependency,
+    stop: &CancellationToken,
+) -> Result<Option<EventStore>, ProvisionerError> {
+    loop {
+        let attempt = async {
+            let store = EventStore::connect(&settings.event_store, "bellhop-provisioner").await?;
+            store.prepare().await?;
+            Ok::<_, SetupError>(store)
+        };
+        match attempt.await {
+            Ok(store) => return Ok(Some(store)),
+            Err(error) if error.class() == ErrorClass::Transient => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot use NATS yet; trying again"
+                );
+                nats.down(error.to_string());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+/// Waits until all that the ledger holds now is folded. None where it was told to stop meanwhile.
+async fn catch_up_with_ledger(
+    store: &EventStore,
+    folded: &FoldedLedger,
+    stop: &CancellationToken,
+) -> Option<()> {
+    let end = until_answered(|| store.ledger_end(), stop).await?;
+    tokio::select! {
+        () = stop.cancelled() => None,
+        () = folded.reach(end) => Some(()),
+    }
+}
+
+/// Waits until all deliveries that are stored now are handled, by whichever provisioner, and what follows is folded.
+async fn catch_up_with_deliveries(
+    store: &EventStore,
+    folded: &FoldedLedger,
+    stop: &CancellationToken,
+) -> Option<()> {
+    let end = until_answered(|| store.deliveries_end(), stop).await?;
+    while end > 0 && until_answered(|| store.deliveries_handled(CONSUMER), stop).await? < end {
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            () = tokio::time::sleep(Duration::from_millis(50)) => {}
+        }
+    }
+    catch_up_with_ledger(store, folded, stop).await
+}
+
+async fn until_answered<T, F>(ask: impl Fn() -> F, stop: &CancellationToken) -> Option<T>
+where
+    F: Future<Output = Result<T, EventStoreError>>,
+{
+    loop {
+        let answer = tokio::select! {
+            () = stop.cancelled() => return None,
+            answer = ask() => answer,
+        };
+        match answer {
+            Ok(answer) => return Some(answer),
+            Err(error) => tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "NATS does not answer; asking again"
+            ),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn watch_connection(
+    store: EventStore,
+    folded: FoldedLedger,
+    metrics: ProvisionerMetrics,
+    nats: Dependency,
+    stop: CancellationToken,
+) {
+    while !stop.is_cancelled() {
+        if store.is_connected() {
+            nats.ok();
+        } else {
+            nats.down("connecting");
+        }
+        metrics.ledger_version(folded.version());
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+/// Starts the watch, the sweep and the workers.
+async fn drive(
+    settings: &ProvisionerSettings,
+    driver: &Arc<Driver>,
+    board: AlarmBoard,
+    kubernetes: &Dependency,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) {
+    let queue = WorkQueue::default();
+    tasks.spawn({
+        let (driver, queue, dependency, stop) = (
+            driver.clone(),
+            queue.clone(),
+            kubernetes.clone(),
+            stop.clone(),
+        );
+        async move {
+            let changed = |host: &BareMetalHost| ask_about(host, &driver.folded, &queue);
+            watch::run(&driver.cluster, &driver.known, &dependency, &stop, changed).await;
+        }
+    });
+    tasks.spawn(listen(
+        driver.folded.clone(),
+        queue.clone(),
+        board,
+        settings.sweep_interval,
+        stop.clone(),
+    ));
+    for _ in 0..WORKERS {
+        let (driver, queue, stop) = (driver.clone(), queue.clone(), stop.clone());
+        tasks.spawn(async move {
+            loop {
+                let resource = tokio::select! {
+                    () = stop.cancelled() => return,
+                    resource = queue.next() => resource,
+                };
+                let next = driver.look(&resource).await;
+                queue.done(&resource, next);
+            }
+        });
+    }
+}
+
+/// Asks for a look at every resource that a changed host may matter to.
+fn ask_about(host: &BareMetalHost, folded: &FoldedLedger, queue: &WorkQueue) {
+    let concerned = folded.resources_where(|id, resource| {
+        id.namespace() == host.namespace()
+            && match desired(resource) {
+                Desired::Nothing => false,
+                Desired::Wait | Desired::Offer { .. } => {
+                    id.name() == host.answers_to() || id.name() == host.name()
+                }
+                Desired::Claim(holding) | Desired::Keep(holding) => {
+                    holding.host.name == host.name()
+                }
+                Desired::Release(release) => release.host.name == host.name(),
+            }
+    });
+    concerned.iter().for_each(|resource| queue.ask(resource));
+}
+
+/// Asks for a look at what changes in the ledger, and now and then at everything that is in use.
+async fn listen(
+    folded: FoldedLedger,
+    queue: WorkQueue,
+    mut board: AlarmBoard,
+    sweep: Duration,
+    stop: CancellationToken,
+) {
+    let mut changes = folded.changes();
+    let mut sweeps = tokio::time::interval(sweep);
+    loop {
+        let changed = tokio::select! {
+            () = stop.cancelled() => return,
+            _ = sweeps.tick() => None,
+            changed = changes.recv() => match changed {
+                Ok(resource) => Some(resource),
+                Err(RecvError::Lagged(_)) => None,
+                Err(RecvError::Closed) => return,
+            },
+        };
+        match changed {
+            Some(resource) => {
+                board.update(&resource);
+                queue.ask(&resource);
+            }
+            None => {
+                board.update_all();
+                let in_use =
+                    folded.resources_where(|_, resource| desired(resource) != Desired::Nothing);
+                in_use.iter().for_each(|resource| queue.ask(resource));
+            }
+        }
+    }
+}

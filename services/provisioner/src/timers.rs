@@ -1,0 +1,65 @@
+//! Waits for the deadlines that the folded ledger holds, and asks for a decision when one has passed.
+
+use std::time::Duration;
+
+use bellhop_domain::id::ResourceId;
+use bellhop_domain::reservation::{Command, timer};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::decisions::Decisions;
+use crate::folded::FoldedLedger;
+
+/// Never sleep longer: the clock may be set, and a deadline be nearer than it seemed.
+const LONGEST: Duration = Duration::from_secs(30);
+/// Never spin where a decision that is due can't be recorded.
+const SHORTEST: Duration = Duration::from_millis(500);
+
+/// Fires deadlines until told to stop.
+pub(crate) async fn run(
+    folded: FoldedLedger,
+    decisions: Decisions,
+    up_since: Timestamp,
+    stop: CancellationToken,
+) {
+    let mut changes = folded.changes();
+    loop {
+        let now = Timestamp::now();
+        for resource in due(&folded, &decisions, now) {
+            let decided = decisions
+                .decide(&resource, &Command::TimePassed { up_since }, "time")
+                .await;
+            if let Err(error) = decided {
+                tracing::warn!(%resource, error = &error as &dyn std::error::Error, "could not decide on a deadline; trying again");
+            }
+        }
+        let pause = next_due(&folded, &decisions).map_or(LONGEST, |due| {
+            Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
+        });
+        // What changes may bring a nearer deadline; a burst of changes is one reason to look.
+        let wake = async {
+            let _changed = changes.recv().await;
+            tokio::time::sleep(SHORTEST).await;
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause.clamp(SHORTEST, LONGEST)) => {}
+            () = wake => {}
+        }
+    }
+}
+
+fn due(folded: &FoldedLedger, decisions: &Decisions, now: Timestamp) -> Vec<ResourceId> {
+    folded.resources_where(|_, resource| {
+        timer::next_due(resource, decisions.policy()).is_some_and(|due| due <= now)
+    })
+}
+
+fn next_due(folded: &FoldedLedger, decisions: &Decisions) -> Option<Timestamp> {
+    folded.read(|ledger| {
+        ledger
+            .resources()
+            .filter_map(|(_, resource)| timer::next_due(resource, decisions.policy()))
+            .min()
+    })
+}

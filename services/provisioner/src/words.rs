@@ -1,0 +1,146 @@
+//! What a delivery says, in the words of the domain.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bellhop_domain::id::{ReservationId, ResourceId, ResourceKind, UserId, WebhookId};
+use bellhop_domain::reservation::{DeliveryRef, Knowledge, Said, Schedule, TenantKey, Terms, Word};
+use bellhop_event_store::Delivery;
+use bellhop_reservation_system::{Booking, Content, EventType, SshPublicKey, Unreadable, Webhook};
+use serde_json::Value;
+
+use crate::settings::ProvisionerSettings;
+
+/// What of the deliveries concerns us, and what a start gets.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    drivers: BTreeMap<String, ResourceKind>,
+    sites: BTreeSet<String>,
+    namespace: String,
+    terms: Terms,
+}
+
+/// What a delivery asks for.
+#[derive(Debug)]
+pub(crate) enum Meaning {
+    /// It says something of a reservation, and names this resource.
+    Word(Box<Word>, ResourceId),
+    /// Nothing to do: the reason.
+    Nothing(&'static str),
+}
+
+impl Reading {
+    pub(crate) fn new(settings: &ProvisionerSettings) -> Self {
+        Self {
+            drivers: settings.drivers(),
+            sites: settings
+                .site_ids
+                .iter()
+                .filter(|site| !site.is_empty())
+                .cloned()
+                .collect(),
+            namespace: settings.k8s_namespace.clone(),
+            terms: settings.terms(),
+        }
+    }
+
+    /// What `delivery` asks for.
+    pub(crate) fn of(&self, delivery: &Delivery) -> Result<Meaning, Unreadable> {
+        let webhook = Webhook::parse(&delivery.body)?;
+        let Content::Booking(booking) = &webhook.content else {
+            return Ok(Meaning::Nothing("not about a booking"));
+        };
+        let said = match &webhook.event_type {
+            EventType::EventStart => Said::Start {
+                key: tenant_key(booking),
+                terms: self.terms.clone(),
+            },
+            EventType::EventEnd => Said::End,
+            EventType::EventCreated => Said::Announced,
+            EventType::EventUpdated => Said::Changed,
+            EventType::EventDeleted => Said::Deleted,
+            _ => return Ok(Meaning::Nothing("this type of event asks for nothing")),
+        };
+        let Some(kind) = booking
+            .resource
+            .type_name
+            .as_ref()
+            .and_then(|name| self.drivers.get(name))
+        else {
+            return Ok(Meaning::Nothing("no driver serves this type of resource"));
+        };
+        let site = booking.resource.site_id.as_ref();
+        if !self.sites.is_empty() && site.is_none_or(|site| !self.sites.contains(site)) {
+            return Ok(Meaning::Nothing("another site's"));
+        }
+        let resource = ResourceId::new(
+            kind.clone(),
+            self.namespace.clone(),
+            booking.resource.name.clone(),
+        );
+        Ok(Meaning::Word(
+            Box::new(word(delivery, &webhook, booking, said)),
+            resource,
+        ))
+    }
+}
+
+fn word(delivery: &Delivery, webhook: &Webhook, booking: &Booking, said: Said) -> Word {
+    Word {
+        reservation: ReservationId::new(delivery.source.clone(), booking.event_id.as_str()),
+        said,
+        knowledge: Knowledge {
+            schedule: Schedule {
+                start: booking.start,
+                end: booking.end,
+            },
+            updated_at: booking.updated_at,
+            said_at: webhook.timestamp.unwrap_or(delivery.received_at),
+            said_by: delivery.id.clone(),
+        },
+        webhook: WebhookId::new(webhook.webhook_id.as_str()),
+        delivery: DeliveryRef {
+            sequence: delivery.sequence,
+            id: delivery.id.clone(),
+        },
+        user: booking.user_id.as_ref().map(UserId::new),
+        resource_number: booking.resource.id,
+        payload: payload(&delivery.body),
+    }
+}
+
+/// Whether the start brought a key; the key itself stays in the delivery.
+fn tenant_key(booking: &Booking) -> TenantKey {
+    match ssh_key(booking) {
+        Ok(_) => TenantKey::InDelivery,
+        Err(reason) => TenantKey::Missing { reason },
+    }
+}
+
+/// The key that a start brought, else why there is none.
+pub(crate) fn ssh_key(booking: &Booking) -> Result<SshPublicKey, String> {
+    match (&booking.ssh_public_key, &booking.username) {
+        (Some(key), _) => SshPublicKey::parse(key.expose()).map_err(|error| error.to_string()),
+        (None, Some(_)) => Err("the account has no SSH public key".to_owned()),
+        (None, None) => {
+            Err("no SSH public key came with it: the account service was away".to_owned())
+        }
+    }
+}
+
+/// The payload for the webhook log: without key, e-mail and name (R11).
+fn payload(body: &[u8]) -> String {
+    const PRIVATE: [&str; 3] = ["sshPublicKey", "email", "username"];
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                fields.retain(|name, _| !PRIVATE.contains(&name.as_str()));
+                fields.values_mut().for_each(strip);
+            }
+            Value::Array(values) => values.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    let mut value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+    strip(&mut value);
+    value.to_string()
+}
