@@ -4,7 +4,7 @@
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use bellhop_event_store::{EventStore, EventStoreSettings};
+use bellhop_event_store::{EventStore, EventStoreSettings, StoreError};
 use bellhop_service::{Alarms, Dependency};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -60,10 +60,19 @@ impl Broker {
         self.look_now.notify_one();
     }
 
-    /// The broker did not store something, for this reason. Not ready for a while.
-    pub(crate) fn refused(&self, why: String) {
-        self.nats.down(why.clone());
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), why));
+    /// The broker did not store something. A refusal lasts a while; whether it answers again is soon asked.
+    pub(crate) fn failed(&self, error: &StoreError) {
+        match error {
+            StoreError::Unconfirmed { .. } => self.nats.down("it did not confirm in time"),
+            StoreError::Refused { cause, .. } => {
+                let why = format!("it refuses to store webhooks: {cause}");
+                self.nats.down(why.clone());
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some((Instant::now(), why));
+            }
+            // That is about one message, not about the broker.
+            StoreError::NotAMessage { .. } => {}
+        }
     }
 
     /// The broker stored something.

@@ -178,7 +178,83 @@ fn schemas() -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use axum::response::IntoResponse as _;
+    use bellhop_domain::id::DeliveryId;
+    use bellhop_reservation_system::{EventType, Unreadable};
+
     use super::*;
+    use crate::answer::{Answer, Receipt};
+    use crate::body::BodyRefused;
+    use crate::classification::NoAction;
+
+    /// One of each kind of answer. A new kind does not compile until it is listed here.
+    fn answers() -> Vec<Answer> {
+        let receipt = Receipt {
+            delivery_id: DeliveryId::new("id"),
+            trace_id: None,
+        };
+        let user_id = None;
+        let answers = vec![
+            Answer::Accepted {
+                event_type: EventType::EventStart,
+                resource: "node04".to_owned(),
+                user_id: user_id.clone(),
+                receipt: receipt.clone(),
+            },
+            Answer::NoAction(NoAction::Test),
+            Answer::Duplicate {
+                user_id,
+                receipt: receipt.clone(),
+            },
+            Answer::DeadLetter {
+                unreadable: Unreadable::Batch,
+                receipt: receipt.clone(),
+            },
+            Answer::DeadLetter {
+                unreadable: Unreadable::NotJson,
+                receipt,
+            },
+            Answer::Unauthorized,
+            Answer::BodyRefused(BodyRefused::TooLarge { limit: 1 }),
+            Answer::BodyRefused(BodyRefused::TooSlow {
+                limit: Duration::ZERO,
+            }),
+            Answer::BodyRefused(BodyRefused::CutOff),
+            Answer::TooLargeForBroker,
+            Answer::NotStored,
+        ];
+        for answer in &answers {
+            match answer {
+                Answer::Accepted { .. }
+                | Answer::NoAction(_)
+                | Answer::Duplicate { .. }
+                | Answer::DeadLetter { .. }
+                | Answer::Unauthorized
+                | Answer::BodyRefused(_)
+                | Answer::TooLargeForBroker
+                | Answer::NotStored => {}
+            }
+        }
+        answers
+    }
+
+    #[test]
+    fn every_answer_is_in_the_document_and_nothing_else() {
+        let document = document();
+        let statuses: std::collections::BTreeSet<String> = answers()
+            .into_iter()
+            .map(|answer| answer.into_response().status().as_str().to_owned())
+            .collect();
+        for path in ["/webhook", "/webhook/{webhook_id}"] {
+            let responses = document["paths"][path]["post"]["responses"].as_object();
+            let listed = responses
+                .map(|responses| responses.keys().cloned().collect())
+                .unwrap_or_default();
+            assert_eq!(statuses, listed, "{path}");
+        }
+    }
 
     /// Every `$ref` of a document.
     fn references(value: &Value, found: &mut Vec<String>) {

@@ -108,7 +108,7 @@ impl Ingress {
             secrets: Arc::new(secrets),
             resource_types,
             site_ids,
-            max_body_bytes,
+            max_body_bytes: max_body_bytes.get(),
             body_read_timeout,
             store_timeout,
             broker: Arc::new(Broker::new(nats, alarms.clone(), own_metrics.clone())),
@@ -118,7 +118,7 @@ impl Ingress {
             under_way: TaskTracker::new(),
         };
         let limits = Limits {
-            connections: max_connections,
+            connections: max_connections.get(),
             header_time: header_read_timeout,
             drain_time: store_timeout.saturating_add(DRAIN),
         };

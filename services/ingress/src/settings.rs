@@ -1,11 +1,13 @@
 //! What the ingress is told.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bellhop_event_store::EventStoreSettings;
 use bellhop_service::settings::{boolean, seconds};
 use bellhop_service::{HttpSettings, TelemetrySettings};
+use clap::builder::TypedValueParser;
 use clap::{ArgAction, Parser};
 use secrecy::SecretString;
 
@@ -67,26 +69,67 @@ pub struct IngressSettings {
     /// The largest body that is accepted, in bytes. Real ones have at most some ten thousand.
     ///
     /// The broker's `max_payload` must be larger by some 32 KiB, for the headers.
-    #[arg(long, env = "MAX_BODY_BYTES", default_value_t = 1 << 20)]
-    pub max_body_bytes: usize,
+    #[arg(long, env = "MAX_BODY_BYTES", default_value = "1048576")]
+    pub max_body_bytes: NonZeroUsize,
 
     /// The most connections that are open at once; further ones wait.
     ///
     /// Times MAX_BODY_BYTES, this is the most memory that bodies can take.
-    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 256)]
-    pub max_connections: usize,
+    #[arg(long, env = "MAX_CONNECTIONS", default_value = "256")]
+    pub max_connections: NonZeroUsize,
 
     /// The time that a client has to send a request's head; an idle connection is kept as long.
-    #[arg(long, env = "HEADER_READ_TIMEOUT", default_value = "30", value_parser = seconds())]
+    #[arg(long, env = "HEADER_READ_TIMEOUT", default_value = "30", value_parser = positive_seconds())]
     pub header_read_timeout: Duration,
 
     /// The time that a client has to send a request's body.
-    #[arg(long, env = "BODY_READ_TIMEOUT", default_value = "10", value_parser = seconds())]
+    #[arg(long, env = "BODY_READ_TIMEOUT", default_value = "10", value_parser = positive_seconds())]
     pub body_read_timeout: Duration,
 
     /// The time that the broker has to acknowledge a delivery; after it the sender is told 503.
     ///
     /// The reservation system's back end waits 10 s for an answer, and sends nothing else meanwhile.
-    #[arg(long, env = "STORE_TIMEOUT", default_value = "5", value_parser = seconds())]
+    #[arg(long, env = "STORE_TIMEOUT", default_value = "5", value_parser = positive_seconds())]
     pub store_timeout: Duration,
+}
+
+/// Like [`seconds`], but not zero: a limit of no time refuses everything.
+fn positive_seconds() -> impl TypedValueParser<Value = Duration> {
+    seconds().try_map(|time| match time {
+        Duration::ZERO => Err("it must be more than nothing"),
+        time => Ok(time),
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use bellhop_service::settings::parse;
+
+    use super::*;
+
+    #[test]
+    fn nothing_but_a_secret_need_be_set() {
+        let settings: IngressSettings = parse(["ingress"]).unwrap();
+        assert_eq!(settings.max_body_bytes.get(), 1024 * 1024);
+        assert_eq!(settings.store_timeout, Duration::from_secs(5));
+        assert!(!settings.accept_unsigned_webhooks);
+        assert_eq!(settings.site_ids, None);
+        assert_eq!(settings.resource_types.to_string(), "Server=baremetalhost");
+    }
+
+    #[test]
+    fn a_limit_that_refuses_everything_is_refused_by_name() {
+        for (argument, variable) in [
+            ("--store-timeout", "STORE_TIMEOUT"),
+            ("--body-read-timeout", "BODY_READ_TIMEOUT"),
+            ("--header-read-timeout", "HEADER_READ_TIMEOUT"),
+            ("--max-connections", "MAX_CONNECTIONS"),
+            ("--max-body-bytes", "MAX_BODY_BYTES"),
+            ("--resource-types", "RESOURCE_TYPES"),
+        ] {
+            let error = parse::<IngressSettings>(["ingress", argument, "0"]).unwrap_err();
+            assert!(error.to_string().starts_with(variable), "{error}");
+        }
+    }
 }

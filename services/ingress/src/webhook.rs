@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use bellhop_event_store::{ErrorClass, StoreError, Stored};
+use bellhop_event_store::{ErrorClass, EventStore, StoreError, Stored};
 use bellhop_reservation_system::{
     InvalidWebhookId, Unreadable, Webhook, WebhookId, claimed_webhook_id,
 };
@@ -125,9 +125,8 @@ async fn deliver(intake: &Intake, arrival: &Arrival, webhook: &Webhook) -> Answe
         &intake.resource_types,
         traceparent.map(String::from),
     );
-    let stored = async |store: &bellhop_event_store::EventStore| {
-        store.store_delivery(&delivery, intake.store_timeout).await
-    };
+    let stored =
+        async |store: &EventStore| store.store_delivery(&delivery, intake.store_timeout).await;
     let is_duplicate = match store_with(intake, stored).await {
         Ok(Stored { duplicate, .. }) => duplicate,
         Err(not_stored) => return not_stored,
@@ -171,9 +170,7 @@ async fn bury(intake: &Intake, arrival: &Arrival, unreadable: Unreadable) -> Ans
     let traceparent = current_traceparent();
     let receipt = receipt(arrival, traceparent.as_ref());
     let letter = arrival.dead_letter(unreadable, traceparent.map(String::from));
-    let buried = async |store: &bellhop_event_store::EventStore| {
-        store.bury(&letter, intake.store_timeout).await
-    };
+    let buried = async |store: &EventStore| store.bury(&letter, intake.store_timeout).await;
     match store_with(intake, buried).await {
         Err(not_stored) => not_stored,
         Ok(Stored {
@@ -199,14 +196,12 @@ async fn bury(intake: &Intake, arrival: &Arrival, unreadable: Unreadable) -> Ans
 /// Stores something within `STORE_TIMEOUT`. Whatever goes wrong is alarmed: the sender does not send it again.
 async fn store_with(
     intake: &Intake,
-    store: impl AsyncFnOnce(&bellhop_event_store::EventStore) -> Result<Stored, StoreError>,
+    store: impl AsyncFnOnce(&EventStore) -> Result<Stored, StoreError>,
 ) -> Result<Stored, Answer> {
     let begun = Instant::now();
     let result = match intake.broker.store() {
-        Some(event_store) => store(event_store)
-            .await
-            .map_err(|error| (with_causes(&error), error.class() == ErrorClass::Permanent)),
-        None => Err(("there is no connection to NATS yet".to_owned(), false)),
+        Some(event_store) => store(event_store).await.map_err(Some),
+        None => Err(None),
     };
     match result {
         Ok(stored) => {
@@ -215,22 +210,31 @@ async fn store_with(
             intake.alarms.clear(NOT_STORED_ALARM, "nats");
             Ok(stored)
         }
-        Err((why, is_permanent)) => {
-            tracing::error!("a verified webhook is not stored: {why}");
-            intake.alarms.raise(
-                NOT_STORED_ALARM,
-                "nats",
-                "verified webhooks could not be stored, and the reservation system does not send them again: mend NATS, \
-                 then compare the reservations",
-            );
-            if is_permanent {
-                // Our own headers are always valid, so it is the size.
-                return Err(Answer::TooLargeForBroker);
-            }
-            intake.broker.refused(why);
-            Err(Answer::NotStored)
+        Err(error) => Err(not_stored(intake, error)),
+    }
+}
+
+/// Says everywhere that a webhook is lost, unless its sender is one of the few that try again.
+fn not_stored(intake: &Intake, error: Option<StoreError>) -> Answer {
+    let why = error.as_ref().map_or_else(
+        || "there is no connection to NATS yet".to_owned(),
+        |error| with_causes(error),
+    );
+    tracing::error!("a verified webhook is not stored: {why}");
+    intake.alarms.raise(
+        NOT_STORED_ALARM,
+        "nats",
+        "verified webhooks could not be stored, and the reservation system does not send them again: mend NATS, then \
+         compare the reservations",
+    );
+    if let Some(error) = error {
+        intake.broker.failed(&error);
+        if error.class() == ErrorClass::Permanent {
+            // Our own headers are always valid, so it is the size.
+            return Answer::TooLargeForBroker;
         }
     }
+    Answer::NotStored
 }
 
 fn unauthorized(why: Unauthorized) -> Answer {

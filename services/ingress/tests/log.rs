@@ -1,0 +1,108 @@
+//! What the log says, and what it never says. In a process of its own: a log is the process's.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+#[path = "ingress/harness.rs"]
+#[allow(dead_code)]
+mod harness;
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use serde_json::json;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::harness::{Harness, SECRET, flat, signature, vector, vector_signature};
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn lines_with(&self, text: &str) -> usize {
+        self.text()
+            .lines()
+            .filter(|line| line.contains(text))
+            .count()
+    }
+}
+
+#[tokio::test]
+async fn each_decision_is_one_line_and_nothing_private_is_in_any_of_them() {
+    let log = Log::default();
+    // Everything that our own crates could ever write, and what libraries write unasked.
+    let filter = tracing_subscriber::EnvFilter::new("info,bellhop=trace");
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(log.clone())
+        .with_ansi(false)
+        .init();
+
+    let harness = Harness::start().await;
+    for number in ["01", "02", "03", "04", "05", "06", "07", "08", "09", "12"] {
+        harness
+            .post_signed("/webhook", &vector(number), &vector_signature(number))
+            .await;
+    }
+    let unreadable = flat(
+        json!({"eventStart": null, "email": "mara.conti@uni.example", "sshPublicKey": "ssh-ed25519 AAAAC3"}),
+    );
+    harness.post(&unreadable).await;
+    harness
+        .post_signed("/webhook", &vector("01"), &vector_signature("02"))
+        .await;
+    harness
+        .post_signed("/webhook", &vector("01"), "mara.conti")
+        .await;
+    harness.page("/healthz").await;
+    harness.page("/readyz?verbose").await;
+
+    let text = log.text();
+    for private in [
+        "mara",
+        "uni.example",
+        "ssh-ed25519",
+        "AAAAC3",
+        SECRET,
+        "RDMA",
+        "two-node",
+    ] {
+        assert!(!text.contains(private), "{private} in:\n{text}");
+    }
+    for number in ["01", "02", "03", "07", "08"] {
+        assert!(!text.contains(&vector_signature(number)), "{text}");
+    }
+    assert!(!text.contains(&signature(SECRET, &unreadable)), "{text}");
+
+    assert_eq!(log.lines_with("webhook accepted"), 5);
+    assert_eq!(log.lines_with("no action needed"), 2);
+    assert_eq!(log.lines_with("received before"), 1);
+    assert_eq!(log.lines_with("it is kept as a dead letter"), 3);
+    assert_eq!(log.lines_with("a webhook is refused"), 2);
+    assert_eq!(log.lines_with("probe answered"), 0);
+    assert!(
+        text.contains(r#"reservation="reservation-system:5120""#),
+        "{text}"
+    );
+}
