@@ -15,36 +15,36 @@ use bellhop_event_store::Entry;
 use jiff::Timestamp;
 
 /// The server.
-pub const SERVER: &str = "lab7-node04";
+pub(crate) const SERVER: &str = "lab7-node04";
 /// Its number at the reservation system.
-pub const SERVER_NUMBER: i64 = 31;
+pub(crate) const SERVER_NUMBER: i64 = 31;
 /// Whose reservations they are.
-pub const USER: &str = "9f0c2f6e-5a51-4c0e-9d7a-2f3b1c4d5e6f";
+pub(crate) const USER: &str = "9f0c2f6e-5a51-4c0e-9d7a-2f3b1c4d5e6f";
 /// Under which webhook they came.
-pub const WEBHOOK: &str = "12";
+pub(crate) const WEBHOOK: &str = "12";
 /// The payload of a start, as a fact holds it.
-pub const PAYLOAD: &str = r#"{"eventType":"EVENT_START","eventId":"5120"}"#;
+pub(crate) const PAYLOAD: &str = r#"{"eventType":"EVENT_START","eventId":"5120"}"#;
 
-pub fn time(text: &str) -> Timestamp {
+pub(crate) fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-pub fn server(name: &str) -> ResourceId {
+pub(crate) fn server(name: &str) -> ResourceId {
     ResourceId::new(ResourceKind::new("baremetalhost"), "metal3", name)
 }
 
-pub fn reservation(event: &str) -> ReservationId {
+pub(crate) fn reservation(event: &str) -> ReservationId {
     ReservationId::new(Source::new("reservation-system"), event)
 }
 
-pub fn schedule() -> Schedule {
+pub(crate) fn schedule() -> Schedule {
     Schedule {
         start: time("2026-12-03T08:00:00Z"),
         end: time("2026-12-03T17:30:00Z"),
     }
 }
 
-pub fn knowledge(schedule: Schedule, said_at: &str) -> Knowledge {
+pub(crate) fn knowledge(schedule: Schedule, said_at: &str) -> Knowledge {
     Knowledge {
         schedule,
         updated_at: None,
@@ -62,15 +62,15 @@ fn delivery() -> DeliveryRef {
 
 /// One reservation, and the facts that can be about it.
 #[derive(Clone, Debug)]
-pub struct Story {
-    pub id: ReservationId,
-    pub user: Option<UserId>,
-    pub webhook: WebhookId,
-    pub number: Option<i64>,
+pub(crate) struct Story {
+    pub(crate) id: ReservationId,
+    pub(crate) user: Option<UserId>,
+    pub(crate) webhook: WebhookId,
+    pub(crate) number: Option<i64>,
 }
 
 impl Story {
-    pub fn of(event: &str) -> Self {
+    pub(crate) fn of(event: &str) -> Self {
         Self {
             id: reservation(event),
             user: Some(UserId::new(USER)),
@@ -79,26 +79,26 @@ impl Story {
         }
     }
 
-    pub fn by_nobody(mut self) -> Self {
+    pub(crate) fn by_nobody(mut self) -> Self {
         self.user = None;
         self
     }
 
-    pub fn by(mut self, user: &str) -> Self {
+    pub(crate) fn by(mut self, user: &str) -> Self {
         self.user = Some(UserId::new(user));
         self
     }
 
-    pub fn under(mut self, webhook: &str) -> Self {
+    pub(crate) fn under(mut self, webhook: &str) -> Self {
         self.webhook = WebhookId::new(webhook);
         self
     }
 
-    pub fn announced(&self) -> Fact {
+    pub(crate) fn announced(&self) -> Fact {
         Fact::ReservationAnnounced(self.announcement(schedule(), "2026-12-02T10:00:00Z"))
     }
 
-    pub fn extended(&self, end: &str) -> Fact {
+    pub(crate) fn extended(&self, end: &str) -> Fact {
         let schedule = Schedule {
             end: time(end),
             ..schedule()
@@ -117,11 +117,11 @@ impl Story {
         }
     }
 
-    pub fn started(&self) -> Fact {
+    pub(crate) fn started(&self) -> Fact {
         self.started_with(TenantKey::InDelivery)
     }
 
-    pub fn started_with(&self, key: TenantKey) -> Fact {
+    pub(crate) fn started_with(&self, key: TenantKey) -> Fact {
         Fact::ReservationStarted(Box::new(Started {
             reservation: self.id.clone(),
             user: self.user.clone(),
@@ -144,7 +144,7 @@ impl Story {
         }))
     }
 
-    pub fn refused(&self) -> Fact {
+    pub(crate) fn refused(&self) -> Fact {
         Fact::ReservationRefused(Refused {
             reservation: self.id.clone(),
             user: self.user.clone(),
@@ -156,14 +156,14 @@ impl Story {
         })
     }
 
-    pub fn waits(&self, reason: WaitReason) -> Fact {
+    pub(crate) fn waits(&self, reason: WaitReason) -> Fact {
         Fact::ReservationWaits {
             reservation: self.id.clone(),
             reason,
         }
     }
 
-    pub fn assigned(&self) -> Fact {
+    pub(crate) fn assigned(&self) -> Fact {
         let host = HostRef {
             namespace: "metal3".to_owned(),
             name: SERVER.to_owned(),
@@ -176,19 +176,19 @@ impl Story {
         }
     }
 
-    pub fn claimed(&self) -> Fact {
+    pub(crate) fn claimed(&self) -> Fact {
         Fact::HostClaimed {
             reservation: self.id.clone(),
         }
     }
 
-    pub fn resumed(&self) -> Fact {
+    pub(crate) fn resumed(&self) -> Fact {
         Fact::ProvisioningResumed {
             reservation: self.id.clone(),
         }
     }
 
-    pub fn error_seen(&self, attempt: u32) -> Fact {
+    pub(crate) fn error_seen(&self, attempt: u32) -> Fact {
         Fact::ProvisioningErrorSeen {
             reservation: self.id.clone(),
             error: host_error(),
@@ -197,54 +197,54 @@ impl Story {
         }
     }
 
-    pub fn error_cleared(&self) -> Fact {
+    pub(crate) fn error_cleared(&self) -> Fact {
         Fact::ProvisioningErrorCleared {
             reservation: self.id.clone(),
         }
     }
 
-    pub fn provisioned(&self) -> Fact {
+    pub(crate) fn provisioned(&self) -> Fact {
         Fact::HostProvisioned {
             reservation: self.id.clone(),
             address: Some("198.51.100.34".to_owned()),
         }
     }
 
-    pub fn provisioned_somewhere(&self) -> Fact {
+    pub(crate) fn provisioned_somewhere(&self) -> Fact {
         Fact::HostProvisioned {
             reservation: self.id.clone(),
             address: None,
         }
     }
 
-    pub fn troubled(&self) -> Fact {
+    pub(crate) fn troubled(&self) -> Fact {
         Fact::ReadyHostTroubled {
             reservation: self.id.clone(),
             trouble: "power management error: the BMC does not answer".to_owned(),
         }
     }
 
-    pub fn recovered(&self) -> Fact {
+    pub(crate) fn recovered(&self) -> Fact {
         Fact::ReadyHostRecovered {
             reservation: self.id.clone(),
         }
     }
 
-    pub fn changed_by_others(&self) -> Fact {
+    pub(crate) fn changed_by_others(&self) -> Fact {
         Fact::HostChangedByOthers {
             reservation: self.id.clone(),
             change: "spec.image.url is another one".to_owned(),
         }
     }
 
-    pub fn failed(&self, reason: FailureReason) -> Fact {
+    pub(crate) fn failed(&self, reason: FailureReason) -> Fact {
         Fact::ReservationFailed {
             reservation: self.id.clone(),
             reason,
         }
     }
 
-    pub fn ended(&self, cause: EndCause, outcome: EndOutcome) -> Fact {
+    pub(crate) fn ended(&self, cause: EndCause, outcome: EndOutcome) -> Fact {
         let by_delivery = matches!(cause, EndCause::End | EndCause::Deleted);
         Fact::ReservationEnded(Ended {
             reservation: self.id.clone(),
@@ -258,33 +258,33 @@ impl Story {
         })
     }
 
-    pub fn overdue(&self) -> Fact {
+    pub(crate) fn overdue(&self) -> Fact {
         Fact::StartOverdue {
             reservation: self.id.clone(),
         }
     }
 
-    pub fn missed(&self) -> Fact {
+    pub(crate) fn missed(&self) -> Fact {
         Fact::ReservationMissed {
             reservation: self.id.clone(),
         }
     }
 
-    pub fn deadline_passed(&self, hold_until: &str) -> Fact {
+    pub(crate) fn deadline_passed(&self, hold_until: &str) -> Fact {
         Fact::DeadlinePassed {
             reservation: self.id.clone(),
             hold_until: time(hold_until),
         }
     }
 
-    pub fn held_again(&self, hold_until: &str) -> Fact {
+    pub(crate) fn held_again(&self, hold_until: &str) -> Fact {
         Fact::DeadlineHeldAgain {
             reservation: self.id.clone(),
             hold_until: time(hold_until),
         }
     }
 
-    pub fn released(&self) -> Fact {
+    pub(crate) fn released(&self) -> Fact {
         Fact::HostReleased {
             reservation: self.id.clone(),
             took: std::time::Duration::from_secs(95),
@@ -293,7 +293,7 @@ impl Story {
     }
 
     /// Everything up to a host that is being prepared, entry by entry.
-    pub fn to_preparing(&self) -> Vec<Vec<Fact>> {
+    pub(crate) fn to_preparing(&self) -> Vec<Vec<Fact>> {
         vec![
             vec![self.started()],
             vec![self.assigned()],
@@ -302,14 +302,14 @@ impl Story {
     }
 
     /// Everything up to a host that is ready, entry by entry.
-    pub fn to_ready(&self) -> Vec<Vec<Fact>> {
+    pub(crate) fn to_ready(&self) -> Vec<Vec<Fact>> {
         let mut entries = self.to_preparing();
         entries.push(vec![self.provisioned()]);
         entries
     }
 }
 
-pub fn host_error() -> HostError {
+pub(crate) fn host_error() -> HostError {
     HostError {
         kind: "provisioning error".to_owned(),
         message: "image could not be written: checksum mismatch.\nsee the log".to_owned(),
@@ -317,13 +317,13 @@ pub fn host_error() -> HostError {
 }
 
 /// When the entry with this number in a history was decided: two minutes after the one before.
-pub fn decided_at(number: usize) -> Timestamp {
+pub(crate) fn decided_at(number: usize) -> Timestamp {
     let number = i64::try_from(number).unwrap();
     time("2026-12-03T07:55:00Z") + jiff::SignedDuration::from_mins(2 * number)
 }
 
 /// A history of one server as entries of the ledger, from version 1 on.
-pub fn entries(history: Vec<Vec<Fact>>) -> Vec<Entry> {
+pub(crate) fn entries(history: Vec<Vec<Fact>>) -> Vec<Entry> {
     let entry = |(number, facts): (usize, Vec<Fact>)| Entry {
         resource: server(SERVER),
         version: Version(number as u64 + 1),
