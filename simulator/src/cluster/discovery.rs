@@ -29,6 +29,8 @@ pub(super) fn answer(path: &str) -> Option<Value> {
         "/apis/metal3.io/v1alpha1" => {
             let mut status = resource(Resource::BareMetalHosts);
             status["name"] = json!("baremetalhosts/status");
+            status["singularName"] = json!("");
+            status["shortNames"] = json!([]);
             status["verbs"] = json!(["get", "patch", "update"]);
             resources(
                 "metal3.io/v1alpha1",

@@ -78,30 +78,8 @@ fn page(
             metadata["remainingItemCount"] = json!(remaining);
         }
     }
-    let kind = if request.metadata_only {
-        "PartialObjectMetadata"
-    } else {
-        request.resource.kind()
-    };
-    let api_version = if request.metadata_only {
-        "meta.k8s.io/v1"
-    } else {
-        request.resource.api_version()
-    };
-    let items: Vec<Value> = items
-        .into_iter()
-        .map(|(_, object)| shown(request, object))
-        .collect();
-    json!({"kind": format!("{kind}List"), "apiVersion": api_version, "metadata": metadata, "items": items})
-}
-
-/// An object as the client asked to see it.
-pub(super) fn shown(request: &ApiRequest, object: &Value) -> Value {
-    if request.metadata_only {
-        json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
-    } else {
-        object.clone()
-    }
+    let objects = items.into_iter().map(|(_, object)| &**object);
+    request.view.list(request.resource, metadata, objects)
 }
 
 fn revision_asked_for(state: &State, request: &ApiRequest) -> Result<u64, Failure> {

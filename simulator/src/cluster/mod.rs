@@ -18,8 +18,9 @@
 //! - Discovery, `/version`, `/livez`, `/readyz`, `/healthz`. Errors are `Status` objects.
 //! - Hosts are pruned and checked as their schema says; the operator's webhook refuses `online: false` where
 //!   `disablePowerOff` is set.
-//! - Any namespace exists. Nobody's rights are checked, but for an optional bearer token. No Tables, no OpenAPI, no
-//!   managed fields, no dry run: kubectl works, with plain columns and `--validate=false`.
+//! - Any namespace exists. Nobody's rights are checked, but for an optional bearer token. No OpenAPI, no managed
+//!   fields, no dry run, no protobuf: `kubectl get`, `describe`, `patch`, `annotate`, `delete` work; `create` with
+//!   `--validate=false -f FILE`; `apply`, `edit` and `create secret` don't.
 //!
 //! # Two ways to hold it
 //! In one process, [`Cluster`]: start it, add hosts, inject a [`Fault`], read what was written.
@@ -63,6 +64,7 @@ mod server;
 mod settings;
 mod state;
 mod store;
+mod view;
 mod watch;
 
 use std::io;

@@ -7,6 +7,7 @@ use super::admission::Part;
 use super::failure::Failure;
 use super::fault::Target;
 use super::resource::{ObjectKey, Resource, Verb};
+use super::view::View;
 
 /// What a request asks for.
 #[derive(Debug, Clone)]
@@ -21,8 +22,8 @@ pub(super) struct ApiRequest {
     pub(super) path: String,
     pub(super) query: ListQuery,
     pub(super) content_type: String,
-    /// The client wants no more than the objects' metadata.
-    pub(super) metadata_only: bool,
+    /// How the client wants to see objects.
+    pub(super) view: View,
 }
 
 /// The parameters of lists and watches.
@@ -101,7 +102,7 @@ impl ApiRequest {
             path: uri.path().to_owned(),
             query,
             content_type,
-            metadata_only: of_header(header::ACCEPT).contains("as=PartialObjectMetadata"),
+            view: View::asked_for(of_header(header::ACCEPT), resource),
         })
     }
 

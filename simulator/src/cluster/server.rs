@@ -231,7 +231,7 @@ impl Exchange<'_> {
             Verb::Get => self
                 .shared
                 .read(|state| state.get(&request.key()))
-                .map(|object| answered(request, &object)),
+                .map(|object| Outcome::Answer(StatusCode::OK, request.view.object(&object))),
             Verb::List => self
                 .shared
                 .read(|state| list::list(state, request))
@@ -266,11 +266,12 @@ impl Exchange<'_> {
                 let object = state.create(key.resource, &key.namespace, body.clone())?;
                 Ok(Outcome::Answer(StatusCode::CREATED, Value::clone(&object)))
             }
-            Verb::Update => Ok(answered(
-                request,
-                &*state.update(&key, request.part, body.clone())?,
-            )),
-            Verb::Patch => Ok(answered(request, &*state.patch(&key, request.part, body)?)),
+            Verb::Update => Ok(answered(&*state.update(
+                &key,
+                request.part,
+                body.clone(),
+            )?)),
+            Verb::Patch => Ok(answered(&*state.patch(&key, request.part, body)?)),
             _ => {
                 let asked = |pointer| {
                     Some(text(body, pointer).to_owned()).filter(|value| !value.is_empty())
@@ -280,7 +281,7 @@ impl Exchange<'_> {
                     resource_version: asked("/preconditions/resourceVersion"),
                 };
                 match state.delete(&key, &preconditions)? {
-                    Deleted::Waiting(object) => Ok(answered(request, &object)),
+                    Deleted::Waiting(object) => Ok(answered(&object)),
                     Deleted::Gone(last) => Ok(Outcome::Answer(
                         StatusCode::OK,
                         json!({
@@ -393,6 +394,7 @@ fn another_writer(state: &mut State, request: &ApiRequest) -> Option<Struck> {
     Some(struck)
 }
 
-fn answered(request: &ApiRequest, object: &Value) -> Outcome {
-    Outcome::Answer(StatusCode::OK, list::shown(request, object))
+/// The object after a write, whole.
+fn answered(object: &Value) -> Outcome {
+    Outcome::Answer(StatusCode::OK, object.clone())
 }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::failure::Failure;
 use super::fault::FaultKind;
-use super::list::{parse_revision, shown};
+use super::list::parse_revision;
 use super::request::ApiRequest;
 use super::selector::Selector;
 use super::state::{Shared, State};
@@ -100,7 +100,7 @@ fn initial(state: &State, request: &ApiRequest, selector: &Selector) -> VecDeque
         .all(request.resource, request.namespace.as_deref());
     let wanted = objects.iter().filter(|object| selector.wants(object));
     let mut lines: VecDeque<Bytes> = wanted
-        .map(|object| line("ADDED", shown(request, object)))
+        .map(|object| line("ADDED", request.view.object(object)))
         .collect();
     if request.query.initial_events && request.query.bookmarks {
         let mut bookmark = bookmark(request, state.store.revision());
@@ -115,10 +115,7 @@ fn line(event: &str, object: Value) -> Bytes {
 }
 
 fn bookmark(request: &ApiRequest, revision: u64) -> Value {
-    let (kind, api_version) = match request.metadata_only {
-        true => ("PartialObjectMetadata", "meta.k8s.io/v1"),
-        false => (request.resource.kind(), request.resource.api_version()),
-    };
+    let (kind, api_version) = request.view.type_of(request.resource);
     json!({"kind": kind, "apiVersion": api_version,
            "metadata": {"resourceVersion": revision.to_string(), "creationTimestamp": null}})
 }
@@ -127,14 +124,14 @@ impl Watch {
     /// The next line; none at the end.
     async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
         loop {
+            self.ticks.mark_unchanged();
+            self.meet_faults().await;
             if let Some(line) = self.lines.pop_front() {
                 return Some((Ok(line), self));
             }
             if self.ended {
                 return None;
             }
-            self.ticks.mark_unchanged();
-            self.meet_faults().await;
             self.collect();
             if !self.lines.is_empty() || self.ended {
                 continue;
@@ -162,6 +159,9 @@ impl Watch {
 
     /// A dropped watch never gets past this point.
     async fn meet_faults(&mut self) {
+        if self.ended {
+            return;
+        }
         let ends_watch =
             |kind: &FaultKind| matches!(kind, FaultKind::DropWatch | FaultKind::ExpireWatch);
         let struck = self.shared.quietly(|state| {
@@ -241,7 +241,7 @@ fn event(request: &ApiRequest, selector: &Selector, change: &Change) -> Option<B
         (true, true) => "MODIFIED",
         (true, false) => "DELETED",
     };
-    Some(line(event, shown(request, &change.object)))
+    Some(line(event, request.view.object(&change.object)))
 }
 
 impl Drop for Watch {

@@ -182,3 +182,37 @@ async fn a_client_may_ask_for_metadata_alone() {
         .unwrap();
     assert_eq!(list.items[0].metadata.name.as_deref(), Some("node01"));
 }
+
+#[tokio::test]
+async fn kubectl_gets_the_columns_of_metal3() {
+    let cluster = cluster_with(&["node01"]).await;
+    let request = http::Request::get("/apis/metal3.io/v1alpha1/baremetalhosts?limit=500")
+        .header(
+            "Accept",
+            "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
+        )
+        .body(Vec::new())
+        .unwrap();
+    let table: serde_json::Value = client(&cluster).request(request).await.unwrap();
+    let names: Vec<&str> = table["columnDefinitions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|column| column["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "Name", "Status", "State", "Consumer", "BMC", "Online", "Error", "Age"
+        ]
+    );
+    let row = &table["rows"][0];
+    assert_eq!(
+        (&row["cells"][0], &row["cells"][2]),
+        (
+            &serde_json::json!("node01"),
+            &serde_json::json!("available")
+        )
+    );
+    assert_eq!(row["object"]["metadata"]["name"], "node01");
+}

@@ -258,6 +258,10 @@ async fn the_watcher_of_kube_recovers_from_all_that_befalls_a_watch() {
         follower.sees("node01", "first").await;
 
         follower.watches(&cluster).await;
+        // The first sight may come from the list, before the watch.
+        while cluster.open_watches() == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
         assert_eq!(cluster.drop_watches(), 1);
         annotate(&cluster, "node01", "after a drop");
         follower.sees("node01", "after a drop").await;
