@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bellhop_domain::id::ReservationId;
 use bellhop_domain::reservation::{
     Command, EndCause, EndOutcome, Fact, FailureReason, Observation, Occupancy, Phase, Policy,
-    Progress, Resource, Said, decide,
+    Progress, Reservation, Resource, Said, Word, decide,
 };
 use bellhop_domain::time;
 use jiff::Timestamp;
@@ -203,6 +203,28 @@ impl Judge {
         Ok(())
     }
 
+    /// R3: an end or a deletion that was heard is final, whether or not its start was heard before; but for an end that is
+    /// older than a known extension.
+    pub(crate) fn heard(&self, word: &Word, known: Option<&Reservation>) -> Verdict {
+        let final_word = match word.said {
+            Said::Deleted => true,
+            Said::End => !known.is_some_and(|known| known.times.extends_beyond(&word.knowledge)),
+            Said::Announced | Said::Changed | Said::Start { .. } => false,
+        };
+        let over = known.is_some_and(|known| known.outcome().is_some());
+        ensure!(
+            over || !final_word,
+            "R3: {} of {} was heard, and it goes on",
+            if matches!(word.said, Said::End) {
+                "the end"
+            } else {
+                "the deletion"
+            },
+            word.reservation
+        );
+        Ok(())
+    }
+
     /// Judges the state after an append.
     pub(crate) fn folded(
         &self,
@@ -346,11 +368,7 @@ fn is_working(command: &Command) -> bool {
 }
 
 /// R2: what is said of one reservation changes no other, and not who has the resource, if another has it.
-fn only_one_changed(
-    before: &Resource,
-    after: &Resource,
-    word: &bellhop_domain::reservation::Word,
-) -> Verdict {
+fn only_one_changed(before: &Resource, after: &Resource, word: &Word) -> Verdict {
     for (id, reservation) in &before.reservations {
         ensure!(
             *id == word.reservation || after.reservations.get(id) == Some(reservation),
@@ -365,14 +383,6 @@ fn only_one_changed(
         word.said,
         word.reservation
     );
-    if let Said::Deleted = word.said {
-        let over = after.reservations.get(&word.reservation);
-        ensure!(
-            over.is_some_and(|known| known.outcome().is_some()),
-            "R3: {} was deleted and goes on",
-            word.reservation
-        );
-    }
     Ok(())
 }
 

@@ -28,6 +28,10 @@ pub(crate) enum Action {
     Act { replica: usize },
     /// All that at once, as it mostly goes.
     Work { replica: usize, resource: usize },
+    /// A replica stops where it is, and does nothing until it goes on.
+    Freeze { replica: usize },
+    /// It goes on in the state that it had: it reads the host, and does what it thinks right.
+    Thaw { replica: usize, resource: usize },
     /// A replica's timers fire.
     Tick { replica: usize },
     /// A replica is killed and started.
@@ -76,7 +80,9 @@ impl From<u32> for Action {
             20..22 => Self::Follow { replica },
             22..28 => Self::Look { replica, resource },
             28..34 => Self::Act { replica },
-            34..48 => Self::Work { replica, resource },
+            34..43 => Self::Work { replica, resource },
+            43..46 => Self::Freeze { replica },
+            46..48 => Self::Thaw { replica, resource },
             48 => Self::Tick { replica },
             49 => Self::Restart { replica },
             50..60 => Self::Metal3 {
@@ -117,6 +123,7 @@ struct Replica {
     followed: usize,
     up_since: i64,
     sight: Option<Sight>,
+    frozen: bool,
 }
 
 pub(crate) struct World {
@@ -180,6 +187,16 @@ impl World {
 
     pub(crate) fn act(&mut self, action: Action) -> Verdict {
         match action {
+            Action::Handle { replica, .. }
+            | Action::Follow { replica }
+            | Action::Look { replica, .. }
+            | Action::Act { replica }
+            | Action::Work { replica, .. }
+            | Action::Tick { replica }
+                if self.replicas[replica].frozen =>
+            {
+                Ok(())
+            }
             Action::Advance { seconds, awake } => self.advance(self.now + seconds, awake),
             Action::Handle {
                 replica,
@@ -197,6 +214,15 @@ impl World {
             Action::Work { replica, resource } => {
                 self.follow(replica);
                 self.look(replica, resource);
+                self.go_on(replica)
+            }
+            Action::Freeze { replica } => {
+                self.replicas[replica].frozen = true;
+                Ok(())
+            }
+            Action::Thaw { replica, resource } => {
+                self.look(replica, resource);
+                self.replicas[replica].frozen = false;
                 self.go_on(replica)
             }
             Action::Outage { seconds } => {
@@ -255,11 +281,14 @@ impl World {
     // Time.
 
     fn advance(&mut self, to: i64, awake: bool) -> Verdict {
+        let awake = awake && self.replicas.iter().any(|replica| !replica.frozen);
         while let Some(due) = self.due().filter(|due| awake && *due <= to) {
             let before = self.entries.len();
             self.now = self.now.max(due);
             for replica in 0..self.replicas.len() {
-                self.tick(replica)?;
+                if !self.replicas[replica].frozen {
+                    self.tick(replica)?;
+                }
             }
             if self.entries.len() == before {
                 return Err("a timer is due and nothing follows: the service would spin".to_owned());
@@ -385,6 +414,12 @@ impl World {
             self.decide_and_append(place, &state, &command)?;
             self.follow(replica);
         }
+        let known = self
+            .truth
+            .place_of(&sent.word.reservation)
+            .and_then(|place| self.truth.resource(place))
+            .and_then(|resource| resource.reservations.get(&sent.word.reservation));
+        self.judge.heard(&sent.word, known)?;
         if !acknowledges {
             self.tell(|| "not acknowledged".to_owned());
             self.waiting.push(sent);
@@ -457,6 +492,7 @@ impl World {
 
     /// Everything that was broken is mended, everything on its way arrives, and time goes on until nothing happens any more.
     pub(crate) fn settle(&mut self) -> Verdict {
+        self.replicas[0].frozen = false;
         for resource in 0..self.hosts.len() {
             if self.hosts[resource].is_none() {
                 self.hosts[resource] = Some(self.new_host());
@@ -510,8 +546,12 @@ impl World {
     }
 
     fn at_rest(&mut self) -> Verdict {
-        // The other replica may have slept all the while.
+        // The other replica may have slept all the while, with what it had read or without.
         self.go_on(1)?;
+        for resource in 0..self.hosts.len() {
+            self.look(1, resource);
+            self.go_on(1)?;
+        }
         for resource in 0..self.hosts.len() {
             let Some(state) = self.resource(resource) else {
                 continue;
