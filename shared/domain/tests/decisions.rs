@@ -370,15 +370,15 @@ fn every_reading_of_a_host_has_an_answer_in_every_state() {
                 })
             }),
         ],
-        "state     no_host           clean        not_clean        unclaimed refused           gone              releasing released
-         unknown   -                 -            -                -         -                 -                 -         -
-         announced -                 -            -                -         -                 -                 -         -
-         waiting   ReservationFailed HostAssigned ReservationWaits -         -                 -                 -         -
-         claiming  -                 -            -                -         ReservationFailed ReservationFailed -         -
-         preparing -                 -            -                -         -                 ReservationFailed -         -
-         ready     -                 -            -                -         -                 ReadyHostTroubled -         -
-         releasing -                 -            -                -         -                 -                 -         HostReleased
-         released  -                 -            -                -         -                 -                 -         -",
+        "state     no_host           clean        not_clean        unclaimed                                 refused           gone              releasing released
+         unknown   -                 -            -                -                                         -                 -                 -         -
+         announced -                 -            -                -                                         -                 -                 -         -
+         waiting   ReservationFailed HostAssigned ReservationWaits -                                         -                 -                 -         -
+         claiming  -                 -            -                -                                         ReservationFailed ReservationFailed -         -
+         preparing -                 -            -                HostChangedByOthers+ProvisioningSuspended -                 ReservationFailed -         -
+         ready     -                 -            -                HostChangedByOthers                       -                 ReadyHostTroubled -         -
+         releasing -                 -            -                -                                         -                 -                 -         HostReleased
+         released  -                 -            -                -                                         -                 -                 -         -",
     );
 }
 

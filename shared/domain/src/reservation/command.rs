@@ -84,7 +84,8 @@ pub enum Observation {
         /// Why, in words.
         text: String,
     },
-    /// The assigned host does not carry our claim yet. Decided before the claim is written: where facts follow, it is not.
+    /// The assigned host does not carry our claim: not yet, or not any more. Decided before the claim is written: where facts
+    /// follow, it is not written.
     Unclaimed,
     /// The assigned host can't be claimed, and time won't mend it.
     ClaimRefused {

@@ -295,6 +295,9 @@ impl Decision<'_> {
                     FailureReason::NotClaimedInTime { waited_for: None },
                 );
             }
+            (Observation::Unclaimed, Stage::Preparing { .. } | Stage::Ready { .. }) => {
+                self.lost(reservation)
+            }
             (Observation::ClaimRefused { text }, Stage::Claiming) => {
                 self.fail(
                     reservation,
@@ -314,17 +317,38 @@ impl Decision<'_> {
         }
     }
 
-    fn claimed(&mut self, reservation: &ReservationId, host: &ClaimedHost) {
-        if let Some(change) = &host.changed
-            && self
-                .resource
-                .holding()
-                .is_some_and(|holding| !holding.changed)
+    /// Someone took our claim away from a host that had it: it is not claimed again (R12), and the timeout stands still.
+    fn lost(&mut self, reservation: &ReservationId) {
+        let change = "it does not carry our claim any more";
+        self.changed_by_others(reservation, change);
+        if let Some(Stage::Preparing {
+            working_since: Some(_),
+            ..
+        }) = self.resource.holding().map(|holding| &holding.stage)
+        {
+            self.add(Fact::ProvisioningSuspended {
+                reservation: reservation.clone(),
+                reason: change.to_owned(),
+            });
+        }
+    }
+
+    fn changed_by_others(&mut self, reservation: &ReservationId, change: &str) {
+        if self
+            .resource
+            .holding()
+            .is_some_and(|holding| !holding.changed)
         {
             self.add(Fact::HostChangedByOthers {
                 reservation: reservation.clone(),
-                change: change.clone(),
+                change: change.to_owned(),
             });
+        }
+    }
+
+    fn claimed(&mut self, reservation: &ReservationId, host: &ClaimedHost) {
+        if let Some(change) = &host.changed {
+            self.changed_by_others(reservation, change);
         }
         match self.resource.holding().map(|holding| holding.stage.clone()) {
             Some(Stage::Preparing {

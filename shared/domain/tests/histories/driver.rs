@@ -95,14 +95,7 @@ fn held(holding: &Holding, host: Option<&Host>, claiming: bool) -> Observation {
         (true, Some(_)) => Observation::ClaimRefused {
             text: "foreign".to_owned(),
         },
-        (true, None) => Observation::Unclaimed,
-        (false, _) => Observation::Claimed(ClaimedHost {
-            progress: Progress::Suspended {
-                reason: "no longer ours".to_owned(),
-            },
-            error: None,
-            changed: Some("consumerRef".to_owned()),
-        }),
+        _ => Observation::Unclaimed,
     }
 }
 

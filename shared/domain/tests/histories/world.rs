@@ -471,6 +471,13 @@ impl World {
     fn restart(&mut self, replica: usize) -> Verdict {
         self.replicas[replica] = Replica::default();
         self.follow(replica);
+        // What a snapshot holds is what was folded.
+        for (id, state) in self.replicas[replica].ledger.resources() {
+            let written = serde_json::to_string(state).map_err(|error| error.to_string())?;
+            if serde_json::from_str(&written).ok().as_ref() != Some(state) {
+                return Err(format!("{id} is not read as it was written: {written}"));
+            }
+        }
         for _ in 0..self.waiting.len() {
             self.handle(replica, true)?;
         }
