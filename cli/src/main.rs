@@ -1,3 +1,139 @@
-//! Runs the services of Bellhop; the operator's commands.
+//! The `bellhop` command: runs a service, or all of them in one process; makes the streams; shows what the ledger says.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod all;
+mod facts;
+mod settings;
+
+use std::process::ExitCode;
+
+use bellhop_event_store::{EventStore, EventStoreSettings};
+use bellhop_ingress::IngressSettings;
+use bellhop_notifier::NotifierSettings;
+use bellhop_provisioner::ProvisionerSettings;
+use bellhop_service::settings::{TelemetrySettings, parse};
+use bellhop_service::{shutdown, telemetry};
+use tokio_util::sync::CancellationToken;
+
+use crate::all::AllSettings;
+use crate::facts::FactsSettings;
+
+/// Gets bare-metal servers ready when reservations start, and takes them back when they end.
+#[derive(Debug, clap::Parser)]
+#[command(name = "bellhop", version, propagate_version = true)]
+struct Bellhop {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Receives webhooks, verifies them and stores them
+    Ingress(Box<IngressSettings>),
+    /// Folds deliveries into the ledger and drives the hosts
+    Provisioner(Box<ProvisionerSettings>),
+    /// Tells the reservation system what became of each reservation
+    Notifier(Box<NotifierSettings>),
+    /// Runs all three services in one process, each on a port of its own
+    All(Box<AllSettings>),
+    /// Makes the streams and buckets that are missing, and checks those that are there
+    Setup(SetupSettings),
+    /// Prints the facts of the ledger, one a line
+    Facts(FactsSettings),
+    /// Prints all settings of all services, as a page or as a file of variables
+    Settings(settings::SettingsForm),
+}
+
+/// Where the streams are made.
+#[derive(Clone, Debug, clap::Args)]
+struct SetupSettings {
+    #[command(flatten)]
+    telemetry: TelemetrySettings,
+    #[command(flatten)]
+    event_store: EventStoreSettings,
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    telemetry::install_crypto_provider();
+    let bellhop: Bellhop = match parse(std::env::args_os()) {
+        Ok(bellhop) => bellhop,
+        Err(error) => return error.report(),
+    };
+    match start(bellhop.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(target: "bellhop", error = error.as_ref() as &dyn std::error::Error, "cannot go on");
+            eprintln!("bellhop: {}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(command: Command) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let version = env!("CARGO_PKG_VERSION");
+    match command {
+        Command::Settings(form) => {
+            settings::print(form);
+            Ok(())
+        }
+        Command::Facts(settings) => runtime.block_on(facts::print(settings)),
+        Command::Ingress(settings) => {
+            let telemetry = telemetry::install(&settings.telemetry, "ingress", version)?;
+            let result = runtime.block_on(until_stopped(|stop| bellhop_ingress::run(*settings, stop)));
+            telemetry.shutdown();
+            result
+        }
+        Command::Provisioner(settings) => {
+            let telemetry = telemetry::install(&settings.telemetry, "provisioner", version)?;
+            let result = runtime.block_on(until_stopped(|stop| bellhop_provisioner::run(*settings, stop)));
+            telemetry.shutdown();
+            result
+        }
+        Command::Notifier(settings) => {
+            let telemetry = telemetry::install(&settings.telemetry, "notifier", version)?;
+            let result = runtime.block_on(until_stopped(|stop| bellhop_notifier::run(*settings, stop)));
+            telemetry.shutdown();
+            result
+        }
+        Command::All(settings) => {
+            let telemetry = telemetry::install(settings.telemetry(), "all", version)?;
+            let result = runtime.block_on(until_stopped(|stop| all::run(*settings, stop)));
+            telemetry.shutdown();
+            result
+        }
+        Command::Setup(settings) => {
+            let telemetry = telemetry::install(&settings.telemetry, "setup", version)?;
+            let result = runtime.block_on(set_up(&settings.event_store));
+            telemetry.shutdown();
+            result
+        }
+    }
+}
+
+/// Runs a service until a signal stops it.
+async fn until_stopped<F, E>(run: impl FnOnce(CancellationToken) -> F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), E>>,
+    E: Into<Failure>,
+{
+    run(shutdown::on_signals()?).await.map_err(Into::into)
+}
+
+async fn set_up(settings: &EventStoreSettings) -> Result<(), Failure> {
+    let store = EventStore::connect(settings, "bellhop-setup").await?;
+    store.set_up().await?;
+    println!("the streams are as they must be; the ledger is {}", store.ledger_id());
+    Ok(())
+}
+
+/// An error with its causes in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.dedup();
+    texts.join(": ")
+}
