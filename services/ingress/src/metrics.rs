@@ -25,6 +25,17 @@ pub(crate) struct IngressMetrics {
     far_timestamps: Counter,
     store_seconds: Histogram,
     dead_letters: Gauge,
+    under_way: Gauge,
+}
+
+/// One verified webhook on its way to the broker; counted until it is dropped.
+#[derive(Debug)]
+pub(crate) struct UnderWay(Gauge);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -46,6 +57,7 @@ impl IngressMetrics {
             far_timestamps: Counter::default(),
             store_seconds: Histogram::new(STORE_SECONDS),
             dead_letters: Gauge::default(),
+            under_way: Gauge::default(),
         };
         metrics.register(
             "webhooks",
@@ -77,6 +89,11 @@ impl IngressMetrics {
             "Unreadable webhooks that wait for an operator, as counted in the broker",
             own.dead_letters.clone(),
         );
+        metrics.register(
+            "webhooks_under_way",
+            "Verified webhooks that are being stored now",
+            own.under_way.clone(),
+        );
         own
     }
 
@@ -106,6 +123,12 @@ impl IngressMetrics {
     /// The broker acknowledged after this long.
     pub(crate) fn stored_within(&self, time: Duration) {
         self.store_seconds.observe(time.as_secs_f64());
+    }
+
+    /// A verified webhook is being stored until the returned mark is dropped.
+    pub(crate) fn under_way(&self) -> UnderWay {
+        self.under_way.inc();
+        UnderWay(self.under_way.clone())
     }
 
     /// So many dead letters wait.

@@ -98,7 +98,12 @@ async fn see_through(
     let span = span_of(&arrival, sender, headers);
     let intake = Arc::clone(intake);
     let tracker = intake.under_way.clone();
-    let stored = async move { classify_and_store(&intake, &arrival).await };
+    let under_way = intake.metrics.under_way();
+    let stored = async move {
+        let answer = classify_and_store(&intake, &arrival).await;
+        drop(under_way);
+        answer
+    };
     let task = tracker.spawn(stored.instrument(span));
     // It fails only if the task panicked, and then nothing is known to be stored.
     task.await.unwrap_or(Answer::NotStored)

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::time::Duration;
 
 use bellhop_nats_server::NatsServer;
 use bellhop_reservation_system::SIGNATURE_HEADER;
@@ -10,7 +11,17 @@ use serde_json::json;
 
 use crate::harness::{Harness, SECRET, flat, signature};
 
-const QUICK: [&str; 4] = ["--webhook-secret", SECRET, "--store-timeout", "0.5"];
+/// Waits until a webhook was verified and waits for the broker.
+async fn until_under_way(harness: &Harness) {
+    harness
+        .until("under way", async || {
+            harness.has_metric("bellhop_webhooks_under_way 1").await
+        })
+        .await;
+}
+
+/// Does not wait long for a broker that is away, but long enough for one that is busy.
+const QUICK: [&str; 4] = ["--webhook-secret", SECRET, "--store-timeout", "2"];
 
 #[tokio::test]
 async fn without_the_broker_it_is_503_and_with_it_again_202() {
@@ -175,10 +186,10 @@ async fn a_webhook_is_stored_even_if_its_sender_hangs_up() {
     );
     stream.write_all(head.as_bytes()).unwrap();
     stream.write_all(&body).unwrap();
-    // It was read, and waits for the broker: give the ingress the time to get there, then hang up.
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    until_under_way(&harness).await;
     drop(stream);
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    // Nothing shows that the ingress has noticed; if it has not yet, this test is only weaker.
+    tokio::time::sleep(Duration::from_millis(100)).await;
     harness.nats.resume().unwrap();
     harness
         .until("stored", async || {
@@ -200,12 +211,15 @@ async fn a_stop_lets_open_requests_end() {
         .header(SIGNATURE_HEADER, signature(SECRET, &body))
         .body(body);
     let open = tokio::spawn(request.send());
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    until_under_way(&harness).await;
 
     harness.stop.cancel();
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    harness
+        .until("closed", async || {
+            TcpStream::connect(harness.address).is_err()
+        })
+        .await;
     assert!(!open.is_finished());
-    assert!(TcpStream::connect(harness.address).is_err());
     harness.nats.resume().unwrap();
 
     assert_eq!(open.await.unwrap().unwrap().status(), StatusCode::ACCEPTED);
