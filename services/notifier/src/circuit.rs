@@ -9,7 +9,9 @@
 //! ```
 //!
 //! Which of the waiting reports is the probe is left to chance: one that always hangs can't keep the others from leaving.
+//! [`Circuit::answers`] tells such a one from an outage.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ pub(crate) struct Circuit(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
+    answers: AtomicU64,
     changed: Notify,
     pauses: Pauses,
     /// Told of each change: it logs one line when the circuit opens and one when it closes.
@@ -56,6 +59,7 @@ impl Circuit {
         dependency.ok();
         Self(Arc::new(Shared {
             state: Mutex::new(State::Closed),
+            answers: AtomicU64::new(0),
             changed: Notify::new(),
             pauses,
             dependency,
@@ -94,6 +98,11 @@ impl Circuit {
         }
     }
 
+    /// How many reports the destination has answered.
+    pub(crate) fn answers(&self) -> u64 {
+        self.0.answers.load(Ordering::Relaxed)
+    }
+
     fn permit(&self, is_probe: bool) -> Permit {
         Permit {
             circuit: self.clone(),
@@ -111,6 +120,7 @@ impl Permit {
     pub(crate) fn answered(mut self) {
         self.is_probe = false;
         let shared = &self.circuit.0;
+        shared.answers.fetch_add(1, Ordering::Relaxed);
         let was_open = {
             let mut state = self.circuit.state();
             matches!(

@@ -194,7 +194,7 @@ impl Notifier {
             store.flush().await;
             Ok(())
         };
-        // Probes are answered from the beginning, and until the last report has left.
+        // Probes are answered from the beginning, so that one can see that the broker is waited for.
         let (served, worked) = tokio::join!(serve, async {
             let result = work.await;
             token.cancel();

@@ -47,8 +47,9 @@ pub(crate) const SERVICE: &str = "notifier";
 /// The kind of alarm that is on while there are dead letters of ours, and what it is about.
 pub(crate) const DEAD_LETTERS_ALARM: (&str, &str) = ("dead_letters", "dead_letters.notifier");
 
-/// After this the broker hands an entry out again; we say three times as often that we are at it.
-const ACK_WAIT: Duration = Duration::from_secs(30);
+/// After this the broker hands an entry out again; we say three times as often that we are at it. It is also how long what a
+/// killed notifier had in hand waits for another one.
+const ACK_WAIT: Duration = Duration::from_secs(15);
 /// Entries in hand, in all notifiers together. Those of a destination that is away wait here, and in the stream behind it; a
 /// few hundred that wait out their own pauses still leave room for the others.
 const MAX_IN_FLIGHT: i64 = 2000;
@@ -124,6 +125,43 @@ struct Owed {
     attempts: u32,
     first_at: Timestamp,
     revision: Revision,
+}
+
+/// What comes after one try.
+enum Next {
+    /// Nothing.
+    Settled,
+    /// Another try after this pause.
+    Pause(Duration),
+    /// Another try when the circuit allows one.
+    Unavailable,
+}
+
+/// The tries of one report that were not answered.
+#[derive(Default)]
+struct Unanswered {
+    /// How many reports had been answered at the last of them.
+    answers: Option<u64>,
+    /// How many of them others were answered between.
+    alone: u32,
+}
+
+impl Unanswered {
+    /// The pause before the next try, besides the circuit's. There is one if others were answered meanwhile: then it may be
+    /// this report that the receiver stumbles over, and it must not open the circuit for all again and again. Even so it is
+    /// never given up: there was no answer.
+    fn pause(&mut self, channel: &Channel) -> Duration {
+        let answers = channel.circuit.answers();
+        let others_were_answered = self
+            .answers
+            .replace(answers)
+            .is_some_and(|before| answers > before);
+        if !others_were_answered {
+            return Duration::ZERO;
+        }
+        self.alone = self.alone.saturating_add(1);
+        channel.pauses.pause(self.alone, None, rand::random())
+    }
 }
 
 /// One report on its way.
@@ -232,22 +270,27 @@ impl Outbox {
             return Ok(());
         };
         self.wait_for_previous(&report).await?;
-        while let Some(pause) = self.try_once(channel, &report).await? {
+        let mut unanswered = Unanswered::default();
+        loop {
+            let pause = match self.try_once(channel, &report).await? {
+                Next::Settled => return Ok(()),
+                Next::Pause(pause) => pause,
+                Next::Unavailable => unanswered.pause(channel),
+            };
             self.unless_stopping(tokio::time::sleep(pause)).await?;
         }
-        Ok(())
     }
 
-    /// One try, as soon as it may leave. Returns the pause before the next one, none once the report is settled.
+    /// One try, as soon as it may leave.
     async fn try_once(
         &self,
         channel: &Channel,
         report: &OnItsWay<'_>,
-    ) -> Result<Option<Duration>, Interrupted> {
+    ) -> Result<Next, Interrupted> {
         let (place, permit) = self.unless_stopping(leave_to_send(channel)).await?;
         // It may have waited for days: another notifier may have settled it, or it may not be true any more.
         let Some(owed) = self.still_owed(&report.key).await? else {
-            return Ok(None);
+            return Ok(Next::Settled);
         };
         let composed = self
             .followed
@@ -258,11 +301,11 @@ impl Outbox {
             Composed::NoLongerTrue(reason) => {
                 self.drop_report(report, owed.revision, reason.to_owned())
                     .await;
-                return Ok(None);
+                return Ok(Next::Settled);
             }
             Composed::Unsendable(reason) => {
                 self.bury(report, &owed, None, reason).await;
-                return Ok(None);
+                return Ok(Next::Settled);
             }
         };
         let Some(secret) = channel.secrets.for_webhook(&message.webhook).await else {
@@ -271,7 +314,7 @@ impl Outbox {
                 message.webhook
             );
             self.bury(report, &owed, Some(&message), reason).await;
-            return Ok(None);
+            return Ok(Next::Settled);
         };
         let signature = sign(&secret, &message.body);
         let span = self.span(report, owed.attempts + 1);
@@ -299,13 +342,13 @@ impl Outbox {
         message: &Report,
         permit: Permit,
         outcome: Outcome,
-    ) -> Result<Option<Duration>, Interrupted> {
+    ) -> Result<Next, Interrupted> {
         let attempts = owed.attempts + 1;
         match outcome {
             Outcome::Unavailable { why, retry_after } => {
                 // The circuit says when to try again.
                 permit.unavailable(&why, retry_after, rand::random());
-                return Ok(Some(Duration::ZERO));
+                return Ok(Next::Unavailable);
             }
             Outcome::Delivered { status } => {
                 permit.answered();
@@ -346,7 +389,7 @@ impl Outbox {
                     let reason =
                         format!("tried {attempts} times; the last time it answered HTTP {status}");
                     self.bury(report, &owed, Some(message), reason).await;
-                    return Ok(None);
+                    return Ok(Next::Settled);
                 }
                 let state = ReportState::Owed {
                     attempts,
@@ -362,10 +405,10 @@ impl Outbox {
                     "report not taken; next try in {:.1} s",
                     pause.as_secs_f64()
                 );
-                return Ok(Some(pause));
+                return Ok(Next::Pause(pause));
             }
         }
-        Ok(None)
+        Ok(Next::Settled)
     }
 
     /// The report as it stands in `REPORTS`, made there if it isn't yet; none once it is settled.

@@ -52,13 +52,13 @@ impl SigningSecrets {
         loop {
             tokio::time::sleep(RELOAD_PERIOD).await;
             match self.reload().await {
-                Ok(()) => alarms.clear("secrets_unreadable", "webhook-secrets"),
+                Ok(()) => alarms.clear("webhook_secrets", "webhook-secrets"),
                 Err(error) => {
                     let cause = std::error::Error::source(&error)
                         .map_or_else(String::new, |cause| format!(": {cause}"));
                     let text =
                         format!("{error}{cause}; the ones that were read before stay in use");
-                    alarms.raise("secrets_unreadable", "webhook-secrets", &text);
+                    alarms.raise("webhook_secrets", "webhook-secrets", &text);
                 }
             }
         }
@@ -78,7 +78,12 @@ impl SigningSecrets {
         let Ok(fresh) = tokio::task::spawn_blocking(move || read(&settings)).await else {
             return Ok(());
         };
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh?;
+        let fresh = fresh?;
+        // A folder that is being filled anew, or a mistake: nothing could be signed any more.
+        if fresh.is_empty() && !self.is_empty() {
+            return Err(NotifierError::NoSecret);
+        }
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
     }
 }
@@ -154,8 +159,10 @@ mod tests {
         std::fs::write(file.path(), r#"{"12": "one"}"#).unwrap();
         let path = file.path().to_str().unwrap();
         let secrets = SigningSecrets::load(&settings(&["--webhook-secrets-path", path])).unwrap();
-        std::fs::write(file.path(), "{").unwrap();
-        assert!(secrets.reload().await.is_err());
+        for broken in ["{", "{}"] {
+            std::fs::write(file.path(), broken).unwrap();
+            assert!(secrets.reload().await.is_err(), "{broken}");
+        }
         assert!(secrets.for_webhook(&webhook("12")).await.is_some());
     }
 }

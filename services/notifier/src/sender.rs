@@ -229,4 +229,21 @@ mod tests {
             assert_eq!(name_of(status), "failed");
         }
     }
+
+    #[test]
+    fn a_certificate_authority_that_can_t_be_used_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let missing = file.path().join("missing");
+        for path in [file.path(), &missing] {
+            let argument = format!("--report-ca-file={}", path.display());
+            let settings = bellhop_service::settings::parse::<crate::NotifierSettings>([
+                "notifier", &argument,
+            ]);
+            let error = client(&settings.unwrap().reports).unwrap_err().to_string();
+            assert!(
+                error.starts_with("REPORT_CA_FILE") && error.contains(path.to_str().unwrap()),
+                "{error}"
+            );
+        }
+    }
 }

@@ -7,6 +7,8 @@ mod scene;
 
 use std::time::Duration;
 
+use axum::http::StatusCode;
+use axum::routing::post;
 use bellhop_domain::reservation::{EndCause, EndOutcome, FailureReason, WaitReason};
 use bellhop_event_store::{ReportKey, ReportState};
 use bellhop_notifier::Destination::{self, Notification, WebhookLog};
@@ -346,6 +348,50 @@ async fn a_receiver_that_hangs_does_not_keep_the_other_destination_waiting() {
 }
 
 #[tokio::test]
+async fn a_report_that_its_receiver_always_stumbles_over_holds_no_other_up() {
+    let scene = Scene::set().await;
+    let stumbles = |body: String| async move {
+        if body.contains("5120") {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::OK
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!(
+        "--notification-endpoint=http://{}/",
+        listener.local_addr().unwrap()
+    );
+    let receiver = axum::Router::new().route("/", post(stumbles));
+    tokio::spawn(async move { axum::serve(listener, receiver).await });
+    let _notifier =
+        Running::start(scene.settings_without_endpoints(&[&endpoint], &["--report-attempts=1"]))
+            .await;
+    let stumbled_over = Story::of("5120");
+    let owed = scene.append_all_on("one", stumbled_over.to_ready()).await;
+    for number in 0..8 {
+        let other = Story::of(&format!("{}", 6000 + number));
+        let ready = scene
+            .append_all_on(&format!("node{number}"), other.to_ready())
+            .await;
+        assert!(is_delivered(
+            &scene.settled(&other, ready, 0, Notification).await
+        ));
+    }
+    let key = ReportKey {
+        reservation: stumbled_over.id,
+        version: owed,
+        index: 0,
+        destination: "notification",
+    };
+    let (state, _) = scene.store.report(&key).await.unwrap().unwrap();
+    assert!(
+        matches!(state, ReportState::Owed { attempts: 0, .. }),
+        "{state:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_receiver_that_asks_for_time_gets_it() {
     let scene = Scene::set().await;
     let busy = FaultKind::TooManyRequests {
@@ -389,6 +435,32 @@ async fn a_notifier_that_comes_back_repeats_nothing_that_was_settled() {
         ["PROVISIONING_COMPLETED", "RESERVATION_COMPLETED"]
     );
     assert_eq!(scene.logged("5120").len(), 3);
+}
+
+#[tokio::test]
+async fn a_kill_in_the_middle_of_a_request_loses_no_report_and_settles_it_once() {
+    let scene = Scene::set().await;
+    scene.system.inject(
+        Fault::new(FaultKind::Hang)
+            .on(Endpoint::Notifications)
+            .times(1),
+    );
+    let killed = scene.notifier().await;
+    let story = Story::of("5120");
+    let ready = scene.append_all(story.to_ready()).await;
+    eventually("the request is under way", async || {
+        (!scene.received_at("notifications/webhook").is_empty()).then_some(())
+    })
+    .await;
+    drop(killed);
+    let _notifier = scene.notifier().await;
+    for destination in Destination::ALL {
+        assert!(is_delivered(
+            &scene.settled(&story, ready, 0, destination).await
+        ));
+    }
+    assert_eq!(scene.told(), ["PROVISIONING_COMPLETED"]);
+    assert_eq!(scene.received_at("notifications/webhook").len(), 2);
 }
 
 #[tokio::test]
