@@ -208,10 +208,14 @@ fn noun(event_type: &EventType) -> &'static str {
 
 fn no_action_message(why: &NoAction) -> String {
     match why {
-        NoAction::ResourceType(name) => {
+        NoAction::ResourceType(Some(name)) => {
             format!("No action needed for resource type '{}'.", short(name))
         }
-        NoAction::Site(id) => format!("No action needed for site '{}'.", short(id)),
+        NoAction::ResourceType(None) => {
+            "No action needed for a resource without a type.".to_owned()
+        }
+        NoAction::Site(Some(id)) => format!("No action needed for site '{}'.", short(id)),
+        NoAction::Site(None) => "No action needed for a resource without a site.".to_owned(),
         NoAction::EventType(name) => format!("No action needed for event type '{}'.", short(name)),
         NoAction::Test => "No action needed for the test: it arrived and is stored.".to_owned(),
     }

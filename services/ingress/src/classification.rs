@@ -19,10 +19,10 @@ pub(crate) enum Classification {
 /// Why there is nothing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NoAction {
-    /// A type of resource that is not served here.
-    ResourceType(String),
-    /// A site that is not served here.
-    Site(String),
+    /// A type of resource that is not served here; or none is named.
+    ResourceType(Option<String>),
+    /// A site that is not served here; or none is named, and not all sites are served.
+    Site(Option<String>),
     /// A type of event that asks for nothing.
     EventType(String),
     /// The test button.
@@ -41,8 +41,7 @@ impl NoAction {
     }
 }
 
-/// Says what a webhook asks for. A booking that names no type or no site counts as ours: only the provisioner can know,
-/// from what it knows of the reservation.
+/// Says what a webhook asks for, by the same rules as the provisioner.
 pub(crate) fn classify(
     webhook: &Webhook,
     types: &ResourceTypes,
@@ -64,15 +63,16 @@ fn classify_booking(
     let Resource {
         type_name, site_id, ..
     } = &booking.resource;
-    if let Some(type_name) = type_name
-        && types.kind_of(type_name).is_none()
-    {
+    let is_served = |name: &String| types.kind_of(name).is_some();
+    if !type_name.as_ref().is_some_and(is_served) {
         return Classification::NoAction(NoAction::ResourceType(type_name.clone()));
     }
-    if let (Some(sites), Some(site)) = (sites, site_id)
-        && !sites.contains(&SiteId::new(site))
-    {
-        return Classification::NoAction(NoAction::Site(site.clone()));
+    let is_ours = |sites: &SiteIds| {
+        let site = site_id.as_ref().map(SiteId::new);
+        site.is_some_and(|site| sites.contains(&site))
+    };
+    if !sites.is_none_or(is_ours) {
+        return Classification::NoAction(NoAction::Site(site_id.clone()));
     }
     match event_type {
         EventType::EventStart
@@ -124,11 +124,11 @@ mod tests {
         };
         asks_for_nothing(
             flat("EVENT_START", "server", Some("lab-1")),
-            NoAction::ResourceType("server".into()),
+            NoAction::ResourceType(Some("server".into())),
         );
         asks_for_nothing(
             flat("EVENT_START", "Server", Some("lab-3")),
-            NoAction::Site("lab-3".into()),
+            NoAction::Site(Some("lab-3".into())),
         );
         asks_for_nothing(
             flat("EVENT_CREATED", "Server", Some("lab-1")),
@@ -149,16 +149,27 @@ mod tests {
     }
 
     #[test]
-    fn a_booking_that_names_no_site_or_no_type_counts_as_ours() {
+    fn a_booking_that_names_no_type_or_no_site_asks_for_nothing() {
         assert_eq!(
             classified(&flat("EVENT_START", "Server", None)),
-            Classification::Act
+            Classification::NoAction(NoAction::Site(None))
         );
         let without_type = json!({
             "eventType": "EVENT_DELETED", "webhookId": "12", "data": {
                 "id": 5120, "start": "2026-12-03T08:00:00Z", "end": "2026-12-03T17:30:00Z", "resource": {"name": "node04"},
             },
         });
-        assert_eq!(classified(&without_type), Classification::Act);
+        assert_eq!(
+            classified(&without_type),
+            Classification::NoAction(NoAction::ResourceType(None))
+        );
+    }
+
+    #[test]
+    fn without_a_list_of_sites_every_site_is_ours_and_none_need_be_named() {
+        let body = flat("EVENT_START", "Server", None).to_string();
+        let webhook = Webhook::parse(body.as_bytes()).unwrap();
+        let types = ResourceTypes::DEFAULT.parse().unwrap();
+        assert_eq!(classify(&webhook, &types, None), Classification::Act);
     }
 }
