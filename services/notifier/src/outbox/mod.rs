@@ -1,0 +1,204 @@
+//! The reports to one destination: from the ledger's entry to the destination's answer, and to `REPORTS`.
+//!
+//! ```text
+//!   entry ─▶ owed? ─▶ settled? ─▶ the one before settled? ─▶ place, circuit ─▶ still true? ─▶ sign, send ─▶ settled ─▶ ack
+//!              no: ack   yes: ack        no: wait                 shut: wait      no: dropped       │
+//!                                                                                 500: pause, again ┘
+//! ```
+//!
+//! *Settled* is what stands in `REPORTS`: delivered, a dead letter, or dropped. It is written after the answer and before
+//! the acknowledgement, so a kill repeats a report that was in flight at most once.
+//!
+//! Each entry is handled by a task of its own, so reservations don't wait for each other. The reports about one reservation
+//! leave in the ledger's order: each waits until the one before it is settled, whichever notifier has that one in its hands.
+
+mod dead_letter;
+mod record;
+mod settle;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellhop_domain::id::ReservationId;
+use bellhop_event_store::{ConsumerLimits, Entry, EventStore, EventStoreError, Handed, ReportKey};
+use bellhop_service::Alarms;
+use futures::future::join_all;
+use tokio::sync::{Semaphore, broadcast};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use dead_letter::{DEAD_LETTERS_ALARM, DEAD_LETTERS_TEXT, SERVICE};
+
+use crate::circuit::Circuit;
+use crate::destination::Destination;
+use crate::metrics::ReportMetrics;
+use crate::retry::Pauses;
+use crate::secrets::SigningSecrets;
+use crate::sender::Sender;
+use crate::view::{Followed, Place};
+
+/// After this the broker hands an entry out again; we say three times as often that we are at it. It is also how long what a
+/// killed notifier had in hand waits for another one.
+const ACK_WAIT: Duration = Duration::from_secs(15);
+/// Entries in hand, in all notifiers together. Those of a destination that is away wait here, and in the stream behind it; a
+/// few hundred that wait out their own pauses still leave room for the others.
+const MAX_IN_FLIGHT: i64 = 2000;
+/// Requests to one destination at a time: enough to be quick, few enough not to be a burden.
+const CONCURRENT_REQUESTS: usize = 16;
+/// How long what is under way may take to end when the service stops.
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+/// The pause before the broker is asked again.
+const STORE_PAUSE: Duration = Duration::from_millis(500);
+
+/// All reports to one destination.
+pub(crate) struct Outbox {
+    pub(crate) destination: Destination,
+    pub(crate) store: EventStore,
+    pub(crate) followed: Followed,
+    /// None where the destination has no endpoint: then what is owed to it is dropped as it comes, and nothing is caught up
+    /// on when it gets one.
+    pub(crate) channel: Option<Channel>,
+    pub(crate) metrics: ReportMetrics,
+    pub(crate) alarms: Alarms,
+    /// Told of each report that is settled here.
+    pub(crate) settled: broadcast::Sender<ReportKey>,
+    pub(crate) stopping: CancellationToken,
+}
+
+/// The way to a destination.
+pub(crate) struct Channel {
+    pub(crate) sender: Sender,
+    pub(crate) circuit: Circuit,
+    pub(crate) secrets: SigningSecrets,
+    pub(crate) attempts: u32,
+    pub(crate) pauses: Pauses,
+    places: Semaphore,
+}
+
+impl Channel {
+    pub(crate) fn new(
+        sender: Sender,
+        circuit: Circuit,
+        secrets: SigningSecrets,
+        attempts: u32,
+        pauses: Pauses,
+    ) -> Self {
+        let places = Semaphore::new(CONCURRENT_REQUESTS);
+        Self {
+            sender,
+            circuit,
+            secrets,
+            attempts,
+            pauses,
+            places,
+        }
+    }
+}
+
+/// Why an entry was not handled to its end.
+#[derive(Debug, thiserror::Error)]
+enum Interrupted {
+    /// The service stops.
+    #[error("the notifier stops")]
+    Stopping,
+    /// The broker could not be asked.
+    #[error(transparent)]
+    Store(#[from] EventStoreError),
+}
+
+/// One report on its way.
+struct OnItsWay<'a> {
+    key: ReportKey,
+    entry: &'a Entry,
+    index: usize,
+}
+
+impl Outbox {
+    /// Handles entry after entry until the service stops.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let limits = ConsumerLimits {
+            ack_wait: ACK_WAIT,
+            max_in_flight: MAX_IN_FLIGHT,
+            batch: 64,
+        };
+        let mut inbox = self
+            .store
+            .ledger_consumer(self.destination.consumer(), limits);
+        let mut tasks = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stopping.cancelled() => break,
+                Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+                handed = inbox.next() => {
+                    tasks.spawn(Arc::clone(&self).handle(handed));
+                }
+            }
+        }
+        let drain = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN_TIME, drain).await.is_err() {
+            tracing::warn!(destination = %self.destination, "reports still in flight are cut off; they are sent again");
+        }
+    }
+
+    async fn handle(self: Arc<Self>, handed: Handed<Entry>) {
+        let keep = async {
+            loop {
+                tokio::time::sleep(ACK_WAIT / 3).await;
+                handed.working().await;
+            }
+        };
+        let work = async {
+            match &handed.item {
+                Ok(entry) => self.settle_entry(entry).await,
+                Err(unreadable) => self.give_up(&handed, unreadable).await,
+            }
+        };
+        let result = tokio::select! {
+            result = work => result,
+            () = keep => return,
+        };
+        match result {
+            Ok(()) => {
+                if let Err(error) = handed.ack().await {
+                    tracing::debug!(%error, "the entry comes again, and is found to be settled");
+                }
+            }
+            Err(Interrupted::Stopping) => handed.retry_after(Duration::ZERO).await,
+            Err(Interrupted::Store(error)) => {
+                tracing::debug!(%error, "the entry comes again");
+                handed.retry_after(Duration::from_secs(2)).await;
+            }
+        }
+    }
+
+    async fn settle_entry(&self, entry: &Entry) -> Result<(), Interrupted> {
+        self.unless_stopping(self.followed.reach(entry.version))
+            .await?;
+        let owing = self.followed.read().owing(self.destination, entry);
+        let of_reservations = owing.into_iter().map(|indexes| async move {
+            for index in indexes {
+                self.settle(entry, index).await?;
+            }
+            Ok(())
+        });
+        join_all(of_reservations).await.into_iter().collect()
+    }
+
+    fn key(&self, reservation: &ReservationId, place: Place) -> ReportKey {
+        ReportKey {
+            reservation: reservation.clone(),
+            version: place.version,
+            index: place.index,
+            destination: self.destination.name(),
+        }
+    }
+
+    async fn unless_stopping<T>(&self, work: impl Future<Output = T>) -> Result<T, Interrupted> {
+        tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => Err(Interrupted::Stopping),
+            done = work => Ok(done),
+        }
+    }
+}

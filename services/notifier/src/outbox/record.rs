@@ -1,0 +1,101 @@
+//! What stands in `REPORTS` about a report.
+
+use bellhop_event_store::{ReportError, ReportKey, ReportState, Revision};
+use jiff::Timestamp;
+
+use super::{Interrupted, OnItsWay, Outbox, STORE_PAUSE};
+
+/// A report that stands as owed in `REPORTS`.
+pub(super) struct Owed {
+    pub(super) attempts: u32,
+    pub(super) first_at: Timestamp,
+    pub(super) revision: Revision,
+}
+
+impl Outbox {
+    /// The report as it stands in `REPORTS`, made there if it isn't yet; none once it is settled.
+    pub(super) async fn still_owed(&self, key: &ReportKey) -> Result<Option<Owed>, Interrupted> {
+        loop {
+            match self.store.report(key).await? {
+                Some((
+                    ReportState::Owed {
+                        attempts, first_at, ..
+                    },
+                    revision,
+                )) => {
+                    return Ok(Some(Owed {
+                        attempts,
+                        first_at,
+                        revision,
+                    }));
+                }
+                Some(_) => return Ok(None),
+                None => {
+                    let first_at = Timestamp::now();
+                    let state = ReportState::Owed {
+                        attempts: 0,
+                        last_error: None,
+                        first_at,
+                    };
+                    match self.store.set_report(key, &state, None).await {
+                        Ok(revision) => {
+                            return Ok(Some(Owed {
+                                attempts: 0,
+                                first_at,
+                                revision,
+                            }));
+                        }
+                        // Another notifier has it too: look again.
+                        Err(ReportError::Conflict { .. }) => {}
+                        Err(ReportError::Store(error)) => return Err(error.into()),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes what became of a report, however often the broker must be asked: it was sent, or buried, and that can't be
+    /// undone.
+    pub(super) async fn remember(&self, key: &ReportKey, state: ReportState, revision: Revision) {
+        let mut last = Some(revision);
+        let mut trouble = false;
+        loop {
+            let error = match self.store.set_report(key, &state, last).await {
+                Ok(_) => break,
+                Err(ReportError::Conflict { .. }) => match self.store.report(key).await {
+                    // Another notifier was quicker, or our own try before was stored though its answer was lost.
+                    Ok(Some((known, _))) if known.is_settled() || known == state => break,
+                    Ok(now) => {
+                        last = now.map(|(_, revision)| revision);
+                        continue;
+                    }
+                    Err(error) => error,
+                },
+                Err(ReportError::Store(error)) => error,
+            };
+            if !std::mem::replace(&mut trouble, true) {
+                tracing::warn!(report = %key, %error, "cannot write down what became of a report; trying again");
+            }
+            tokio::time::sleep(STORE_PAUSE).await;
+        }
+        if state.is_settled() {
+            // An error means that nobody waits.
+            let _ = self.settled.send(key.clone());
+        }
+    }
+
+    pub(super) async fn drop_report(
+        &self,
+        report: &OnItsWay<'_>,
+        revision: Revision,
+        reason: String,
+    ) {
+        tracing::info!(report = %report.key, reason, "report not sent");
+        let state = ReportState::Dropped {
+            at: Timestamp::now(),
+            reason,
+        };
+        self.remember(&report.key, state, revision).await;
+        self.metrics.settled(self.destination, "dropped");
+    }
+}
