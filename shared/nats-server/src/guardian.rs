@@ -1,4 +1,5 @@
-//! Makes sure that no server outlives the process that started it, however that one ends.
+//! Makes sure that no child outlives the process that started it, however that one ends. The end-to-end tests start the
+//! services this way too.
 //!
 //! `setpriv --pdeathsig KILL` (util-linux) asks the kernel to kill the child with its parent. The kernel means the parent
 //! *thread*, and a test's thread may end before the server is done with, so one thread that lives as long as the process
@@ -13,7 +14,10 @@ use std::thread;
 type Order = (Command, Sender<io::Result<Child>>);
 
 /// Starts the command from the thread that lives as long as this process.
-pub(crate) fn spawn(command: Command) -> io::Result<Child> {
+///
+/// # Errors
+/// The program can't be run.
+pub fn spawn(command: Command) -> io::Result<Child> {
     static ORDERS: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
     let orders = ORDERS.get_or_init(|| {
         let (sender, receiver) = channel::<Order>();
@@ -41,7 +45,7 @@ pub(crate) fn spawn(command: Command) -> io::Result<Child> {
 }
 
 /// A command for `program` that the kernel kills with us, where that can be had.
-pub(crate) fn command(program: &std::path::Path) -> Command {
+pub fn command(program: &std::path::Path) -> Command {
     if setpriv_works() {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(program);

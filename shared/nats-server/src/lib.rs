@@ -20,7 +20,7 @@
 pub mod binary;
 pub mod cluster;
 mod configuration;
-mod guardian;
+pub mod guardian;
 pub mod server;
 
 pub use binary::{InstallError, NatsServerBinary};

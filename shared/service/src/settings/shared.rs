@@ -69,7 +69,13 @@ impl HttpSettings {
     /// The address is taken, not ours, or not allowed.
     pub async fn bind(&self) -> Result<TcpListener, HttpBindError> {
         let address = SocketAddr::from((self.listen_address, self.port));
-        TcpListener::bind(address)
+        let bound = async {
+            let listener = TcpListener::bind(address).await?;
+            // With PORT=0 this line is where the port stands.
+            tracing::info!(address = %listener.local_addr()?, "listening");
+            Ok(listener)
+        };
+        bound
             .await
             .map_err(|source| HttpBindError { address, source })
     }
