@@ -4,8 +4,8 @@
 use bellhop_domain::id::SiteId;
 use bellhop_reservation_system::{Booking, Content, EventType, Resource, Webhook};
 
-use crate::resource_types::ResourceTypes;
-use crate::sites::SiteIds;
+use bellhop_domain::served::ResourceTypes;
+use bellhop_domain::served::SiteIds;
 
 /// What a webhook asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

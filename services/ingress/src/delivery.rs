@@ -11,8 +11,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::resource_types::ResourceTypes;
 use crate::{SERVICE, SOURCE};
+use bellhop_domain::served::ResourceTypes;
 
 /// Headers that may hold what must not be kept.
 const NEVER_KEPT: [&str; 4] = [

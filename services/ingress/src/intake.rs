@@ -9,9 +9,9 @@ use tokio_util::task::TaskTracker;
 use crate::broker::Broker;
 use crate::clock::ClockWatch;
 use crate::metrics::IngressMetrics;
-use crate::resource_types::ResourceTypes;
 use crate::secrets::KnownSecrets;
-use crate::sites::SiteIds;
+use bellhop_domain::served::ResourceTypes;
+use bellhop_domain::served::SiteIds;
 
 /// What every request needs; shared by all of them.
 #[derive(Debug)]

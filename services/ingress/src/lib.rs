@@ -37,12 +37,10 @@ mod intake;
 mod metrics;
 mod openapi;
 mod problem;
-pub mod resource_types;
 mod secrets;
 mod sender;
 mod server;
 mod settings;
-pub mod sites;
 mod webhook;
 
 pub use server::{Ingress, IngressError, run};

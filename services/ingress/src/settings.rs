@@ -11,8 +11,8 @@ use clap::builder::TypedValueParser;
 use clap::{ArgAction, Parser};
 use secrecy::SecretString;
 
-use crate::resource_types::ResourceTypes;
-use crate::sites::SiteIds;
+use bellhop_domain::served::ResourceTypes;
+use bellhop_domain::served::SiteIds;
 
 /// Receives the reservation system's webhooks and stores each one.
 #[derive(Debug, Clone, Parser)]

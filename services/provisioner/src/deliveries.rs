@@ -19,7 +19,7 @@ use tracing::Instrument;
 use crate::decisions::{DecisionError, Decisions};
 use crate::folded::FoldedLedger;
 use crate::metrics::ProvisionerMetrics;
-use crate::words::{Meaning, Reading};
+use crate::words::{Meaning, Place, Reading};
 
 /// The durable consumer that all provisioners share.
 pub(crate) const CONSUMER: &str = "provisioner";
@@ -120,14 +120,21 @@ impl Deliveries {
     async fn decide(&self, delivery: &Delivery) -> Result<&'static str, DeliveryError> {
         let span = tracing::Span::current();
         span.record("delivery", tracing::field::display(&delivery.id));
-        let (word, named) = match self.reading.of(delivery)? {
-            Meaning::Word(word, named) => (word, named),
+        let (word, place) = match self.reading.of(delivery)? {
+            Meaning::Word(word, place) => (word, place),
             Meaning::Nothing(reason) => {
                 tracing::debug!(reason, "nothing to do");
                 return Ok("nothing_to_do");
             }
         };
-        let resource = self.folded.place_of(&word.reservation).unwrap_or(named);
+        let resource = match (self.folded.place_of(&word.reservation), place) {
+            (Some(stands), _) => stands,
+            (None, Place::Named(named)) => named,
+            (None, Place::NotOurs(reason)) => {
+                tracing::debug!(reason, "nothing to do");
+                return Ok("nothing_to_do");
+            }
+        };
         span.record("reservation", tracing::field::display(&word.reservation));
         span.record("resource", tracing::field::display(&resource));
         let cause = delivery.id.to_string();

@@ -26,4 +26,4 @@ mod words;
 mod work_queue;
 
 pub use settings::{ChecksumType, ImageFormat, NoSshKey, ProvisionerSettings};
-pub use start::{ProvisionerError, run};
+pub use start::{ProvisionerError, run, run_in};

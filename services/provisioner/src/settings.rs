@@ -1,11 +1,10 @@
 //! The provisioner's settings.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bellhop_domain::id::ResourceKind;
 use bellhop_domain::reservation::{Image, Policy, Terms};
+use bellhop_domain::served::{ResourceTypes, ResourceTypesError, SiteIds};
 use bellhop_event_store::EventStoreSettings;
 use bellhop_service::settings::{HttpSettings, TelemetrySettings, boolean, seconds};
 use clap::{ArgAction, ValueEnum};
@@ -25,13 +24,12 @@ pub struct ProvisionerSettings {
     pub event_store: EventStoreSettings,
 
     /// Which resource types are served, and by which driver: `Type=driver`, with commas between them. Case-sensitive.
-    #[arg(long, env = "RESOURCE_TYPES", value_name = "RESOURCE_TYPES", default_value = "Server=baremetalhost",
-          value_delimiter = ',', value_parser = resource_type)]
-    pub resource_types: Vec<(String, ResourceKind)>,
+    #[arg(long, env = "RESOURCE_TYPES", value_name = "RESOURCE_TYPES", default_value = ResourceTypes::DEFAULT, value_parser = resource_types)]
+    pub resource_types: ResourceTypes,
 
     /// The ids of the sites whose reservations are served, with commas between them. Unset: all.
-    #[arg(long, env = "SITE_IDS", value_name = "SITE_IDS", value_delimiter = ',')]
-    pub site_ids: Vec<String>,
+    #[arg(long, env = "SITE_IDS", value_name = "SITE_IDS")]
+    pub site_ids: Option<SiteIds>,
 
     /// The Kubernetes namespace of the BareMetalHosts.
     #[arg(
@@ -225,11 +223,6 @@ impl ProvisionerSettings {
             start_grace: self.start_grace,
         }
     }
-
-    /// The driver of each resource type.
-    pub fn drivers(&self) -> BTreeMap<String, ResourceKind> {
-        self.resource_types.iter().cloned().collect()
-    }
 }
 
 /// Metal3's word for a value.
@@ -239,15 +232,15 @@ fn name(value: impl ValueEnum) -> Option<String> {
         .map(|value| value.get_name().to_owned())
 }
 
-fn resource_type(text: &str) -> Result<(String, ResourceKind), String> {
-    match text.split_once('=') {
-        Some((resource_type, "baremetalhost")) if !resource_type.is_empty() => {
-            Ok((resource_type.to_owned(), ResourceKind::new("baremetalhost")))
-        }
-        Some((_, driver)) => Err(format!(
-            "there is no driver `{driver}`; there is: baremetalhost"
-        )),
-        None => Err("not of the form Type=driver".to_owned()),
+/// Types whose drivers are there.
+fn resource_types(text: &str) -> Result<ResourceTypes, String> {
+    let types: ResourceTypes = text
+        .parse()
+        .map_err(|error: ResourceTypesError| error.to_string())?;
+    let unknown = types.kinds().find(|kind| kind.as_str() != "baremetalhost");
+    match unknown.map(|kind| format!("there is no driver `{kind}`; there is: baremetalhost")) {
+        Some(problem) => Err(problem),
+        None => Ok(types),
     }
 }
 

@@ -71,6 +71,21 @@ pub async fn run(
     settings: ProvisionerSettings,
     stop: CancellationToken,
 ) -> Result<(), ProvisionerError> {
+    let configuration = kube::Config::infer()
+        .await
+        .map_err(|error| ProvisionerError::Kubernetes(error.into()))?;
+    run_in(settings, configuration, stop).await
+}
+
+/// Runs a provisioner in the cluster that `configuration` leads to.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn run_in(
+    settings: ProvisionerSettings,
+    configuration: kube::Config,
+    stop: CancellationToken,
+) -> Result<(), ProvisionerError> {
     let user_data = UserDataBase::load(
         settings.user_data_base_file.as_deref(),
         settings.admin_user.as_deref(),
@@ -97,10 +112,8 @@ pub async fn run(
     let Some(store) = connect(&settings, &nats, &stop).await? else {
         return Ok(());
     };
-    let client = kube::Client::try_default()
-        .await
+    let cluster = Cluster::new(configuration, &settings)
         .map_err(|error| ProvisionerError::Kubernetes(error.into()))?;
-    let cluster = Cluster::new(client, &settings);
 
     let metrics = ProvisionerMetrics::new(&metrics);
     let folded = FoldedLedger::new();

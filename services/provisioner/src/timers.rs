@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bellhop_domain::id::ResourceId;
 use bellhop_domain::reservation::{Command, timer};
+use bellhop_domain::time;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -15,16 +16,26 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// Never spin where a decision that is due can't be recorded.
 const SHORTEST: Duration = Duration::from_millis(500);
 
+/// A gap between two looks that means that this process was not running.
+const AWAY: Duration = Duration::from_secs(90);
+
 /// Fires deadlines until told to stop.
 pub(crate) async fn run(
     folded: FoldedLedger,
     decisions: Decisions,
-    up_since: Timestamp,
+    mut up_since: Timestamp,
     stop: CancellationToken,
 ) {
     let mut changes = folded.changes();
+    let mut looked = Timestamp::now();
     loop {
         let now = Timestamp::now();
+        // This process was stopped, or its machine asleep: what passed meanwhile passed while we were away.
+        if time::elapsed(looked, now) > AWAY {
+            tracing::warn!(last = %looked, "this process did not run for a while; deadlines that passed begin their hold anew");
+            up_since = now;
+        }
+        looked = now;
         for resource in due(&folded, &decisions, now) {
             let decided = decisions
                 .decide(&resource, &Command::TimePassed { up_since }, "time")

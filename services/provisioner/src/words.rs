@@ -1,9 +1,8 @@
 //! What a delivery says, in the words of the domain.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use bellhop_domain::id::{ReservationId, ResourceId, ResourceKind, UserId, WebhookId};
+use bellhop_domain::id::{ReservationId, ResourceId, SiteId, UserId, WebhookId};
 use bellhop_domain::reservation::{DeliveryRef, Knowledge, Said, Schedule, TenantKey, Terms, Word};
+use bellhop_domain::served::{ResourceTypes, SiteIds};
 use bellhop_event_store::Delivery;
 use bellhop_reservation_system::{Booking, Content, EventType, SshPublicKey, Unreadable, Webhook};
 use serde_json::Value;
@@ -13,8 +12,8 @@ use crate::settings::ProvisionerSettings;
 /// What of the deliveries concerns us, and what a start gets.
 #[derive(Clone, Debug)]
 pub(crate) struct Reading {
-    drivers: BTreeMap<String, ResourceKind>,
-    sites: BTreeSet<String>,
+    types: ResourceTypes,
+    sites: Option<SiteIds>,
     namespace: String,
     terms: Terms,
 }
@@ -22,22 +21,26 @@ pub(crate) struct Reading {
 /// What a delivery asks for.
 #[derive(Debug)]
 pub(crate) enum Meaning {
-    /// It says something of a reservation, and names this resource.
-    Word(Box<Word>, ResourceId),
+    /// It says something of a reservation.
+    Word(Box<Word>, Place),
     /// Nothing to do: the reason.
     Nothing(&'static str),
+}
+
+/// Where a word is decided.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// Where its reservation stands, else on this resource, which it names.
+    Named(ResourceId),
+    /// Where its reservation stands, or nowhere: what it names is not ours, for this reason.
+    NotOurs(&'static str),
 }
 
 impl Reading {
     pub(crate) fn new(settings: &ProvisionerSettings) -> Self {
         Self {
-            drivers: settings.drivers(),
-            sites: settings
-                .site_ids
-                .iter()
-                .filter(|site| !site.is_empty())
-                .cloned()
-                .collect(),
+            types: settings.resource_types.clone(),
+            sites: settings.site_ids.clone(),
             namespace: settings.k8s_namespace.clone(),
             terms: settings.terms(),
         }
@@ -60,27 +63,33 @@ impl Reading {
             EventType::EventDeleted => Said::Deleted,
             _ => return Ok(Meaning::Nothing("this type of event asks for nothing")),
         };
-        let Some(kind) = booking
-            .resource
-            .type_name
-            .as_ref()
-            .and_then(|name| self.drivers.get(name))
-        else {
-            return Ok(Meaning::Nothing("no driver serves this type of resource"));
-        };
-        let site = booking.resource.site_id.as_ref();
-        if !self.sites.is_empty() && site.is_none_or(|site| !self.sites.contains(site)) {
-            return Ok(Meaning::Nothing("another site's"));
-        }
-        let resource = ResourceId::new(
-            kind.clone(),
-            self.namespace.clone(),
-            booking.resource.name.clone(),
-        );
+        let place = self.place(booking);
         Ok(Meaning::Word(
             Box::new(word(delivery, &webhook, booking, said)),
-            resource,
+            place,
         ))
+    }
+
+    fn place(&self, booking: &Booking) -> Place {
+        let resource = &booking.resource;
+        let Some(kind) = resource
+            .type_name
+            .as_ref()
+            .and_then(|name| self.types.kind_of(name))
+        else {
+            return Place::NotOurs("no driver serves this type of resource");
+        };
+        let site = resource.site_id.as_ref().map(SiteId::new);
+        match &self.sites {
+            Some(sites) if !site.is_some_and(|site| sites.contains(&site)) => {
+                Place::NotOurs("another site's")
+            }
+            _ => Place::Named(ResourceId::new(
+                kind.clone(),
+                self.namespace.clone(),
+                resource.name.clone(),
+            )),
+        }
     }
 }
 

@@ -11,9 +11,11 @@
 //! - [`id`]: the names of things: sources, reservations, resources, hosts.
 //! - [`reservation`]: the one kind of aggregate that there is now: a resource that reservations claim one after the other.
 //!   Pipelines and deployments will be modules beside it.
+//! - [`served`]: which types of resource and which sites are ours;
 //! - [`ledger`]: all resources folded from the facts, and the index that says where a reservation stands.
 
 pub mod id;
 pub mod ledger;
 pub mod reservation;
+pub mod served;
 pub mod time;

@@ -2,6 +2,7 @@
 //! The role in `deploy/kubernetes` allows just these.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bellhop_domain::id::{HostRef, LedgerId, ReservationId};
 use k8s_openapi::ByteString;
@@ -9,7 +10,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::ApiResource;
-use kube::{Client, Resource};
+use kube::{Client, Config, Resource};
 use serde_json::Value;
 
 use super::host::{BareMetalHost, RESOURCE};
@@ -17,6 +18,8 @@ use crate::settings::ProvisionerSettings;
 
 /// How many hosts one page of a list holds.
 pub(crate) const PAGE: u32 = 500;
+/// How long the API server may take to answer, or to go on answering.
+const ANSWER: Duration = Duration::from_secs(15);
 /// Who we are in managed fields.
 const FIELD_MANAGER: &str = "bellhop-provisioner";
 
@@ -28,6 +31,8 @@ const LEDGER: &str = "bellhop.dev/ledger";
 #[derive(Clone)]
 pub(crate) struct Cluster {
     client: Client,
+    /// Without a limit on the time between two bytes: a quiet watch is a good one.
+    watching: Client,
     resource: ApiResource,
     namespace: String,
 }
@@ -106,7 +111,15 @@ pub(crate) enum SecretCreated {
 }
 
 impl Cluster {
-    pub(crate) fn new(client: Client, settings: &ProvisionerSettings) -> Self {
+    pub(crate) fn new(
+        mut configuration: Config,
+        settings: &ProvisionerSettings,
+    ) -> Result<Self, kube::Error> {
+        let watching = Client::try_from(configuration.clone())?;
+        configuration.read_timeout = Some(ANSWER);
+        // A look that fails is shown, and tried again by the work queue, which holds up no other host meanwhile.
+        configuration.default_retry = false;
+        let client = Client::try_from(configuration)?;
         let api_version = format!("{}/{}", settings.bmh_api_group, settings.bmh_api_version);
         let resource = ApiResource {
             group: settings.bmh_api_group.clone(),
@@ -115,20 +128,21 @@ impl Cluster {
             kind: "BareMetalHost".to_owned(),
             plural: settings.bmh_plural.clone(),
         };
-        Self {
+        Ok(Self {
             client,
+            watching,
             resource,
             namespace: settings.k8s_namespace.clone(),
-        }
+        })
     }
 
-    /// The namespace of the hosts.
-    pub(crate) fn namespace(&self) -> &str {
-        &self.namespace
-    }
-
-    pub(crate) fn hosts(&self, namespace: &str) -> Api<BareMetalHost> {
+    fn hosts(&self, namespace: &str) -> Api<BareMetalHost> {
         Api::namespaced_with(self.client.clone(), namespace, &self.resource)
+    }
+
+    /// The hosts of the namespace, to be watched.
+    pub(crate) fn watched_hosts(&self) -> Api<BareMetalHost> {
+        Api::namespaced_with(self.watching.clone(), &self.namespace, &self.resource)
     }
 
     fn secrets(&self, namespace: &str) -> Api<Secret> {

@@ -88,8 +88,10 @@ impl UserDataBase {
             );
             users.push(user(login, key.map(str::to_owned).as_slice()));
         }
-        let yaml =
-            serde_saphyr::to_string(&Value::Object(config)).expect("plain data has a YAML form");
+        // cloud-init reads YAML 1.1, in which a plain `no` or `1:30` is not text: every text is quoted.
+        let options = serde_saphyr::ser_options! { quote_all: true };
+        let yaml = serde_saphyr::to_string_with_options(&Value::Object(config), options)
+            .expect("plain data has a YAML form");
         format!("#cloud-config\n{yaml}")
     }
 
@@ -147,7 +149,9 @@ fn parse_base(text: &str) -> Result<Map<String, Value>, UserDataError> {
     if !text.starts_with("#cloud-config") {
         return Err(base("its first line is not `#cloud-config`".to_owned()));
     }
-    match serde_saphyr::from_str::<Value>(text) {
+    // As in YAML 1.1, which cloud-init reads: `0644` is 420.
+    let options = serde_saphyr::options! { legacy_octal_numbers: true };
+    match serde_saphyr::from_str_with_options::<Value>(text, options) {
         Ok(Value::Object(site)) => Ok(site),
         Ok(Value::Null) => Ok(Map::new()),
         Ok(_) => Err(base("it is not a mapping".to_owned())),
@@ -246,11 +250,15 @@ mod tests {
     #[test]
     fn a_sites_own_cloud_config_keeps_all_but_password_logins() {
         let site = file(
-            "#cloud-config\nssh_pwauth: true\npackages: [curl]\nusers:\n  - default\nntp: &ntp {enabled: yes}\n",
+            "#cloud-config\nssh_pwauth: true\npackages: [curl]\nusers:\n  - default\nntp: &ntp {enabled: yes, mode: 0644, at: '1:30'}\n",
         );
         let base = UserDataBase::load(Some(site.path()), None, None, "prognose").unwrap();
         let config = parsed(&base.render("prognose", Some(KEY)));
         assert_eq!(config["packages"], json!(["curl"]));
+        assert_eq!(
+            config["ntp"],
+            json!({"enabled": true, "mode": 420, "at": "1:30"})
+        );
         assert_eq!(config["users"][0], json!("default"));
         assert_eq!(config["users"][1]["name"], json!("prognose"));
         assert_eq!(config["ssh_pwauth"], json!(false));

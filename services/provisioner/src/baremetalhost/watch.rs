@@ -86,8 +86,7 @@ pub(crate) async fn run(
     changed: impl Fn(&BareMetalHost),
 ) {
     let configuration = watcher::Config::default().page_size(PAGE);
-    let events =
-        watcher::watcher(cluster.hosts(cluster.namespace()), configuration).default_backoff();
+    let events = watcher::watcher(cluster.watched_hosts(), configuration).default_backoff();
     let mut events = std::pin::pin!(events);
     let mut listed = Vec::new();
     loop {

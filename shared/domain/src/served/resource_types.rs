@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use bellhop_domain::id::ResourceKind;
+use crate::id::ResourceKind;
 
 /// `RESOURCE_TYPES`: the reservation system's names of types, each with the kind of resource (its driver).
 ///
@@ -50,6 +50,11 @@ impl ResourceTypes {
     #[must_use]
     pub fn kind_of(&self, type_name: &str) -> Option<&ResourceKind> {
         self.0.get(type_name)
+    }
+
+    /// The kinds that are served, each as often as a type has it.
+    pub fn kinds(&self) -> impl Iterator<Item = &ResourceKind> {
+        self.0.values()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use bellhop_domain::id::SiteId;
+use crate::id::SiteId;
 
 /// `SITE_IDS`: the ids of the sites that are served, comma-separated.
 #[derive(Debug, Clone, PartialEq, Eq)]

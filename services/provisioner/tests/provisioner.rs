@@ -1,0 +1,14 @@
+//! The provisioner against a real `nats-server` and the simulated Metal3 cluster, over real sockets.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+#[path = "provisioner/cluster_faults.rs"]
+mod cluster_faults;
+#[path = "provisioner/hosts_of_others.rs"]
+mod hosts_of_others;
+#[path = "provisioner/replicas.rs"]
+mod replicas;
+#[path = "provisioner/reservations.rs"]
+mod reservations;
+#[path = "provisioner/world.rs"]
+mod world;

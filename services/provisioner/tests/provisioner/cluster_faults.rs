@@ -1,0 +1,68 @@
+//! An API server that fails, is slow, is away, or lets another writer in between.
+
+use std::time::Duration;
+
+use bellhop_simulator::cluster::{Fault, FaultKind, HostSpec, Resource, Verb};
+use rstest::rstest;
+use serde_json::json;
+
+use crate::world::{NS, World, end, is_clean, start};
+
+#[rstest]
+#[case::fails_twice(Fault::new(FaultKind::InternalError).on(Verb::Patch).times(2))]
+#[case::forbids_once(Fault::new(FaultKind::Forbidden).on(Verb::Create).resource(Resource::Secrets).times(1))]
+#[case::throttles(Fault::new(FaultKind::TooManyRequests { retry_after_seconds: 1 }).on(Verb::Patch).times(2))]
+#[case::conflicts(Fault::new(FaultKind::Conflict).on(Verb::Patch).times(3))]
+#[case::loses_the_answer_of_the_claim(Fault::new(FaultKind::LoseAnswer).on(Verb::Patch).times(1))]
+#[case::loses_the_answer_of_the_secret(Fault::new(FaultKind::LoseAnswer).on(Verb::Create).resource(Resource::Secrets).times(1))]
+#[case::cuts_reads(Fault::new(FaultKind::CutConnection).on(Verb::Get).times(3))]
+#[case::lets_another_writer_in(Fault::new(FaultKind::AnotherWriter { patch: json!({"metadata": {"labels": {"x": "y"}}}) }).on(Verb::Patch).times(2))]
+#[case::drops_watches(Fault::new(FaultKind::DropWatch).times(5))]
+#[case::expires_watches(Fault::new(FaultKind::ExpireWatch).times(2))]
+#[tokio::test]
+async fn a_reservation_comes_and_goes_all_the_same_when_the_api_server(#[case] fault: Fault) {
+    let world = World::with_host("node01").await;
+    world.cluster.inject(fault);
+    let _provisioner = world.provisioner();
+    world.says(start("1", "node01")).await;
+    world.until("HostProvisioned").await;
+    world.says(end("1", "node01")).await;
+    world.until("HostReleased").await;
+    world.until_host("node01", is_clean).await;
+    assert_eq!(world.claims("node01").len(), 1);
+    assert!(!world.fact_names().await.contains(&"ReservationFailed"));
+    assert!(world.cluster.secrets(NS).is_empty());
+}
+
+#[tokio::test]
+async fn an_api_server_that_is_away_is_no_failure() {
+    let world = World::with_host("node01").await;
+    let provisioner = world.provisioner();
+    world.says(start("1", "node01")).await;
+    world
+        .until_host("node01", |host| host["spec"]["image"]["url"].is_string())
+        .await;
+    world.cluster.stop().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(provisioner.readyz().await.contains("failing"));
+    world.cluster.start_listening().await.unwrap();
+    world.until("HostProvisioned").await;
+    assert!(!world.fact_names().await.contains(&"ReservationFailed"));
+}
+
+#[tokio::test]
+async fn a_host_that_never_answers_holds_up_no_other() {
+    let world = World::with_hosts([HostSpec::new(NS, "node01"), HostSpec::new(NS, "node02")]).await;
+    world.cluster.inject(
+        Fault::new(FaultKind::Hang)
+            .on(Verb::Patch)
+            .host(NS, "node01"),
+    );
+    let _provisioner = world.provisioner();
+    world.says(start("1", "node01")).await;
+    world.until("HostAssigned").await;
+    world.says(start("2", "node02")).await;
+    world
+        .until_fact(|fact| fact.name() == "HostProvisioned" && fact.reservation().event() == "2")
+        .await;
+}

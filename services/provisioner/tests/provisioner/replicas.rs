@@ -1,0 +1,108 @@
+//! Several provisioners, and provisioners that stop anywhere.
+
+use std::time::Duration;
+
+use bellhop_simulator::cluster::{HostSpec, HostState};
+
+use crate::world::{NS, World, end, is_clean, start};
+
+#[tokio::test]
+async fn two_provisioners_prepare_each_host_once() {
+    let hosts: Vec<String> = (0..6).map(|number| format!("node{number:02}")).collect();
+    let world = World::with_hosts(hosts.iter().map(|name| HostSpec::new(NS, name))).await;
+    let (_one, _two) = (world.provisioner(), world.provisioner());
+    for (number, host) in hosts.iter().enumerate() {
+        world.says(start(&format!("a{number}"), host)).await;
+        world.says(start(&format!("b{number}"), host)).await;
+    }
+    for number in 0..hosts.len() {
+        let event = format!("a{number}");
+        world
+            .until_fact(|fact| {
+                fact.name() == "HostProvisioned" && fact.reservation().event() == event
+            })
+            .await;
+    }
+    for (number, host) in hosts.iter().enumerate() {
+        world.says(end(&format!("a{number}"), host)).await;
+    }
+    for (number, host) in hosts.iter().enumerate() {
+        let event = format!("b{number}");
+        world
+            .until_fact(|fact| {
+                fact.name() == "HostProvisioned" && fact.reservation().event() == event
+            })
+            .await;
+        let wanted = [
+            format!("reservation-system:a{number}"),
+            format!("reservation-system:b{number}"),
+        ];
+        assert_eq!(world.claims(host), wanted);
+    }
+    let facts = world.facts().await;
+    assert_eq!(
+        facts
+            .iter()
+            .filter(|fact| fact.name() == "HostProvisioned")
+            .count(),
+        12
+    );
+}
+
+#[tokio::test]
+async fn a_provisioner_that_stops_anywhere_is_carried_on_by_the_next() {
+    let world = World::with_host("node01").await;
+    world
+        .cluster
+        .set_pause(HostState::Provisioning, Duration::from_millis(300));
+    let stopper = async {
+        // Each runs a little longer than the one before, so that they stop at ever other steps.
+        for run in 0..25_u64 {
+            let provisioner = world.provisioner();
+            tokio::time::sleep(Duration::from_millis(40 + 15 * run)).await;
+            provisioner.abort().await;
+        }
+        world.provisioner()
+    };
+    let teller = async {
+        world.says(start("1", "node01")).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        world.says(end("1", "node01")).await;
+        world.says(start("2", "node01")).await;
+    };
+    let (_last, ()) = tokio::join!(stopper, teller);
+    world
+        .until_fact(|fact| fact.name() == "HostProvisioned" && fact.reservation().event() == "2")
+        .await;
+    world.says(end("2", "node01")).await;
+    world
+        .until_fact(|fact| fact.name() == "HostReleased" && fact.reservation().event() == "2")
+        .await;
+    world.until_host("node01", is_clean).await;
+    assert_eq!(
+        world.claims("node01"),
+        ["reservation-system:1", "reservation-system:2"]
+    );
+    assert!(world.cluster.secrets(NS).is_empty());
+    let outcomes = world
+        .fact_names()
+        .await
+        .into_iter()
+        .filter(|name| *name == "ReservationEnded")
+        .count();
+    assert_eq!(outcomes, 2);
+}
+
+#[tokio::test]
+async fn no_host_is_touched_before_the_deliveries_that_waited_are_folded() {
+    let world = World::with_host("node01").await;
+    for event in ["1", "2", "3"] {
+        world.says(start(event, "node01")).await;
+    }
+    for event in ["1", "2"] {
+        world.says(end(event, "node01")).await;
+    }
+    let _provisioner = world.provisioner();
+    world.until("HostProvisioned").await;
+    assert_eq!(world.claims("node01"), ["reservation-system:3"]);
+}

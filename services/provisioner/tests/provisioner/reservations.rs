@@ -1,0 +1,292 @@
+//! Reservations from start to end.
+
+use std::time::Duration;
+
+use bellhop_domain::reservation::{EndOutcome, Fact, FailureReason, HostLeft, WaitReason};
+use bellhop_simulator::cluster::{Fault, HostSpec, HostState};
+use serde_json::json;
+
+use crate::world::{IMAGE, KEY, NS, World, end, flat, in_seconds, is_clean, start};
+
+#[tokio::test]
+async fn a_start_makes_a_host_ready_and_an_end_leaves_it_clean_and_off_without_our_secret() {
+    let world = World::with_host("node01").await;
+    let provisioner = world.provisioner();
+    world.says(start("1", "node01")).await;
+    world.until("HostProvisioned").await;
+    let host = world.cluster.host(NS, "node01").unwrap();
+    assert_eq!(host["spec"]["image"]["url"], IMAGE);
+    assert_eq!(host["spec"]["consumerRef"]["name"], "reservation-system:1");
+    assert_eq!(
+        host["metadata"]["annotations"]["bellhop.dev/installation"],
+        "bellhop"
+    );
+    let secrets = world.cluster.secrets(NS);
+    assert_eq!(secrets.len(), 1);
+    let read = world.cluster.user_data_reads();
+    assert!(read.iter().all(|read| read.user_data.contains(KEY) && read.user_data.starts_with("#cloud-config")));
+    assert!(!read.is_empty());
+
+    world.says(end("1", "node01")).await;
+    let ended = world.until("ReservationEnded").await;
+    assert!(
+        matches!(ended, Fact::ReservationEnded(ended) if ended.outcome == EndOutcome::Completed)
+    );
+    let released = world.until("HostReleased").await;
+    assert!(matches!(
+        released,
+        Fact::HostReleased {
+            left: HostLeft::Off,
+            ..
+        }
+    ));
+    let host = world.cluster.host(NS, "node01").unwrap();
+    assert!(is_clean(&host), "{host:#}");
+    assert!(world.cluster.secrets(NS).is_empty());
+    let annotations = host["metadata"]["annotations"].as_object().unwrap();
+    assert!(annotations.contains_key("bellhop.dev/fence"));
+    assert!(!annotations.contains_key("bellhop.dev/installation"));
+    provisioner.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_start_waits_for_the_first_and_gets_a_clean_host_with_its_own_secret() {
+    let world = World::with_host("node01").await;
+    let _provisioner = world.provisioner();
+    world.says(start("A", "node01")).await;
+    world.until("HostProvisioned").await;
+    world.says(start("B", "node01")).await;
+    let waits = world.until("ReservationWaits").await;
+    assert!(matches!(
+        waits,
+        Fact::ReservationWaits {
+            reason: WaitReason::Holder { .. },
+            ..
+        }
+    ));
+    world.quiet().await;
+    assert_eq!(world.claims("node01"), ["reservation-system:A"]);
+    world.says(end("A", "node01")).await;
+    world
+        .until_fact(|fact| fact.name() == "HostProvisioned" && fact.reservation().event() == "B")
+        .await;
+    assert_eq!(
+        world.claims("node01"),
+        ["reservation-system:A", "reservation-system:B"]
+    );
+    let names = world.fact_names().await;
+    let released = names
+        .iter()
+        .position(|name| *name == "HostReleased")
+        .unwrap();
+    assert_eq!(
+        names[released..]
+            .iter()
+            .filter(|name| **name == "HostAssigned")
+            .count(),
+        1
+    );
+    assert_eq!(world.cluster.secrets(NS).len(), 1);
+    // A's end again, and its deletion, leave B alone.
+    world
+        .says(flat(
+            "EVENT_END",
+            "A",
+            "node01",
+            in_seconds(61),
+            in_seconds(3601),
+        ))
+        .await;
+    world.quiet().await;
+    assert_eq!(
+        world.cluster.host(NS, "node01").unwrap()["status"]["provisioning"]["state"],
+        "provisioned"
+    );
+}
+
+#[tokio::test]
+async fn an_end_before_its_start_wins_and_nothing_is_prepared() {
+    let world = World::with_host("node01").await;
+    let _provisioner = world.provisioner();
+    world.says(end("1", "node01")).await;
+    world.until("ReservationEnded").await;
+    world.says(start("1", "node01")).await;
+    world.quiet().await;
+    assert_eq!(world.fact_names().await, ["ReservationEnded"]);
+    assert!(world.cluster.writes().is_empty());
+}
+
+#[tokio::test]
+async fn a_host_in_error_is_told_each_time_and_fails_after_three() {
+    let world = World::with_host("node01").await;
+    world.cluster.inject(
+        Fault::provisioning_fails(NS, "node01", "provisioning error", "no boot device").times(5),
+    );
+    let _provisioner = world.provisioner();
+    world.says(start("1", "node01")).await;
+    let failed = world.until("ReservationFailed").await;
+    let Fact::ReservationFailed {
+        reason: FailureReason::ProvisioningErrors { error, attempts },
+        ..
+    } = failed
+    else {
+        panic!("{failed:?}");
+    };
+    assert_eq!(
+        (error.kind.as_str(), error.message.as_str(), attempts),
+        ("provisioning error", "no boot device", 3)
+    );
+    world.until("HostReleased").await;
+    let errors = world
+        .fact_names()
+        .await
+        .into_iter()
+        .filter(|name| *name == "ProvisioningErrorSeen")
+        .count();
+    assert_eq!(errors, 3);
+    world.until_host("node01", is_clean).await;
+}
+
+#[tokio::test]
+async fn an_unknown_host_fails_and_so_do_two_that_answer_to_one_resource() {
+    let twins = [
+        HostSpec::new(NS, "blade1").annotation("bellhop.dev/resource", "Rack 1, blade"),
+        HostSpec::new(NS, "blade2").label("bellhop.dev/resource", "twin"),
+        HostSpec::new(NS, "blade3").annotation("bellhop.dev/resource", "twin"),
+    ];
+    let world = World::with_hosts(twins).await;
+    let _provisioner = world.provisioner();
+    let text_of = |event: &'static str| {
+        let world = &world;
+        async move {
+            let failed = world
+                .until_fact(|fact| {
+                    fact.name() == "ReservationFailed" && fact.reservation().event() == event
+                })
+                .await;
+            match failed {
+                Fact::ReservationFailed {
+                    reason: FailureReason::HostUnknown { text },
+                    ..
+                } => text,
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    world.says(start("1", "nowhere")).await;
+    assert!(text_of("1").await.contains("no BareMetalHost"));
+    world.says(start("2", "twin")).await;
+    assert!(text_of("2").await.contains("more than one"));
+    // It has an annotation of its own, so it does not answer to its name.
+    world.says(start("3", "blade1")).await;
+    assert!(text_of("3").await.contains("no BareMetalHost"));
+    world.says(start("4", "Rack 1, blade")).await;
+    world.until("HostProvisioned").await;
+    assert_eq!(world.claims("blade1"), ["reservation-system:4"]);
+}
+
+#[tokio::test]
+async fn a_start_without_a_key_waits_unclaimed_and_never_gets_another_tenants() {
+    let world = World::with_host("node01").await;
+    let _provisioner = world.provisioner();
+    let mut keyless = start("1", "node01");
+    keyless["sshPublicKey"] = serde_json::Value::Null;
+    world.says(keyless).await;
+    let waits = world.until("ReservationWaits").await;
+    assert!(matches!(
+        waits,
+        Fact::ReservationWaits {
+            reason: WaitReason::Key { .. },
+            ..
+        }
+    ));
+    world.quiet().await;
+    assert!(world.cluster.writes().is_empty());
+    // The next in the queue has a key, and is not held up.
+    world.says(start("2", "node01")).await;
+    world.until("HostProvisioned").await;
+    assert_eq!(world.claims("node01"), ["reservation-system:2"]);
+}
+
+#[tokio::test]
+async fn an_end_while_preparing_releases_and_leaves_no_failure() {
+    let world = World::with_host("node01").await;
+    world
+        .cluster
+        .set_pause(HostState::Provisioning, Duration::from_secs(2));
+    let _provisioner = world.provisioner();
+    world.says(start("1", "node01")).await;
+    world.until("ProvisioningResumed").await;
+    world.says(end("1", "node01")).await;
+    world.until("HostReleased").await;
+    let names = world.fact_names().await;
+    assert!(
+        !names.contains(&"ReservationFailed") && !names.contains(&"HostProvisioned"),
+        "{names:?}"
+    );
+    world.until_host("node01", is_clean).await;
+}
+
+#[tokio::test]
+async fn a_new_configuration_touches_no_host_that_is_ready() {
+    let world = World::with_host("node01").await;
+    let provisioner = world.provisioner();
+    world.says(start("1", "node01")).await;
+    world.until("HostProvisioned").await;
+    provisioner.stop().await;
+    let writes = world.cluster.writes().len();
+    let mut settings = world.settings();
+    settings.provision_image = "http://images.invalid/newer.img".into();
+    settings.login_user = "other".into();
+    let _provisioner = world.provisioner_with(settings);
+    world
+        .says(flat(
+            "EVENT_UPDATED",
+            "9",
+            "other",
+            in_seconds(60),
+            in_seconds(90),
+        ))
+        .await;
+    world.quiet().await;
+    assert_eq!(world.cluster.writes().len(), writes);
+}
+
+#[tokio::test]
+async fn what_can_not_be_read_is_a_dead_letter_and_holds_up_nobody() {
+    let world = World::with_host("node01").await;
+    let _provisioner = world.provisioner();
+    world
+        .says(json!({"eventType": "EVENT_START", "webhookId": 12}))
+        .await;
+    world.says(start("1", "node01")).await;
+    world.until("HostProvisioned").await;
+    let letters = world.store.dead_letters(0, 10).await.unwrap();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(
+        letters[0].subject,
+        "dead_letters.provisioner.delivery.reservation-system"
+    );
+}
+
+#[tokio::test]
+async fn a_missing_end_is_told_held_and_then_released() {
+    let world = World::with_host("node01").await;
+    let mut settings = world.settings();
+    settings.deadline_grace = Duration::from_secs(1);
+    settings.deadline_hold = Duration::from_secs(2);
+    let _provisioner = world.provisioner_with(settings);
+    world
+        .says(flat(
+            "EVENT_START",
+            "1",
+            "node01",
+            in_seconds(-10),
+            in_seconds(3),
+        ))
+        .await;
+    world.until("DeadlinePassed").await;
+    assert!(!world.fact_names().await.contains(&"ReservationEnded"));
+    world.until("HostReleased").await;
+    world.until_host("node01", is_clean).await;
+}
