@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use span::{Span, SpanKind};
+pub use tree::tree as tree_of;
 
 const CONTENT_TYPE: &str = "application/x-protobuf";
 /// The most bytes of one export.

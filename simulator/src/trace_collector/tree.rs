@@ -27,8 +27,8 @@ const NOT_SHOWN: [&str; 12] = [
     "client.",
 ];
 
-/// The spans of one trace, sorted by their start, as an indented tree.
-pub(super) fn tree(spans: &[Span]) -> String {
+/// The spans of one trace, sorted by their start, as an indented tree: all of them, or those that somebody chose.
+pub fn tree(spans: &[Span]) -> String {
     let mut printed = String::new();
     let Some(first) = spans.first() else {
         return printed;
