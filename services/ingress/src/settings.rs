@@ -28,68 +28,86 @@ pub struct IngressSettings {
     #[command(flatten)]
     pub event_store: EventStoreSettings,
 
-    /// The secret that webhooks are signed with, valid for every webhook id that WEBHOOK_SECRETS_PATH does not name.
+    /// The secret that webhooks and reports are signed with, for every webhook id that WEBHOOK_SECRETS_PATH does not name.
     ///
     /// The text that the reservation system showed as `clientSecret` when the webhook was made, as it is: it is not
-    /// decoded. Without any secret the ingress does not start, unless ACCEPT_UNSIGNED_WEBHOOKS says so.
-    #[arg(long, env = "WEBHOOK_SECRET", hide_env_values = true)]
+    /// decoded. Without any secret the ingress does not start, unless ACCEPT_UNSIGNED_WEBHOOKS says so; nor does the
+    /// notifier, where it has an endpoint.
+    #[arg(
+        long,
+        env = "WEBHOOK_SECRET",
+        help_heading = "Webhook secrets",
+        hide_env_values = true
+    )]
     pub webhook_secret: Option<SecretString>,
 
-    /// A file that holds WEBHOOK_SECRET, or several such secrets, one a line, the newest first.
+    /// A file with that secret, instead of WEBHOOK_SECRET; or with several, one a line, the newest first.
     ///
-    /// It is read again every few seconds: a change needs no restart.
-    #[arg(long, env = "WEBHOOK_SECRET_FILE")]
+    /// All of them are accepted, the first one signs reports. It is read again every few seconds: a change needs no restart.
+    #[arg(long, env = "WEBHOOK_SECRET_FILE", help_heading = "Webhook secrets")]
     pub webhook_secret_file: Option<PathBuf>,
 
     /// Secrets by webhook id: a file (JSON or YAML) like `{"12": "secret", "13": ["new", "old"]}`, or a folder with one
-    /// file for each id.
+    /// file for each id. The first of several signs reports.
     ///
     /// It is read again every few seconds: a change needs no restart. One that can't be used raises an alarm, and the
     /// secrets stay as they were. At most 64 secrets in all.
-    #[arg(long, env = "WEBHOOK_SECRETS_PATH")]
+    #[arg(long, env = "WEBHOOK_SECRETS_PATH", help_heading = "Webhook secrets")]
     pub webhook_secrets_path: Option<PathBuf>,
 
     /// Accept webhooks without a signature where no secret is configured at all. For trying out only.
     ///
     /// Whoever reaches the port can then start and end reservations. As soon as there is one secret, every webhook must
     /// be signed, whatever this says.
-    #[arg(long, env = "ACCEPT_UNSIGNED_WEBHOOKS", default_value = "false", action = ArgAction::Set, value_parser = boolean())]
+    #[arg(long, env = "ACCEPT_UNSIGNED_WEBHOOKS", help_heading = "Webhook secrets", default_value = "false", action = ArgAction::Set, value_parser = boolean())]
     pub accept_unsigned_webhooks: bool,
 
     /// The resource types that Bellhop serves, each with its driver: `TYPE=DRIVER`, comma-separated, case-sensitive.
-    #[arg(long, env = "RESOURCE_TYPES", default_value = ResourceTypes::DEFAULT)]
+    ///
+    /// The one driver that there is is `baremetalhost`.
+    #[arg(long, env = "RESOURCE_TYPES", help_heading = "What is served", default_value = ResourceTypes::DEFAULT)]
     pub resource_types: ResourceTypes,
 
     /// The ids of the sites that Bellhop serves, comma-separated. Unset: all.
     ///
-    /// A site-wide webhook of the reservation system gets the starts and ends of every site.
-    #[arg(long, env = "SITE_IDS")]
+    /// A site-wide webhook of the reservation system gets the starts and ends of every site. Set it for all services alike.
+    #[arg(long, env = "SITE_IDS", help_heading = "What is served")]
     pub site_ids: Option<SiteIds>,
 
     /// The largest body that is accepted, in bytes. Real ones have at most some ten thousand.
     ///
     /// The broker's `max_payload` must be larger by some 32 KiB, for the headers.
-    #[arg(long, env = "MAX_BODY_BYTES", default_value = "1048576")]
+    #[arg(
+        long,
+        env = "MAX_BODY_BYTES",
+        help_heading = "Limits of the ingress",
+        default_value = "1048576"
+    )]
     pub max_body_bytes: NonZeroUsize,
 
     /// The most connections that are open at once; further ones wait.
     ///
     /// Times MAX_BODY_BYTES, this is the most memory that bodies can take.
-    #[arg(long, env = "MAX_CONNECTIONS", default_value = "256")]
+    #[arg(
+        long,
+        env = "MAX_CONNECTIONS",
+        help_heading = "Limits of the ingress",
+        default_value = "256"
+    )]
     pub max_connections: NonZeroUsize,
 
     /// The time that a client has to send a request's head; an idle connection is kept as long.
-    #[arg(long, env = "HEADER_READ_TIMEOUT", default_value = "30", value_parser = positive_seconds())]
+    #[arg(long, env = "HEADER_READ_TIMEOUT", help_heading = "Limits of the ingress", default_value = "30", value_parser = positive_seconds())]
     pub header_read_timeout: Duration,
 
     /// The time that a client has to send a request's body.
-    #[arg(long, env = "BODY_READ_TIMEOUT", default_value = "10", value_parser = positive_seconds())]
+    #[arg(long, env = "BODY_READ_TIMEOUT", help_heading = "Limits of the ingress", default_value = "10", value_parser = positive_seconds())]
     pub body_read_timeout: Duration,
 
     /// The time that the broker has to acknowledge a delivery; after it the sender is told 503.
     ///
     /// The reservation system's back end waits 10 s for an answer, and sends nothing else meanwhile.
-    #[arg(long, env = "STORE_TIMEOUT", default_value = "5", value_parser = positive_seconds())]
+    #[arg(long, env = "STORE_TIMEOUT", help_heading = "Limits of the ingress", default_value = "5", value_parser = positive_seconds())]
     pub store_timeout: Duration,
 }
 

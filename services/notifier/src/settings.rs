@@ -60,15 +60,20 @@ pub struct ReportSettings {
     pub report_ca_file: Option<PathBuf>,
 
     /// The secret that signs for each webhook that WEBHOOK_SECRETS_PATH doesn't name
-    #[arg(long, env = "WEBHOOK_SECRET", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "WEBHOOK_SECRET",
+        help_heading = "Webhook secrets",
+        hide_env_values = true
+    )]
     pub webhook_secret: Option<SecretString>,
 
     /// A file with that secret; several, one a line, while one is being replaced: the first one signs. Reloaded when it changes
-    #[arg(long, env = "WEBHOOK_SECRET_FILE")]
+    #[arg(long, env = "WEBHOOK_SECRET_FILE", help_heading = "Webhook secrets")]
     pub webhook_secret_file: Option<PathBuf>,
 
     /// A file (JSON or YAML) or folder that maps webhook ids to their secrets. Reloaded when it changes
-    #[arg(long, env = "WEBHOOK_SECRETS_PATH")]
+    #[arg(long, env = "WEBHOOK_SECRETS_PATH", help_heading = "Webhook secrets")]
     pub webhook_secrets_path: Option<PathBuf>,
 
     /// How often a report is tried that the receiver answers with an error (500); then it is a dead letter

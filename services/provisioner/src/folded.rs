@@ -22,10 +22,11 @@ pub(crate) struct FoldedLedger {
 }
 
 impl FoldedLedger {
-    pub(crate) fn new() -> Self {
+    /// Begins with what is folded already.
+    pub(crate) fn from(ledger: Ledger) -> Self {
         Self {
-            ledger: Arc::default(),
-            version: watch::Sender::new(Version(0)),
+            version: watch::Sender::new(ledger.version()),
+            ledger: Arc::new(RwLock::new(ledger)),
             changes: broadcast::Sender::new(CHANGES),
         }
     }
@@ -36,7 +37,7 @@ impl FoldedLedger {
         store: &EventStore,
         stop: &CancellationToken,
     ) -> Result<(), FollowError> {
-        let mut follower = store.follow_ledger(Version(0));
+        let mut follower = store.follow_ledger(self.version());
         loop {
             let entry = tokio::select! {
                 () = stop.cancelled() => return Ok(()),

@@ -24,17 +24,23 @@ pub struct ProvisionerSettings {
     pub event_store: EventStoreSettings,
 
     /// Which resource types are served, and by which driver: `Type=driver`, with commas between them. Case-sensitive.
-    #[arg(long, env = "RESOURCE_TYPES", value_name = "RESOURCE_TYPES", default_value = ResourceTypes::DEFAULT, value_parser = resource_types)]
+    #[arg(long, env = "RESOURCE_TYPES", help_heading = "What is served", value_name = "RESOURCE_TYPES", default_value = ResourceTypes::DEFAULT, value_parser = resource_types)]
     pub resource_types: ResourceTypes,
 
     /// The ids of the sites whose reservations are served, with commas between them. Unset: all.
-    #[arg(long, env = "SITE_IDS", value_name = "SITE_IDS")]
+    #[arg(
+        long,
+        env = "SITE_IDS",
+        help_heading = "What is served",
+        value_name = "SITE_IDS"
+    )]
     pub site_ids: Option<SiteIds>,
 
     /// The Kubernetes namespace of the BareMetalHosts.
     #[arg(
         long,
         env = "K8S_NAMESPACE",
+        help_heading = "Kubernetes",
         value_name = "K8S_NAMESPACE",
         default_value = "default"
     )]
@@ -44,6 +50,7 @@ pub struct ProvisionerSettings {
     #[arg(
         long,
         env = "BMH_API_GROUP",
+        help_heading = "Kubernetes",
         value_name = "BMH_API_GROUP",
         default_value = "metal3.io"
     )]
@@ -53,6 +60,7 @@ pub struct ProvisionerSettings {
     #[arg(
         long,
         env = "BMH_API_VERSION",
+        help_heading = "Kubernetes",
         value_name = "BMH_API_VERSION",
         default_value = "v1alpha1"
     )]
@@ -62,106 +70,163 @@ pub struct ProvisionerSettings {
     #[arg(
         long,
         env = "BMH_PLURAL",
+        help_heading = "Kubernetes",
         value_name = "BMH_PLURAL",
         default_value = "baremetalhosts"
     )]
     pub bmh_plural: String,
 
-    /// The URL of the image that a reservation gets. Required.
-    #[arg(long, env = "PROVISION_IMAGE", value_name = "PROVISION_IMAGE", value_parser = image_url)]
+    /// The URL of the image that a reservation gets: `http`, `https`, `oci` or `file`.
+    ///
+    /// What a reservation gets is fixed when its start is accepted: a change counts for later ones.
+    #[arg(long, env = "PROVISION_IMAGE", help_heading = "What a reservation gets", value_name = "PROVISION_IMAGE", value_parser = image_url)]
     pub provision_image: String,
 
     /// The image's checksum, or the URL of a file with it.
-    #[arg(long, env = "PROVISION_CHECKSUM", value_name = "PROVISION_CHECKSUM")]
+    #[arg(
+        long,
+        env = "PROVISION_CHECKSUM",
+        help_heading = "What a reservation gets",
+        value_name = "PROVISION_CHECKSUM"
+    )]
     pub provision_checksum: Option<String>,
 
-    /// How the checksum was made.
+    /// How the checksum was made: md5, sha256, sha512 or auto.
     #[arg(
         long,
         env = "PROVISION_CHECKSUM_TYPE",
+        help_heading = "What a reservation gets",
         value_name = "PROVISION_CHECKSUM_TYPE",
         default_value = "sha256"
     )]
     pub provision_checksum_type: ChecksumType,
 
     /// The image's format, where Metal3 shall not find out by itself: raw, qcow2, vdi, vmdk or live-iso.
-    #[arg(long, env = "PROVISION_FORMAT", value_name = "PROVISION_FORMAT")]
+    #[arg(
+        long,
+        env = "PROVISION_FORMAT",
+        help_heading = "What a reservation gets",
+        value_name = "PROVISION_FORMAT"
+    )]
     pub provision_format: Option<ImageFormat>,
 
-    /// Accepted for compatibility; has no effect: a released host is emptied and switched off.
-    #[arg(long, env = "DEPROVISION_IMAGE", value_name = "DEPROVISION_IMAGE")]
+    /// Has no effect; accepted from the settings of the service that Bellhop replaces, and warned of once at the start.
+    ///
+    /// A released host loses its image, and is switched off.
+    #[arg(
+        long,
+        env = "DEPROVISION_IMAGE",
+        help_heading = "Release",
+        value_name = "DEPROVISION_IMAGE"
+    )]
     pub deprovision_image: Option<String>,
 
     /// How long Metal3 may work on one reservation's image before the reservation fails.
-    #[arg(long, env = "PROVISIONING_TIMEOUT", value_name = "PROVISIONING_TIMEOUT", default_value = "2700", value_parser = seconds())]
+    ///
+    /// Only the time counts in which it works: not while the host waits for its turn, is paused or is detached.
+    #[arg(long, env = "PROVISIONING_TIMEOUT", help_heading = "Time limits of a reservation", value_name = "PROVISIONING_TIMEOUT", default_value = "2700", value_parser = seconds())]
     pub provisioning_timeout: Duration,
 
     /// After so many errors of Metal3 a reservation fails.
-    #[arg(long, env = "PROVISIONING_ATTEMPTS", value_name = "PROVISIONING_ATTEMPTS", default_value = "3",
+    #[arg(long, env = "PROVISIONING_ATTEMPTS", help_heading = "Time limits of a reservation", value_name = "PROVISIONING_ATTEMPTS", default_value = "3",
           value_parser = clap::value_parser!(u32).range(1..))]
     pub provisioning_attempts: u32,
 
     /// How long after a reservation's end its end event may still come, before its user and the operator are told.
-    #[arg(long, env = "DEADLINE_GRACE", value_name = "DEADLINE_GRACE", default_value = "600", value_parser = seconds())]
+    #[arg(long, env = "DEADLINE_GRACE", help_heading = "Time limits of a reservation", value_name = "DEADLINE_GRACE", default_value = "600", value_parser = seconds())]
     pub deadline_grace: Duration,
 
-    /// How long its host is held after that, before it is released.
-    #[arg(long, env = "DEADLINE_HOLD", value_name = "DEADLINE_HOLD", default_value = "7200", value_parser = seconds())]
+    /// How long its host is held after that, before it is released; 0 releases it at once.
+    #[arg(long, env = "DEADLINE_HOLD", help_heading = "Time limits of a reservation", value_name = "DEADLINE_HOLD", default_value = "7200", value_parser = seconds())]
     pub deadline_hold: Duration,
 
-    /// How long after the start of an announced reservation its start event may still come, before an alarm.
-    #[arg(long, env = "START_GRACE", value_name = "START_GRACE", default_value = "120", value_parser = seconds())]
+    /// How long after the start of an announced reservation its start event may still come, before its user and the
+    /// operator are told.
+    #[arg(long, env = "START_GRACE", help_heading = "Time limits of a reservation", value_name = "START_GRACE", default_value = "120", value_parser = seconds())]
     pub start_grace: Duration,
 
     /// The user that tenants log in as.
-    #[arg(long, env = "LOGIN_USER", value_name = "LOGIN_USER", default_value = "prognose", value_parser = login)]
+    #[arg(long, env = "LOGIN_USER", help_heading = "What a reservation gets", value_name = "LOGIN_USER", default_value = "prognose", value_parser = login)]
     pub login_user: String,
 
-    /// What happens to a start without a usable SSH key: its reservation waits for one, or gets a host without a login.
+    /// What happens to a start without a usable SSH key: `wait` or `provision`.
+    ///
+    /// `wait`: its user is told to book again, and the reservation fails at its end, without a host. `provision`: it gets a
+    /// host that only the operator can log in to.
     #[arg(
         long,
         env = "NO_SSH_KEY",
+        help_heading = "What a reservation gets",
         value_name = "NO_SSH_KEY",
         default_value = "wait"
     )]
     pub no_ssh_key: NoSshKey,
 
-    /// The operator's own login on every host. None by default; needs ADMIN_SSH_KEYS_FILE.
-    #[arg(long, env = "ADMIN_USER", value_name = "ADMIN_USER", value_parser = login)]
+    /// The operator's own login on every host; none where it is not set. Needs ADMIN_SSH_KEYS_FILE.
+    #[arg(long, env = "ADMIN_USER", help_heading = "What a reservation gets", value_name = "ADMIN_USER", value_parser = login)]
     pub admin_user: Option<String>,
 
     /// File with the operator's own SSH public keys, one a line.
-    #[arg(long, env = "ADMIN_SSH_KEYS_FILE", value_name = "ADMIN_SSH_KEYS_FILE")]
+    #[arg(
+        long,
+        env = "ADMIN_SSH_KEYS_FILE",
+        help_heading = "What a reservation gets",
+        value_name = "ADMIN_SSH_KEYS_FILE"
+    )]
     pub admin_ssh_keys_file: Option<PathBuf>,
 
-    /// File with the site's own cloud-config, which the users are merged into.
-    #[arg(long, env = "USER_DATA_BASE_FILE", value_name = "USER_DATA_BASE_FILE")]
+    /// File with the site's own cloud-config, which the users are merged into; read and checked at the start.
+    #[arg(
+        long,
+        env = "USER_DATA_BASE_FILE",
+        help_heading = "What a reservation gets",
+        value_name = "USER_DATA_BASE_FILE"
+    )]
     pub user_data_base_file: Option<PathBuf>,
 
     /// Where users reach a host without the annotation `bellhop.dev/address`: `{name}` and `{namespace}` are the host's.
+    ///
+    /// For example `{name}.lab.example.org`. Where neither tells, the notification names no address.
     #[arg(
         long,
         env = "HOST_ADDRESS_TEMPLATE",
+        help_heading = "What a reservation gets",
         value_name = "HOST_ADDRESS_TEMPLATE"
     )]
     pub host_address_template: Option<String>,
 
     /// Whether a host is switched off when it is released, so that no earlier tenant's system boots again.
-    #[arg(long, env = "POWER_OFF_AFTER_RELEASE", value_name = "POWER_OFF_AFTER_RELEASE", default_value = "true",
+    ///
+    /// One with `disablePowerOff` in its spec stays on.
+    #[arg(long, env = "POWER_OFF_AFTER_RELEASE", help_heading = "Release", value_name = "POWER_OFF_AFTER_RELEASE", default_value = "true",
           action = ArgAction::Set, value_parser = boolean())]
     pub power_off_after_release: bool,
 
-    /// The name of this installation; it stands on every host that it holds.
+    /// The name of this installation; it stands in an annotation of every host that it holds.
     #[arg(
         long,
         env = "INSTALLATION",
+        help_heading = "Kubernetes",
         value_name = "INSTALLATION",
         default_value = "bellhop"
     )]
     pub installation: String,
 
+    /// How long handled deliveries are kept, in days. One that a live reservation refers to is kept longer.
+    #[arg(
+        long,
+        env = "DELIVERIES_RETENTION_DAYS",
+        value_name = "DELIVERIES_RETENTION_DAYS",
+        default_value = "30"
+    )]
+    pub deliveries_retention_days: u32,
+
+    /// How often a snapshot of the folded ledger is kept, so that a start need not replay all of it.
+    #[arg(long, env = "SNAPSHOT_INTERVAL", value_name = "SNAPSHOT_INTERVAL", default_value = "300", value_parser = seconds())]
+    pub snapshot_interval: Duration,
+
     /// How often every host that is in use is looked at, whether or not anything changed.
-    #[arg(long, env = "SWEEP_INTERVAL", value_name = "SWEEP_INTERVAL", default_value = "60", value_parser = seconds())]
+    #[arg(long, env = "SWEEP_INTERVAL", help_heading = "Kubernetes", value_name = "SWEEP_INTERVAL", default_value = "60", value_parser = seconds())]
     pub sweep_interval: Duration,
 }
 

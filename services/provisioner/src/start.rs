@@ -26,9 +26,9 @@ use crate::deliveries::{CONSUMER, Deliveries};
 use crate::folded::FoldedLedger;
 use crate::metrics::ProvisionerMetrics;
 use crate::settings::ProvisionerSettings;
-use crate::timers;
 use crate::words::Reading;
 use crate::work_queue::WorkQueue;
+use crate::{retention, snapshots, timers};
 
 /// How many resources are looked at at once. Each look is a few requests to the API server, so this bounds what it gets from
 /// one provisioner.
@@ -116,7 +116,7 @@ pub async fn run_in(
         .map_err(|error| ProvisionerError::Kubernetes(error.into()))?;
 
     let metrics = ProvisionerMetrics::new(&metrics);
-    let folded = FoldedLedger::new();
+    let folded = FoldedLedger::from(snapshots::load(&store).await);
     let decisions = Decisions::new(store.clone(), folded.clone(), settings.policy());
     let driver = Arc::new(Driver {
         ledger: store.ledger_id(),
@@ -171,6 +171,20 @@ pub async fn run_in(
             folded.clone(),
             decisions,
             up_since,
+            stop.clone(),
+        ));
+        let every = settings.snapshot_interval;
+        tasks.spawn(snapshots::run(
+            store.clone(),
+            folded.clone(),
+            every,
+            stop.clone(),
+        ));
+        let keep = Duration::from_secs(u64::from(settings.deliveries_retention_days) * 24 * 3600);
+        tasks.spawn(retention::run(
+            store.clone(),
+            folded.clone(),
+            keep,
             stop.clone(),
         ));
         drive(&settings, &driver, board, &kubernetes, &tasks, &stop).await;

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::id::{ReservationId, ResourceId, Version};
 use crate::reservation::{Fact, Recorded, Resource};
 
-/// Everything that the ledger says.
-#[derive(Clone, Debug, Default)]
+/// Everything that the ledger says. Its serialised form is a snapshot: what folds it must be the same code, so change
+/// [`Ledger::FORMAT`] whenever folding or a state's form changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     resources: HashMap<ResourceId, Resource>,
     places: HashMap<ReservationId, ResourceId>,
@@ -16,6 +18,9 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// The format of the serialised form.
+    pub const FORMAT: u32 = 1;
+
     /// Takes in one message of the ledger. One that was taken in before changes nothing.
     pub fn apply(
         &mut self,

@@ -4,6 +4,7 @@
 //!   DELIVERIES    deliveries.<source>.<site>.<kind>.<name>    one verified webhook, untouched     ingress ──▶ provisioner
 //!   LEDGER        ledger.<kind>.<namespace>.<name>            one decision: its facts, in order   provisioner ──▶ all
 //!   DEAD_LETTERS  dead_letters.<service>.<class>.<what>       what could not be handled, and why  all ──▶ operators
+//!   SNAPSHOTS     one object for each reader                  a fold of the ledger: a cache         provisioner
 //!   REPORTS       <reservation>.<version>-<index>.<destination>   what became of a report (a bucket)   notifier
 //! ```
 //!
@@ -25,7 +26,9 @@ pub mod inbox;
 pub mod ledger;
 mod message;
 pub mod report;
+pub mod retention;
 pub mod settings;
+pub mod snapshot;
 mod store;
 pub mod streams;
 pub mod subject;
@@ -39,5 +42,6 @@ pub use error::{
 pub use inbox::{ConsumerLimits, Handed, Inbox};
 pub use ledger::{Entry, Follower, NewEntry};
 pub use report::{ReportKey, ReportState, Revision};
+pub use retention::Retention;
 pub use settings::EventStoreSettings;
 pub use store::{EventStore, Stored};

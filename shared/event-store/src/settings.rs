@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 /// The event store's settings, the same for every service.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "The broker")]
 pub struct EventStoreSettings {
     /// Where NATS is: one URL, or several of one cluster with commas between them.
     #[arg(
@@ -14,7 +15,7 @@ pub struct EventStoreSettings {
     )]
     pub nats_url: String,
 
-    /// File with NATS credentials (`.creds`: a JWT and an nkey seed).
+    /// File with NATS credentials (`.creds`: a JWT and an nkey seed). Not together with NATS_NKEY_FILE.
     #[arg(long, env = "NATS_CREDS_FILE", value_name = "NATS_CREDS_FILE")]
     pub nats_creds_file: Option<PathBuf>,
 
@@ -36,7 +37,7 @@ pub struct EventStoreSettings {
     #[arg(long, env = "STREAM_PREFIX", value_name = "STREAM_PREFIX", value_parser = prefix)]
     pub stream_prefix: Option<String>,
 
-    /// How many servers of a NATS cluster keep each stream: 1, 3 or 5.
+    /// How many servers of a NATS cluster keep each stream: 1, 3 or 5. Counts when the streams are made.
     #[arg(long, env = "STREAM_REPLICAS", value_name = "STREAM_REPLICAS", default_value = "1",
           value_parser = clap::value_parser!(u8).range(1..=5))]
     pub stream_replicas: u8,

@@ -89,6 +89,8 @@ impl EventStore {
     /// As for [`EventStore::prepare`].
     pub async fn set_up(&self) -> Result<(), SetupError> {
         let ledger_id = streams::prepare(self, true).await?;
+        self.make_snapshots(self.stream_name(streams::SNAPSHOTS))
+            .await?;
         self.ledger_id.get_or_init(|| ledger_id);
         Ok(())
     }

@@ -25,6 +25,9 @@ pub const DEAD_LETTERS: &str = "DEAD_LETTERS";
 /// The bucket of reports.
 pub const REPORTS: &str = "REPORTS";
 
+/// The bucket of snapshots.
+pub const SNAPSHOTS: &str = "SNAPSHOTS";
+
 const LEDGER_ID: &str = "bellhop-ledger";
 
 /// Checks all streams, makes missing ones where `create`, and returns which ledger it is.

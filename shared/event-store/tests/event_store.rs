@@ -11,8 +11,8 @@ use bellhop_domain::id::{
 use bellhop_domain::reservation::Fact;
 use bellhop_event_store::{
     AppendError, ConsumerLimits, DeadLetter, DeadLetterClass, ErrorClass, EventStore,
-    EventStoreSettings, NewDelivery, NewEntry, ReportError, ReportKey, ReportState, SetupError,
-    StoreError,
+    EventStoreSettings, NewDelivery, NewEntry, ReportError, ReportKey, ReportState, Retention,
+    SetupError, StoreError,
 };
 use bellhop_nats_server::NatsServer;
 use bytes::Bytes;
@@ -348,4 +348,88 @@ async fn what_a_newer_version_wrote_stops_the_follower_with_its_place() {
         .unwrap();
     let error = store.follow_ledger(Version(0)).next().await.unwrap_err();
     assert_eq!(error.sequence, 1);
+}
+
+#[tokio::test]
+async fn a_snapshot_comes_back_as_it_was_kept_and_replaces_the_one_before() {
+    let server = NatsServer::start().unwrap();
+    let store = store_at(&server).await;
+    assert!(store.load_snapshot("provisioner").await.unwrap().is_none());
+    store.save_snapshot("provisioner", b"first").await.unwrap();
+    let large = vec![7; 3_000_000];
+    store.save_snapshot("provisioner", &large).await.unwrap();
+    assert_eq!(
+        store.load_snapshot("provisioner").await.unwrap().unwrap(),
+        large
+    );
+}
+
+#[tokio::test]
+async fn a_delivery_goes_only_when_it_is_handled_old_and_not_referred_to() {
+    let server = NatsServer::start().unwrap();
+    let store = store_at(&server).await;
+    for id in ["1", "2", "3", "4"] {
+        store.store_delivery(&delivery(id), SOON).await.unwrap();
+    }
+    let referred_to = std::collections::HashSet::from([2]);
+    let keep = Duration::from_secs(3600);
+    let retention = Retention {
+        keep,
+        handled: 3,
+        referred_to: &referred_to,
+        at_most: 10,
+    };
+    assert_eq!(
+        store
+            .remove_deliveries(&retention, Timestamp::now())
+            .await
+            .unwrap(),
+        0
+    );
+    let later = Timestamp::now() + jiff::SignedDuration::from_hours(2);
+    assert_eq!(store.remove_deliveries(&retention, later).await.unwrap(), 2);
+    for (sequence, there) in [(1, false), (2, true), (3, false), (4, true)] {
+        assert_eq!(
+            store.delivery(sequence).await.unwrap().is_some(),
+            there,
+            "{sequence}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_nearly_full_stream_lets_handled_deliveries_go_early_and_refuses_new_ones_when_full() {
+    let server = NatsServer::start().unwrap();
+    let settings = EventStoreSettings {
+        deliveries_max_bytes: 4000,
+        ..EventStoreSettings::at(server.url())
+    };
+    let store = EventStore::connect(&settings, "test").await.unwrap();
+    store.prepare().await.unwrap();
+    let mut stored = 0;
+    let refused = loop {
+        match store
+            .store_delivery(&delivery(&format!("{stored}")), SOON)
+            .await
+        {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, StoreError::Refused { .. }), "{refused:?}");
+    let nobody = std::collections::HashSet::new();
+    let retention = Retention {
+        keep: Duration::from_secs(3600),
+        handled: 1,
+        referred_to: &nobody,
+        at_most: 10,
+    };
+    assert_eq!(
+        store
+            .remove_deliveries(&retention, Timestamp::now())
+            .await
+            .unwrap(),
+        1
+    );
+    store.store_delivery(&delivery("last"), SOON).await.unwrap();
 }

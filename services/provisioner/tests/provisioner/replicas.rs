@@ -106,3 +106,43 @@ async fn no_host_is_touched_before_the_deliveries_that_waited_are_folded() {
     world.until("HostProvisioned").await;
     assert_eq!(world.claims("node01"), ["reservation-system:3"]);
 }
+
+#[tokio::test]
+async fn a_start_from_a_snapshot_goes_on_where_the_ledger_is() {
+    let world = World::with_host("node01").await;
+    let mut settings = world.settings();
+    settings.snapshot_interval = Duration::from_millis(100);
+    let provisioner = world.provisioner_with(settings);
+    // Enough entries for a snapshot to be worth it.
+    for event in 0..120 {
+        world.says(end(&format!("past-{event}"), "node01")).await;
+    }
+    world.says(start("1", "node01")).await;
+    world.until("HostProvisioned").await;
+    let mut kept = None;
+    for _ in 0..100 {
+        kept = world.store.load_snapshot("provisioner").await.unwrap();
+        if kept.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(kept.is_some());
+    provisioner.stop().await;
+    let _next = world.provisioner();
+    world.says(start("past-7", "node01")).await;
+    world.says(end("1", "node01")).await;
+    world.until_fact(|fact| fact.name() == "HostReleased").await;
+    assert_eq!(world.claims("node01"), ["reservation-system:1"]);
+    // A snapshot that can't be used is no obstacle.
+    world
+        .store
+        .save_snapshot("provisioner", b"{}")
+        .await
+        .unwrap();
+    let _another = world.provisioner();
+    world.says(start("2", "node01")).await;
+    world
+        .until_fact(|fact| fact.name() == "HostProvisioned" && fact.reservation().event() == "2")
+        .await;
+}

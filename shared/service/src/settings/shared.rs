@@ -23,7 +23,7 @@ pub struct TelemetrySettings {
     #[arg(long, env = "LOG_FORMAT", value_enum, ignore_case = true)]
     pub log_format: Option<LogFormat>,
 
-    /// Where traces go, over OTLP/HTTP, such as `http://jaeger:4318`; without it they go nowhere
+    /// Where traces go, over OTLP/HTTP, such as `http://jaeger:4318`; without it they are not sent
     ///
     /// `/v1/traces` is added. Credentials belong into `OTEL_EXPORTER_OTLP_HEADERS`.
     #[arg(long = "otlp-endpoint", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
@@ -46,7 +46,7 @@ pub struct HttpSettings {
     #[arg(long, env = "LISTEN_ADDRESS", default_value = "0.0.0.0")]
     pub listen_address: IpAddr,
 
-    /// Leaves requests to /livez, /readyz, /healthz and /metrics out of the log
+    /// Whether requests to /livez, /readyz, /healthz and /metrics are left out of the log
     #[arg(long, env = "DISABLE_HEALTHZ_LOGS", default_value = "true", action = ArgAction::Set, value_parser = boolean())]
     pub disable_healthz_logs: bool,
 }
