@@ -15,11 +15,11 @@ pub(crate) struct AllSettings {
     telemetry: TelemetrySettings,
 
     /// The port of the provisioner's health and metrics; PORT is the ingress's
-    #[arg(long, env = "PROVISIONER_PORT", value_name = "PROVISIONER_PORT", default_value = "8081")]
+    #[arg(long, env = "PROVISIONER_PORT", help_heading = "All services in one process", value_name = "PROVISIONER_PORT", default_value = "8081")]
     provisioner_port: u16,
 
     /// The port of the notifier's health and metrics
-    #[arg(long, env = "NOTIFIER_PORT", value_name = "NOTIFIER_PORT", default_value = "8082")]
+    #[arg(long, env = "NOTIFIER_PORT", help_heading = "All services in one process", value_name = "NOTIFIER_PORT", default_value = "8082")]
     notifier_port: u16,
 }
 

@@ -3,6 +3,7 @@
 //! One module for each command; to add one, add a variant to [`Command`] and its module.
 
 mod demo;
+mod settings;
 mod steps;
 mod test;
 
@@ -24,12 +25,15 @@ enum Command {
     Test,
     /// Plays reservations through the real services on this machine, with a simulated cluster and reservation system
     Demo(demo::DemoArguments),
+    /// Writes deploy/bellhop.env and the reference in docs/configuration.md from the settings' declarations
+    Settings,
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test => test::run(),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Settings => settings::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

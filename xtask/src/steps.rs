@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, ExitStatus};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
 use bellhop_nats_server::{InstallError, NatsServerBinary};
 
@@ -15,6 +15,10 @@ pub(crate) enum Failure {
     NotRun(String, io::Error),
     /// There is no nats-server.
     NatsServer(InstallError),
+    /// A file could not be read or written.
+    File(PathBuf, io::Error),
+    /// A page has no line after which it is generated.
+    NoMark(PathBuf, &'static str),
 }
 
 impl Failure {
@@ -29,6 +33,12 @@ impl Failure {
                 return code.map_or(ExitCode::FAILURE, ExitCode::from);
             }
             Self::NotRun(program, source) => eprintln!("cannot run {program}: {source}"),
+            Self::File(path, source) => {
+                eprintln!("cannot read or write {}: {source}", path.display());
+            }
+            Self::NoMark(path, mark) => {
+                eprintln!("{} has no line `{mark}`: put it back", path.display());
+            }
             Self::NatsServer(error) => {
                 eprintln!("{error}");
                 let mut source = std::error::Error::source(error);
@@ -75,6 +85,19 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
     }
 }
 
+/// Runs a program, waits for it, and returns what it printed.
+pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|source| not_run(command, source))?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(Failure::Failed(output.status))
+    }
+}
+
 /// The failure of a program that can't be run.
 pub(crate) fn not_run(command: &Command, source: io::Error) -> Failure {
     Failure::NotRun(command.get_program().to_string_lossy().into_owned(), source)
@@ -98,7 +121,8 @@ pub(crate) fn is_first_build() -> Result<bool, Failure> {
     }))
 }
 
-fn workspace() -> PathBuf {
+/// The root of the repository.
+pub(crate) fn workspace() -> PathBuf {
     let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     crate_folder.parent().unwrap_or(crate_folder).to_path_buf()
 }
