@@ -126,13 +126,12 @@ pub(crate) async fn facts(
         node(booking.resource_id - 30)
     ));
     let messages = system.messages("LEDGER").await?;
-    let mut shown = 0;
-    for message in messages.iter().filter(|message| message.subject == subject) {
+    let of_the_server = messages.iter().filter(|message| message.subject == subject);
+    for (place, message) in of_the_server.enumerate() {
         let mut message = message.clone();
         message.headers.sort();
         message.body = shortened(&message.body);
-        narrator.text(&message.as_shown_by_nats_sub(shown == 0));
-        shown += 1;
+        narrator.text(&message.as_shown_by_nats_sub(place == 0));
     }
     narrator.text(&format!(
         "(the headers are those of the first; long bodies are cut; the ledger holds {} messages in all)\n",
@@ -157,23 +156,23 @@ pub(crate) fn what_to_read(narrator: &Narrator) {
          docs/configuration.md           every setting\n\
          shared/domain/src/reservation   the decisions: pure functions, small enough to be read\n\
          end-to-end/tests                what holds when things break, each tried with real processes\n\
-         cargo xtask demo -- --keep      this again, left running\n\n",
+         cargo xtask demo --keep         this again, left running\n\n",
     );
 }
 
 /// Shows where the services' logs end: they don't decide, but they help to find out why a step was not seen.
-pub(crate) fn logs(system: &System) {
+pub(crate) fn logs(system: &System, narrator: &Narrator) {
     for (path, log) in system.logs() {
         let told: Vec<&str> = log
             .lines()
             .filter(|line| !line.contains("\"level\":\"DEBUG\""))
             .collect();
-        println!("\nthe end of {}", path.display());
+        narrator.text(&format!("\nthe end of {}\n", path.display()));
         for line in &told[told.len().saturating_sub(20)..] {
-            println!("  {line}");
+            narrator.text(&format!("  {line}\n"));
         }
     }
-    println!();
+    narrator.text("\n");
 }
 
 /// Leaves everything running until Ctrl-C, and says what can be tried.
@@ -183,7 +182,7 @@ pub(crate) async fn keep(system: &mut System, narrator: &Narrator) -> Result<(),
     let notifier = system.notifier().url();
     let (cluster, reservations) = (system.cluster.url(), system.reservations.url());
     let booking = system.book(INES, 4)?;
-    narrator.names.learn(&booking, INES, &node(4));
+    narrator.names.learn(&booking, INES);
     let body = start_of(&booking);
     let signature = system
         .reservations

@@ -43,20 +43,19 @@ enum DemoError {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(&arguments).await {
-        Ok(()) => {
-            println!("demo: ok");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            println!("demo: failed: {}", chain(&error));
-            ExitCode::FAILURE
-        }
-    }
+    let narrator = Narrator::start();
+    let (last_line, exit_code) = match run(&arguments, &narrator).await {
+        Ok(()) => ("demo: ok\n".to_owned(), ExitCode::SUCCESS),
+        Err(error) => (
+            format!("demo: failed: {}\n", chain(&error)),
+            ExitCode::FAILURE,
+        ),
+    };
+    narrator.text(&last_line);
+    exit_code
 }
 
-async fn run(arguments: &Arguments) -> Result<(), DemoError> {
-    let narrator = Narrator::start();
+async fn run(arguments: &Arguments, narrator: &Narrator) -> Result<(), DemoError> {
     narrator.say(
         "demo",
         "starts nats-server, the three services, a simulated cluster and reservation system",
@@ -85,21 +84,21 @@ async fn run(arguments: &Arguments) -> Result<(), DemoError> {
         );
     }
 
-    let mut play = Play::new(&narrator, &mut system);
+    let mut play = Play::new(narrator, &mut system);
     let played = play.all().await;
     narrator.catch_up().await;
     let first = match played {
         Ok(first) => first,
         Err(not_seen) => {
-            ending::logs(&system);
+            ending::logs(&system, narrator);
             return Err(not_seen);
         }
     };
-    ending::trace(&system, &narrator, &first).await?;
-    ending::facts(&system, &narrator, &first).await?;
-    ending::what_to_read(&narrator);
+    ending::trace(&system, narrator, &first).await?;
+    ending::facts(&system, narrator, &first).await?;
+    ending::what_to_read(narrator);
     if arguments.keep {
-        ending::keep(&mut system, &narrator).await?;
+        ending::keep(&mut system, narrator).await?;
     }
     Ok(())
 }

@@ -10,13 +10,15 @@ use bellhop_end_to_end::{HarnessError, System};
 use bellhop_event_store::{EventStore, EventStoreSettings, Follower};
 use bellhop_simulator::cluster::Cluster;
 use bellhop_simulator::reservation_system::ReservationSystem;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::words::{self, Names};
 
 /// How often the records are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How old a line must be to be printed: a record may become known a little later than one that follows from it.
+const SETTLED_AFTER: SignedDuration = SignedDuration::from_millis(150);
 /// The width of the column that says who.
 const WHO: usize = 18;
 /// Where a line is broken.
@@ -159,12 +161,20 @@ impl Narrator {
         mut records: Records,
         mut asked: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
     ) {
+        let mut lines = Vec::new();
         loop {
-            let waiting = tokio::time::timeout(LOOK_EVERY, asked.recv()).await;
-            for line in records.news().await {
+            let asked = tokio::time::timeout(LOOK_EVERY, asked.recv()).await;
+            let asked = asked.ok().flatten();
+            lines.extend(records.news().await);
+            lines.sort_by_key(|line: &Line| line.at);
+            let settled = match asked {
+                Some(_) => lines.len(),
+                None => lines.partition_point(|line| line.at + SETTLED_AFTER < Timestamp::now()),
+            };
+            for line in lines.drain(..settled) {
                 self.line(&line);
             }
-            if let Ok(Some(done)) = waiting {
+            if let Some(done) = asked {
                 let _nobody_waits = done.send(());
             }
         }
@@ -191,7 +201,7 @@ struct Told {
 }
 
 impl Records {
-    /// All lines since the last time, by their time.
+    /// All lines since the last time.
     async fn news(&mut self) -> Vec<Line> {
         let mut lines = Vec::new();
         let names = &self.names;
@@ -205,7 +215,7 @@ impl Records {
         lines.extend(
             new(&notifications, &mut self.told.notifications)
                 .iter()
-                .map(|it| words::notification(it, names)),
+                .map(words::notification),
         );
         let logs = self.reservations.webhook_logs();
         lines.extend(
@@ -241,7 +251,6 @@ impl Records {
         {
             lines.extend(words::entry(&entry, names));
         }
-        lines.sort_by_key(|line| line.at);
         lines
     }
 }

@@ -45,9 +45,9 @@ impl<'a> Play<'a> {
     pub(crate) async fn all(&mut self) -> Result<Booking, DemoError> {
         self.narrator
             .heading("1  A reservation, from its start to the release of its server");
-        let first = self.from_start_to_release().await?;
+        let first = self.start_to_release().await?;
         self.narrator.heading(
-            "2  B's start arrives while A still runs: B waits, A is untouched, B gets a clean host",
+            "2  A second start while the first reservation still runs: it waits, nothing is touched, then it gets a clean host",
         );
         self.one_after_the_other().await?;
         self.narrator.heading("3  The provisioner is killed with -9 while a host is being prepared; the user hears once");
@@ -55,7 +55,7 @@ impl<'a> Play<'a> {
         Ok(first)
     }
 
-    async fn from_start_to_release(&mut self) -> Result<Booking, DemoError> {
+    async fn start_to_release(&mut self) -> Result<Booking, DemoError> {
         let booking = self.start(MARA, 1).await?;
         self.ready(&booking, MARA, 1).await?;
         let told = self.system.notifications(&booking, "SUCCESS");
@@ -79,7 +79,7 @@ impl<'a> Play<'a> {
         let path = self.system.cluster.state_path(NAMESPACE, &node(1));
         let wiped = path.ends_with(&[HostState::Deprovisioning, HostState::Available]);
         self.step(
-            "node01 was wiped, is off, available and nobody's",
+            "node01 is clean: no image, available, off and nobody's",
             clean && wiped,
         )
         .await?;
@@ -193,7 +193,7 @@ impl<'a> Play<'a> {
     /// Books a server and sends the start.
     async fn start(&mut self, person: Person, server: i64) -> Result<Booking, DemoError> {
         let booking = self.system.book(person, server)?;
-        self.narrator.names.learn(&booking, person, &node(server));
+        self.narrator.names.learn(&booking, person);
         let sent = self.system.reservations.start_event(booking.id).await;
         self.accepted(
             "EVENT_START",

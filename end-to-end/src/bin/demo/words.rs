@@ -23,13 +23,9 @@ const MESSAGE: usize = 160;
 pub(crate) struct Names(Arc<Mutex<BTreeMap<String, String>>>);
 
 impl Names {
-    /// From now on a booking is called by its person and server.
-    pub(crate) fn learn(&self, booking: &Booking, person: Person, server: &str) {
-        let name = format!(
-            "{}'s reservation {} of {server}",
-            name_of(person),
-            booking.id
-        );
+    /// From now on a booking is called by its person.
+    pub(crate) fn learn(&self, booking: &Booking, person: Person) {
+        let name = format!("{}'s reservation {}", name_of(person), booking.id);
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -69,7 +65,8 @@ fn line(at: Timestamp, who: &str, what: String) -> Line {
 pub(crate) fn sent(sent: &Sent, names: &Names) -> [Line; 2] {
     let body: Value = serde_json::from_slice(&sent.body).unwrap_or_default();
     let about = names.of(text(&body, "/eventId"));
-    let what = format!("sends {} for {about}", sent.event_type);
+    let server = text(&body, "/resourceName");
+    let what = format!("sends {} for {about} of {server}", sent.event_type);
     let took = sent.took.as_millis();
     let answer = match &sent.outcome {
         Outcome::Answered { status: 202, .. } => {
@@ -86,20 +83,11 @@ pub(crate) fn sent(sent: &Sent, names: &Names) -> [Line; 2] {
 }
 
 /// A notification as its user reads it.
-pub(crate) fn notification(it: &Notification, names: &Names) -> Line {
+pub(crate) fn notification(it: &Notification) -> Line {
     let person = PEOPLE.into_iter().find(|person| person.id() == it.user_id);
     let who = person.map_or_else(|| it.user_id.clone(), name_of);
-    let about = it
-        .event_id
-        .as_deref()
-        .map(|id| names.of(id))
-        .unwrap_or_default();
     let message = it.message.replace('\n', " ");
-    let what = format!(
-        "tells {who} about {about}: {} \"{}\"",
-        it.kind,
-        cut(&message, MESSAGE)
-    );
+    let what = format!("tells {who} ({}): \"{}\"", it.kind, cut(&message, MESSAGE));
     line(it.at, "notifier", what)
 }
 
@@ -180,7 +168,7 @@ pub(crate) fn state(name: &str, before: &StateRecord, now: &StateRecord) -> Opti
                 "provisioning: the image is written to disk".to_owned()
             }
             Some(HostState::Provisioned) => "provisioned: the image runs".to_owned(),
-            Some(HostState::Deprovisioning) => "deprovisioning: the disk is wiped".to_owned(),
+            Some(HostState::Deprovisioning) => "deprovisioning: the image is taken away".to_owned(),
             Some(HostState::Available) => "available: free to use".to_owned(),
             Some(other) => other.as_str().to_owned(),
             None => "unknown".to_owned(),
