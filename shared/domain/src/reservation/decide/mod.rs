@@ -1,0 +1,85 @@
+//! The decision: which facts follow from a command, in the state that the facts so far have led to.
+//!
+//! Pure. Every (state, command) pair has an answer; where nothing follows, it is an empty list. Deciding the same command
+//! again after its facts were folded gives no facts, so a repeated delivery, observation or timer has no second effect.
+//!
+//! - [`said`] what a delivery says; [`observed`] what the driver read; [`passed`] what time itself decides.
+
+mod observed;
+mod passed;
+mod said;
+
+use jiff::Timestamp;
+
+use super::command::{Command, Policy};
+use super::fact::{EndOutcome, Fact, FailureReason};
+use super::resource::{Holding, Recorded, Resource, Stage};
+use crate::id::ReservationId;
+
+/// What follows from `command`. All facts of one decision are appended together or not at all.
+pub fn decide(
+    resource: &Resource,
+    command: &Command,
+    now: Timestamp,
+    policy: &Policy,
+) -> Vec<Fact> {
+    let mut decision = Decision {
+        resource: resource.clone(),
+        facts: Vec::new(),
+        now,
+        policy,
+    };
+    match command {
+        Command::Said(word) => decision.said(word),
+        Command::Observed(observation) => decision.observed(observation),
+        Command::TimePassed { up_since } => decision.time_passed(*up_since),
+    }
+    decision.facts
+}
+
+/// A decision in the making: each fact is folded at once, so that the next one is decided in the state that it leaves.
+struct Decision<'a> {
+    resource: Resource,
+    facts: Vec<Fact>,
+    now: Timestamp,
+    policy: &'a Policy,
+}
+
+impl Decision<'_> {
+    fn add(&mut self, fact: Fact) {
+        self.resource.evolve(Recorded {
+            version: self.resource.version,
+            at: self.now,
+            traceparent: None,
+            fact: &fact,
+        });
+        self.facts.push(fact);
+    }
+
+    fn fail(&mut self, reservation: &ReservationId, reason: FailureReason) {
+        self.add(Fact::ReservationFailed {
+            reservation: reservation.clone(),
+            reason,
+        });
+    }
+
+    fn end_outcome(&self, reservation: &ReservationId) -> EndOutcome {
+        match self.resource.holding() {
+            Some(Holding {
+                reservation: holder,
+                stage: Stage::Ready { .. },
+                ..
+            }) if holder == reservation => EndOutcome::Completed,
+            _ => EndOutcome::Cancelled,
+        }
+    }
+
+    /// Whether the reservation's time is over, as far as its times are known.
+    fn has_ended(&self, reservation: &ReservationId) -> bool {
+        self.resource
+            .reservations
+            .get(reservation)
+            .and_then(|reservation| reservation.schedule())
+            .is_some_and(|schedule| schedule.end <= self.now)
+    }
+}

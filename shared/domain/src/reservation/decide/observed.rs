@@ -1,0 +1,275 @@
+//! What the driver read.
+
+use super::super::command::{ClaimedHost, Observation, Progress};
+use super::super::fact::{Fact, FailureReason, HostError, WaitReason};
+use super::super::resource::{Holding, Occupancy, Phase, Stage};
+use super::Decision;
+use crate::id::ReservationId;
+use crate::time;
+
+/// The clock of the provisioning timeout.
+enum Clock {
+    /// Metal3 works, and there is time left; the timer stops it when there is none.
+    Runs,
+    /// It does not run, and there is time left.
+    Stands,
+    /// There is no time left.
+    RanOut,
+}
+
+impl Decision<'_> {
+    pub(super) fn observed(&mut self, observation: &Observation) {
+        match (&self.resource.occupancy, observation) {
+            (Occupancy::Free, Observation::NoHost { text }) => {
+                let waiting: Vec<_> = self
+                    .resource
+                    .queue()
+                    .into_iter()
+                    .map(|(id, _)| id.clone())
+                    .collect();
+                for reservation in waiting {
+                    self.fail(
+                        &reservation,
+                        FailureReason::HostUnknown { text: text.clone() },
+                    );
+                }
+            }
+            (Occupancy::Free, Observation::Clean { host, secret }) => {
+                if let Some(reservation) = self.next_in_time() {
+                    self.add(Fact::HostAssigned {
+                        reservation,
+                        host: host.clone(),
+                        secret: secret.clone(),
+                    });
+                }
+            }
+            (Occupancy::Free, Observation::NotClean { text }) => {
+                if let Some(reservation) = self.next_in_time() {
+                    self.tell_why(reservation, WaitReason::Host { text: text.clone() });
+                }
+            }
+            (Occupancy::Held(holding), observation) => {
+                let holding = holding.clone();
+                self.observed_held(&holding, observation);
+            }
+            (Occupancy::Releasing(release), Observation::Released { left }) => {
+                let fact = Fact::HostReleased {
+                    reservation: release.reservation.clone(),
+                    took: time::elapsed(release.since, self.now),
+                    left: *left,
+                };
+                self.add(fact);
+            }
+            (Occupancy::Free | Occupancy::Releasing(_), _) => {}
+        }
+    }
+
+    /// The next in the queue, as the driver sees it too: what it read is meant for that one (the secret's name, for example).
+    /// None while its time is over: its timer is due, and ends it before another one's turn comes.
+    fn next_in_time(&self) -> Option<ReservationId> {
+        let (id, _) = self.resource.next().filter(|(id, _)| !self.has_ended(id))?;
+        Some(id.clone())
+    }
+
+    fn tell_why(&mut self, reservation: ReservationId, reason: WaitReason) {
+        let told = match self
+            .resource
+            .reservations
+            .get(&reservation)
+            .map(|reservation| &reservation.phase)
+        {
+            Some(Phase::Waiting(waiting)) => waiting
+                .told
+                .as_ref()
+                .is_some_and(|told| told.is_same_kind(&reason)),
+            _ => true,
+        };
+        if !told {
+            self.add(Fact::ReservationWaits {
+                reservation,
+                reason,
+            });
+        }
+    }
+
+    fn observed_held(&mut self, holding: &Holding, observation: &Observation) {
+        let reservation = &holding.reservation;
+        match (observation, &holding.stage) {
+            (Observation::HostGone, Stage::Claiming | Stage::Preparing { .. }) => {
+                self.fail(reservation, FailureReason::HostGone);
+            }
+            (Observation::HostGone, Stage::Ready { troubled: false }) => {
+                self.add(Fact::ReadyHostTroubled {
+                    reservation: reservation.clone(),
+                    trouble: format!(
+                        "the host {} does not exist any more in Kubernetes",
+                        holding.host
+                    ),
+                })
+            }
+            // Assigned, but not claimed before its end, perhaps because nobody was there: it is not prepared any more (R3).
+            (Observation::Unclaimed, Stage::Claiming) if self.has_ended(reservation) => {
+                self.fail(
+                    reservation,
+                    FailureReason::NotClaimedInTime { waited_for: None },
+                );
+            }
+            (Observation::Unclaimed, Stage::Preparing { .. } | Stage::Ready { .. }) => {
+                self.lost(reservation)
+            }
+            (Observation::ClaimRefused { text }, Stage::Claiming) => {
+                self.fail(
+                    reservation,
+                    FailureReason::CannotClaim { text: text.clone() },
+                );
+            }
+            (Observation::Claimed(host), Stage::Claiming) => {
+                self.add(Fact::HostClaimed {
+                    reservation: reservation.clone(),
+                });
+                self.claimed(reservation, host);
+            }
+            (Observation::Claimed(host), Stage::Preparing { .. } | Stage::Ready { .. }) => {
+                self.claimed(reservation, host)
+            }
+            _ => {}
+        }
+    }
+
+    /// Someone took our claim away from a host that had it: it is not claimed again (R12), and the timeout stands still.
+    fn lost(&mut self, reservation: &ReservationId) {
+        let change = "it does not carry our claim any more";
+        self.changed_by_others(reservation, change);
+        if let Some(Stage::Preparing {
+            working_since: Some(_),
+            ..
+        }) = self.resource.holding().map(|holding| &holding.stage)
+        {
+            self.add(Fact::ProvisioningSuspended {
+                reservation: reservation.clone(),
+                reason: change.to_owned(),
+            });
+        }
+    }
+
+    fn changed_by_others(&mut self, reservation: &ReservationId, change: &str) {
+        if self
+            .resource
+            .holding()
+            .is_some_and(|holding| !holding.changed)
+        {
+            self.add(Fact::HostChangedByOthers {
+                reservation: reservation.clone(),
+                change: change.to_owned(),
+            });
+        }
+    }
+
+    fn claimed(&mut self, reservation: &ReservationId, host: &ClaimedHost) {
+        if let Some(change) = &host.changed {
+            self.changed_by_others(reservation, change);
+        }
+        match self.resource.holding().map(|holding| holding.stage.clone()) {
+            Some(Stage::Preparing {
+                errors,
+                in_error,
+                working_since: Some(_),
+                ..
+            }) => self.preparing(reservation, host, errors, in_error, Clock::Runs),
+            Some(Stage::Preparing {
+                errors,
+                in_error,
+                worked,
+                working_since: None,
+            }) => {
+                let clock = if worked >= self.policy.provisioning_timeout {
+                    Clock::RanOut
+                } else {
+                    Clock::Stands
+                };
+                self.preparing(reservation, host, errors, in_error, clock);
+            }
+            Some(Stage::Ready { troubled }) => self.ready(reservation, host, troubled),
+            Some(Stage::Claiming) | None => {}
+        }
+    }
+
+    fn preparing(
+        &mut self,
+        reservation: &ReservationId,
+        host: &ClaimedHost,
+        errors: u32,
+        in_error: bool,
+        clock: Clock,
+    ) {
+        if let Progress::Ready { address } = &host.progress {
+            self.add(Fact::HostProvisioned {
+                reservation: reservation.clone(),
+                address: address.clone(),
+            });
+            return self.ready(reservation, host, false);
+        }
+        match (&host.error, in_error) {
+            (Some(error), false) => {
+                if self.error_seen(reservation, error, errors + 1) {
+                    return;
+                }
+            }
+            (None, true) => self.add(Fact::ProvisioningErrorCleared {
+                reservation: reservation.clone(),
+            }),
+            (Some(_), true) | (None, false) => {}
+        }
+        match (&host.progress, clock) {
+            (Progress::Working, Clock::RanOut) => {
+                let seconds = self.policy.provisioning_timeout.as_secs();
+                self.fail(reservation, FailureReason::ProvisioningTimeout { seconds });
+            }
+            (Progress::Working, Clock::Stands) => self.add(Fact::ProvisioningResumed {
+                reservation: reservation.clone(),
+            }),
+            (Progress::Suspended { reason }, Clock::Runs) => {
+                self.add(Fact::ProvisioningSuspended {
+                    reservation: reservation.clone(),
+                    reason: reason.clone(),
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns whether that was one error too many.
+    fn error_seen(&mut self, reservation: &ReservationId, error: &HostError, attempt: u32) -> bool {
+        let attempts = self.policy.provisioning_attempts.max(1);
+        self.add(Fact::ProvisioningErrorSeen {
+            reservation: reservation.clone(),
+            error: error.clone(),
+            attempt,
+            attempts,
+        });
+        let last = attempt >= attempts;
+        if last {
+            self.fail(
+                reservation,
+                FailureReason::ProvisioningErrors {
+                    error: error.clone(),
+                    attempts: attempt,
+                },
+            );
+        }
+        last
+    }
+
+    fn ready(&mut self, reservation: &ReservationId, host: &ClaimedHost, troubled: bool) {
+        match (&host.error, troubled) {
+            (Some(error), false) => self.add(Fact::ReadyHostTroubled {
+                reservation: reservation.clone(),
+                trouble: format!("{}: {}", error.kind, error.message),
+            }),
+            (None, true) => self.add(Fact::ReadyHostRecovered {
+                reservation: reservation.clone(),
+            }),
+            (Some(_), true) | (None, false) => {}
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What time itself decides.
+
+use jiff::Timestamp;
+
+use super::super::fact::{EndCause, Ended, Fact, FailureReason};
+use super::super::resource::Phase;
+use super::super::timer::{self, Timer};
+use super::Decision;
+use crate::id::ReservationId;
+use crate::time;
+
+impl Decision<'_> {
+    pub(super) fn time_passed(&mut self, up_since: Timestamp) {
+        let mut due = timer::timers(&self.resource, self.policy);
+        due.retain(|(instant, _)| *instant <= self.now);
+        // Proof that a reservation is over comes first: nobody is told of a hold that won't be.
+        due.sort_by_key(|(_, timer)| !matches!(timer, Timer::ProvenOver(_)));
+        for (instant, timer) in due {
+            if !self.is_over(timer.reservation()) {
+                self.fire(instant, timer, up_since);
+            }
+        }
+    }
+
+    /// Two timers may be due for one reservation, and the first may have ended it.
+    fn is_over(&self, reservation: &ReservationId) -> bool {
+        self.resource
+            .reservations
+            .get(reservation)
+            .is_none_or(|known| known.outcome().is_some())
+    }
+
+    fn fire(&mut self, due: Timestamp, timer: Timer, up_since: Timestamp) {
+        let hold_until = time::after(self.now, self.policy.deadline_hold);
+        match timer {
+            Timer::StartOverdue(reservation) => self.add(Fact::StartOverdue { reservation }),
+            Timer::Missed(reservation) => self.add(Fact::ReservationMissed { reservation }),
+            Timer::WaitedTooLong(reservation) => {
+                let waited_for = match self
+                    .resource
+                    .reservations
+                    .get(&reservation)
+                    .map(|known| &known.phase)
+                {
+                    Some(Phase::Waiting(waiting)) => waiting.told.clone(),
+                    _ => None,
+                };
+                self.fail(&reservation, FailureReason::NotClaimedInTime { waited_for });
+            }
+            // Not a failure yet: the host may have become ready while nobody could look (R8, R10). It fails when it is seen
+            // to work still.
+            Timer::Provisioning(reservation) => self.add(Fact::ProvisioningSuspended {
+                reservation,
+                reason: "its time is up; it fails if Metal3 still works on it".to_owned(),
+            }),
+            Timer::Deadline(reservation) => self.add(Fact::DeadlinePassed {
+                reservation,
+                hold_until,
+            }),
+            Timer::Hold(reservation) if due < up_since => self.add(Fact::DeadlineHeldAgain {
+                reservation,
+                hold_until,
+            }),
+            Timer::Hold(reservation) => self.end_without_word(reservation, EndCause::Deadline),
+            Timer::ProvenOver(reservation) => {
+                self.end_without_word(reservation, EndCause::ProvenOver)
+            }
+        }
+    }
+
+    fn end_without_word(&mut self, reservation: ReservationId, cause: EndCause) {
+        let outcome = self.end_outcome(&reservation);
+        self.add(Fact::ReservationEnded(Ended {
+            reservation,
+            cause,
+            outcome,
+            user: None,
+            webhook: None,
+            resource_number: None,
+            delivery: None,
+            payload: None,
+        }));
+    }
+}
