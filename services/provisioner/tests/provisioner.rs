@@ -6,6 +6,8 @@
 mod cluster_faults;
 #[path = "provisioner/hosts_of_others.rs"]
 mod hosts_of_others;
+#[path = "provisioner/installation.rs"]
+mod installation;
 #[path = "provisioner/replicas.rs"]
 mod replicas;
 #[path = "provisioner/reservations.rs"]

@@ -1,77 +1,39 @@
-//! A broker, a cluster, and provisioners that a test starts and stops.
+//! An installation, and the simulated cluster that it drives.
 
-use std::time::Duration;
+use std::ops::Deref;
 
-use bellhop_domain::id::{DeliveryId, Source, Version, WebhookId};
-use bellhop_domain::reservation::Fact;
-use bellhop_event_store::{Entry, EventStore, EventStoreSettings, NewDelivery};
-use bellhop_nats_server::NatsServer;
-use bellhop_provisioner::{ProvisionerSettings, run_in};
-use bellhop_reservation_system::{Webhook, message_id};
-use bellhop_service::telemetry::install_crypto_provider;
+use bellhop_provisioner::ProvisionerSettings;
 use bellhop_simulator::cluster::{Cluster, ClusterSettings, HostSpec};
-use bytes::Bytes;
-use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use serde_json::Value;
+
+pub(crate) use crate::installation::{IMAGE, KEY, Running, end, flat, in_seconds, start};
+use crate::installation::{Installation, PATIENCE};
 
 pub(crate) const NS: &str = "metal3";
-pub(crate) const IMAGE: &str = "http://images.invalid/noble.img";
-pub(crate) const KEY: &str =
-    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBm5b1pQwq0o3kqJxkYV9r9hT6hF1m2c3d4e5f6g7h8i mara@lab7";
-/// More than anything here takes; reached only by a test that fails.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct World {
-    pub(crate) nats: NatsServer,
-    pub(crate) store: EventStore,
+    pub(crate) installation: Installation,
     pub(crate) cluster: Cluster,
 }
 
-/// A provisioner that runs in this process.
-pub(crate) struct Running {
-    stop: CancellationToken,
-    task: JoinHandle<()>,
-    pub(crate) port: u16,
-}
+impl Deref for World {
+    type Target = Installation;
 
-impl Running {
-    /// Stops it as SIGTERM would.
-    pub(crate) async fn stop(self) {
-        self.stop.cancel();
-        self.task.await.unwrap();
-    }
-
-    /// Drops it between any two of its steps.
-    pub(crate) async fn abort(self) {
-        self.task.abort();
-        assert!(self.task.await.is_err());
-    }
-
-    /// What `/readyz?verbose` says.
-    pub(crate) async fn readyz(&self) -> String {
-        let url = format!("http://127.0.0.1:{}/readyz?verbose", self.port);
-        reqwest::get(url).await.unwrap().text().await.unwrap()
+    fn deref(&self) -> &Installation {
+        &self.installation
     }
 }
 
 impl World {
     pub(crate) async fn with_hosts(hosts: impl IntoIterator<Item = HostSpec>) -> Self {
-        install_crypto_provider();
-        let nats = NatsServer::start().unwrap();
-        let store = EventStore::connect(&EventStoreSettings::at(nats.url()), "test")
-            .await
-            .unwrap();
-        store.prepare().await.unwrap();
+        let installation = Installation::new().await;
         let settings = ClusterSettings {
             hosts: hosts.into_iter().collect(),
             ..ClusterSettings::default()
         };
         let cluster = Cluster::start(settings).await.unwrap();
         Self {
-            nats,
-            store,
+            installation,
             cluster,
         }
     }
@@ -81,104 +43,17 @@ impl World {
     }
 
     pub(crate) fn settings(&self) -> ProvisionerSettings {
-        let url = self.nats.url();
-        let arguments = [
-            "provisioner",
-            "--nats-url",
-            &url,
-            "--k8s-namespace",
-            NS,
-            "--provision-image",
-            IMAGE,
-            "--sweep-interval",
-            "2",
-        ];
-        bellhop_service::settings::parse(arguments).unwrap()
+        self.settings_for(NS)
     }
 
     pub(crate) fn provisioner(&self) -> Running {
         self.provisioner_with(self.settings())
     }
 
-    pub(crate) fn provisioner_with(&self, mut settings: ProvisionerSettings) -> Running {
-        let port = free_port();
-        settings.http.port = port;
+    pub(crate) fn provisioner_with(&self, settings: ProvisionerSettings) -> Running {
         let mut configuration = kube::Config::new(self.cluster.url().parse().unwrap());
         configuration.default_namespace = NS.to_owned();
-        let stop = CancellationToken::new();
-        let task = tokio::spawn({
-            let stop = stop.clone();
-            async move { run_in(settings, configuration, stop).await.unwrap() }
-        });
-        Running { stop, task, port }
-    }
-
-    /// Stores what the reservation system would send.
-    pub(crate) async fn says(&self, body: Value) -> u64 {
-        let body = Bytes::from(body.to_string());
-        let webhook = Webhook::parse(&body);
-        let delivery = NewDelivery {
-            id: DeliveryId::new(message_id("reservation-system", &webhook, &body)),
-            source: Source::new("reservation-system"),
-            site: None,
-            kind: None,
-            name: None,
-            event_type: None,
-            webhook: Some(WebhookId::new("12")),
-            received_at: Timestamp::now(),
-            traceparent: None,
-            headers: Vec::new(),
-            body,
-        };
-        self.store
-            .store_delivery(&delivery, Duration::from_secs(5))
-            .await
-            .unwrap()
-            .sequence
-    }
-
-    /// All entries of the ledger.
-    pub(crate) async fn entries(&self) -> Vec<Entry> {
-        let end = self.store.ledger_end().await.unwrap();
-        let mut follower = self.store.follow_ledger(Version(0));
-        let mut entries: Vec<Entry> = Vec::new();
-        while entries.last().map_or(Version(0), |entry| entry.version) < end {
-            entries.push(follower.next().await.unwrap());
-        }
-        entries
-    }
-
-    pub(crate) async fn facts(&self) -> Vec<Fact> {
-        self.entries()
-            .await
-            .into_iter()
-            .flat_map(|entry| entry.facts)
-            .collect()
-    }
-
-    pub(crate) async fn fact_names(&self) -> Vec<&'static str> {
-        self.facts().await.iter().map(Fact::name).collect()
-    }
-
-    /// Waits until the ledger holds a fact that `wanted` holds for.
-    pub(crate) async fn until_fact(&self, wanted: impl Fn(&Fact) -> bool) -> Fact {
-        let mut follower = self.store.follow_ledger(Version(0));
-        let search = async {
-            loop {
-                let entry = follower.next().await.unwrap();
-                if let Some(fact) = entry.facts.into_iter().find(|fact| wanted(fact)) {
-                    return fact;
-                }
-            }
-        };
-        match tokio::time::timeout(PATIENCE, search).await {
-            Ok(fact) => fact,
-            Err(_) => panic!("no such fact among {:?}", self.fact_names().await),
-        }
-    }
-
-    pub(crate) async fn until(&self, name: &str) -> Fact {
-        self.until_fact(|fact| fact.name() == name).await
+        self.provisioner_in(configuration, settings)
     }
 
     pub(crate) async fn until_host(&self, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
@@ -189,11 +64,6 @@ impl World {
                 self.cluster.host(NS, name).unwrap_or_default()
             )
         })
-    }
-
-    /// Lets time pass in which nothing should happen.
-    pub(crate) async fn quiet(&self) {
-        tokio::time::sleep(Duration::from_millis(700)).await;
     }
 
     /// The image URLs that were written to a host, with the reservation that they were for.
@@ -215,34 +85,6 @@ impl World {
     }
 }
 
-/// How long ago, or from now on, in seconds.
-pub(crate) fn in_seconds(seconds: i64) -> Timestamp {
-    Timestamp::now() + SignedDuration::from_secs(seconds)
-}
-
-pub(crate) fn flat(
-    event_type: &str,
-    event: &str,
-    host: &str,
-    start: Timestamp,
-    end: Timestamp,
-) -> Value {
-    json!({
-        "eventType": event_type, "timestamp": Timestamp::now(), "eventId": event, "webhookId": 12, "userId": "user-1",
-        "username": "mara.conti", "email": "mara.conti@uni.example", "sshPublicKey": KEY, "eventTitle": "t",
-        "eventStart": start, "eventEnd": end, "resourceId": 31, "resourceName": host, "resourceType": "Server",
-        "siteId": "site-1",
-    })
-}
-
-pub(crate) fn start(event: &str, host: &str) -> Value {
-    flat("EVENT_START", event, host, in_seconds(60), in_seconds(3600))
-}
-
-pub(crate) fn end(event: &str, host: &str) -> Value {
-    flat("EVENT_END", event, host, in_seconds(60), in_seconds(3600))
-}
-
 pub(crate) fn is_clean(host: &Value) -> bool {
     host["spec"]["image"].is_null()
         && host["spec"]["userData"].is_null()
@@ -253,12 +95,4 @@ pub(crate) fn is_clean(host: &Value) -> bool {
             .unwrap_or_default()
             .is_empty()
         && host["status"]["poweredOn"] == false
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
