@@ -29,22 +29,22 @@ impl ProvisionerMetrics {
             ledger_version: Gauge::default(),
         };
         metrics.register(
-            "bellhop_deliveries",
+            "deliveries",
             "Deliveries handled, by outcome",
             new.deliveries.clone(),
         );
         metrics.register(
-            "bellhop_reconciliations",
+            "reconciliations",
             "Looks at a resource's host, by outcome",
             new.reconciliations.clone(),
         );
         metrics.register(
-            "bellhop_host_writes",
+            "host_writes",
             "Writes to hosts and their secrets, by outcome",
             new.host_writes.clone(),
         );
         metrics.register(
-            "bellhop_ledger_version",
+            "ledger_version",
             "The ledger's newest entry that is folded",
             new.ledger_version.clone(),
         );
