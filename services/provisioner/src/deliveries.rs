@@ -25,6 +25,9 @@ use crate::words::{Meaning, Place, Reading};
 pub(crate) const CONSUMER: &str = "provisioner";
 /// How many deliveries are decided at once.
 const AT_ONCE: usize = 32;
+/// After this the broker hands a delivery out again. What a killed provisioner had in its hands waits so long, and so does a
+/// new one that starts meanwhile; two that decide the same delivery at once do no harm.
+const ACK_WAIT: Duration = Duration::from_secs(15);
 const BURIAL: Duration = Duration::from_secs(5);
 
 /// Turns deliveries into facts.
@@ -60,7 +63,7 @@ impl Deliveries {
     /// Handles deliveries until told to stop; then finishes those in hand.
     pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let limits = ConsumerLimits {
-            ack_wait: Duration::from_secs(60),
+            ack_wait: ACK_WAIT,
             max_in_flight: 256,
             batch: AT_ONCE,
         };
