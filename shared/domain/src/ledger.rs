@@ -74,21 +74,28 @@ impl Ledger {
         self.places.get(reservation).map(|place| &place.resource)
     }
 
-    /// The reservations that are live on a resource where they do not stand any more, with where they do: what a crash in the
-    /// middle of a move left.
+    /// The reservations that are live where they should not be, with where they are instead: what a crash in the middle of a
+    /// move left, or an end that was decided on the old resource during one. What is over is over everywhere.
     pub fn strays(&self) -> Vec<(ResourceId, ReservationId, ResourceId)> {
-        let mut strays = Vec::new();
-        for (id, resource) in &self.resources {
-            for (reservation, known) in &resource.reservations {
-                match self.place_of(reservation) {
-                    Some(place) if place != id && known.is_live() => {
-                        strays.push((id.clone(), reservation.clone(), place.clone()));
-                    }
-                    _ => {}
-                }
-            }
-        }
-        strays
+        let all = || {
+            self.resources.iter().flat_map(|(id, resource)| {
+                resource.reservations.iter().map(move |known| (id, known))
+            })
+        };
+        let over: HashMap<&ReservationId, &ResourceId> = all()
+            .filter(|(_, (_, known))| known.outcome().is_some())
+            .map(|(id, (reservation, _))| (reservation, id))
+            .collect();
+        all()
+            .filter(|(_, (_, known))| known.is_live())
+            .filter_map(|(id, (reservation, _))| {
+                let place = over
+                    .get(reservation)
+                    .copied()
+                    .or_else(|| self.place_of(reservation))?;
+                (place != id).then(|| (id.clone(), reservation.clone(), place.clone()))
+            })
+            .collect()
     }
 
     /// A reservation stands where it was first told of, until it is moved; of two moves the one that was said last counts,

@@ -163,9 +163,13 @@ impl Site {
 }
 
 fn accepted() -> AcceptedStart {
+    accepted_by("d1", 1)
+}
+
+fn accepted_by(delivery: &str, sequence: u64) -> AcceptedStart {
     let delivery = DeliveryRef {
-        sequence: 1,
-        id: DeliveryId::new("d1"),
+        sequence,
+        id: DeliveryId::new(delivery),
     };
     AcceptedStart {
         terms: terms(),
@@ -219,6 +223,42 @@ fn what_a_crash_in_the_middle_of_a_move_left_is_found() {
         },
     );
     assert_eq!(site.ledger.strays(), []);
+}
+
+#[test]
+fn a_reservation_that_ends_on_the_old_resource_during_a_move_is_over_on_the_new_one_too() {
+    let mut site = Site::ready();
+    site.move_in("two", "one", Some(accepted()));
+    site.said("one", Said::End, HOUR, 3 * HOUR);
+    assert_eq!(site.ledger.strays(), [(node("two"), a(), node("one"))]);
+    let out = Command::MovedOut {
+        reservation: a(),
+        to: node("one"),
+    };
+    assert_eq!(names(&site.decide("two", &out)), ["ReservationMovedOut"]);
+    assert_eq!(site.ledger.strays(), []);
+}
+
+#[test]
+fn only_a_newer_word_moves_a_reservation_and_an_end_never_does() {
+    let mut site = Site {
+        now: HOUR - 120,
+        ..Site::default()
+    };
+    let stale = site.word(Said::Changed, HOUR, 3 * HOUR);
+    site.now += 30;
+    let start = Said::Start {
+        key: TenantKey::InDelivery,
+        terms: terms(),
+    };
+    site.said("one", start, HOUR, 3 * HOUR);
+    site.now += 30;
+    let end = site.word(Said::End, HOUR, 3 * HOUR);
+    let newer = site.word(Said::Changed, HOUR, 3 * HOUR);
+    let one = site.ledger.resource(&node("one")).unwrap();
+    assert_eq!(moved_by(&stale, one), None);
+    assert_eq!(moved_by(&end, one), None);
+    assert_eq!(moved_by(&newer, one), Some(Some(accepted_by("d2", 2))));
 }
 
 #[test]
@@ -379,7 +419,10 @@ fn a_changed_owner_is_told_once_and_leaves_the_host_as_it_is() {
     let mut word = site.word(Said::Changed, HOUR, 3 * HOUR);
     word.user = Some(UserId::new("nils"));
     let facts = site.decide("one", &Command::Said(Box::new(word)));
-    assert_eq!(names(&facts), ["ReservationChanged", "OwnerChanged"]);
+    assert_eq!(
+        names(&facts),
+        ["ReservationChanged", "OwnerWithdrawn", "OwnerChanged"]
+    );
     let one = site.ledger.resource(&node("one")).unwrap();
     assert!(matches!(desired(one), Desired::Keep(_)));
     assert!(

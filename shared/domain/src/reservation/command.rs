@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::fact::{AcceptedStart, DeliveryRef, HostError, HostLeft, TenantKey, Terms};
 use super::knowledge::Knowledge;
+use super::resource::{Phase, Resource, Waiting};
 use crate::id::{HostRef, ReservationId, ResourceId, UserId, WebhookId};
 
 /// Something to decide upon.
@@ -176,6 +177,46 @@ impl Default for Policy {
             deadline_hold: minutes(120),
             start_lead: minutes(5),
             start_grace: minutes(2),
+        }
+    }
+}
+
+/// What a word moves, where it says that its reservation is on another resource than `stands`, on which it stands: what its
+/// accepted start gave it, where it had started. None where it moves nothing: it is older than what is known, the
+/// reservation is over, or it only says that it ended.
+pub fn moved_by(word: &Word, stands: &Resource) -> Option<Option<AcceptedStart>> {
+    let known = stands
+        .reservations
+        .get(&word.reservation)
+        .filter(|known| known.is_live())?;
+    let moves = matches!(
+        word.said,
+        Said::Announced | Said::Changed | Said::Start { .. }
+    );
+    let newer = known
+        .times
+        .newest()
+        .is_none_or(|newest| word.knowledge.is_newer_than(newest));
+    let started = match &known.phase {
+        Phase::Waiting(waiting) | Phase::Postponed(waiting) => {
+            Some(AcceptedStart::from(waiting.as_ref()))
+        }
+        Phase::Holding => stands
+            .holding()
+            .map(Waiting::from)
+            .as_ref()
+            .map(AcceptedStart::from),
+        Phase::Announced { .. } | Phase::Over(_) | Phase::Moved => None,
+    };
+    (moves && newer).then_some(started)
+}
+
+impl From<&Waiting> for AcceptedStart {
+    fn from(waiting: &Waiting) -> Self {
+        Self {
+            terms: waiting.terms.clone(),
+            key: waiting.key.clone(),
+            delivery: waiting.delivery.clone(),
         }
     }
 }

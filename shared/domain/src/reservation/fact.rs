@@ -42,10 +42,15 @@ pub enum Fact {
     OwnerChanged {
         /// Which.
         reservation: ReservationId,
-        /// Whose it was, where that was told.
-        from: Option<UserId>,
         /// Whose it is now.
         to: UserId,
+    },
+    /// The booking is not this user's any more; comes with [`Fact::OwnerChanged`], since both are told.
+    OwnerWithdrawn {
+        /// Which.
+        reservation: ReservationId,
+        /// Whose it was.
+        user: UserId,
     },
     /// The booking was changed after the reservation was over: that changes nothing.
     ChangeCameTooLate(Announced),
@@ -468,6 +473,7 @@ impl Fact {
             | Self::ReservationPostponed { reservation, .. }
             | Self::ReservationResumed { reservation }
             | Self::OwnerChanged { reservation, .. }
+            | Self::OwnerWithdrawn { reservation, .. }
             | Self::HostAssigned { reservation, .. }
             | Self::HostClaimed { reservation }
             | Self::ProvisioningResumed { reservation }
@@ -497,6 +503,7 @@ impl Fact {
             Self::ReservationPostponed { .. } => "ReservationPostponed",
             Self::ReservationResumed { .. } => "ReservationResumed",
             Self::OwnerChanged { .. } => "OwnerChanged",
+            Self::OwnerWithdrawn { .. } => "OwnerWithdrawn",
             Self::ChangeCameTooLate(_) => "ChangeCameTooLate",
             Self::ReservationStarted(_) => "ReservationStarted",
             Self::ReservationRefused(_) => "ReservationRefused",

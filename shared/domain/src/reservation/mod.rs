@@ -40,7 +40,7 @@ pub mod resource;
 pub mod timer;
 
 pub use alarm::{Alarm, AlarmKind};
-pub use command::{ClaimedHost, Command, Observation, Policy, Progress, Said, Word};
+pub use command::{ClaimedHost, Command, Observation, Policy, Progress, Said, Word, moved_by};
 pub use decide::decide;
 pub use desired::{Desired, desired};
 pub use fact::{

@@ -260,6 +260,8 @@ impl Resource {
                     known.owner_changed = true;
                 }
             }
+            // Told to a user; what follows from it is in the fact beside it.
+            Fact::OwnerWithdrawn { .. } => {}
             Fact::ChangeCameTooLate(announced) => {
                 if let Some(known) = self.reservations.get_mut(&announced.reservation) {
                     known.times.learn(announced.knowledge.clone());

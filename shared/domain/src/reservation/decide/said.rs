@@ -132,9 +132,12 @@ impl Decision<'_> {
         if let (Some(from), Some(to)) = (&before.user, &word.user)
             && from != to
         {
+            self.add(Fact::OwnerWithdrawn {
+                reservation: word.reservation.clone(),
+                user: from.clone(),
+            });
             self.add(Fact::OwnerChanged {
                 reservation: word.reservation.clone(),
-                from: Some(from.clone()),
                 to: to.clone(),
             });
         }
