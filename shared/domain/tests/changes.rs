@@ -12,7 +12,7 @@ use bellhop_domain::reservation::timer::next_due;
 use bellhop_domain::reservation::{
     AcceptedStart, AlarmKind, ClaimedHost, Command, DeliveryRef, Desired, Fact, Image, Knowledge,
     Observation, Phase, Policy, Progress, Said, Schedule, TenantKey, Terms, WaitReason, Word,
-    decide, desired,
+    decide, desired, moved_by,
 };
 use jiff::Timestamp;
 
