@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellhop_domain::reservation::Command;
+use bellhop_domain::id::ResourceId;
+use bellhop_domain::reservation::{Command, Word, moved_by};
 use bellhop_event_store::{
     ConsumerLimits, DeadLetter, DeadLetterClass, Delivery, ErrorClass, EventStore, EventStoreError,
     Handed, StoreError,
@@ -28,6 +29,8 @@ const AT_ONCE: usize = 32;
 /// After this the broker hands a delivery out again. What a killed provisioner had in its hands waits so long, and so does a
 /// new one that starts meanwhile; two that decide the same delivery at once do no harm.
 const ACK_WAIT: Duration = Duration::from_secs(15);
+/// How often a word follows its reservation from resource to resource. Each time it was moved in that very moment.
+const MOVES: usize = 5;
 const BURIAL: Duration = Duration::from_secs(5);
 
 /// Turns deliveries into facts.
@@ -130,21 +133,87 @@ impl Deliveries {
                 return Ok("nothing_to_do");
             }
         };
-        let resource = match (self.folded.place_of(&word.reservation), place) {
-            (Some(stands), _) => stands,
-            (None, Place::Named(named)) => named,
-            (None, Place::NotOurs(reason)) => {
+        let named = match place {
+            Place::Named(named) => Some(named),
+            Place::NotOurs(reason) if self.folded.place_of(&word.reservation).is_none() => {
                 tracing::debug!(reason, "nothing to do");
                 return Ok("nothing_to_do");
             }
+            Place::NotOurs(_) => None,
         };
         span.record("reservation", tracing::field::display(&word.reservation));
-        span.record("resource", tracing::field::display(&resource));
-        let cause = delivery.id.to_string();
-        self.decisions
-            .decide(&resource, &Command::Said(word), &cause)
+        self.decide_where_it_stands(&word, named, delivery.id.as_str())
             .await?;
         Ok("decided")
+    }
+
+    /// A word is decided where its reservation stands, which it may move itself. Another replica may move it meanwhile: then
+    /// it is decided anew on the new resource, unless it was the last word on the old.
+    async fn decide_where_it_stands(
+        &self,
+        word: &Word,
+        named: Option<ResourceId>,
+        cause: &str,
+    ) -> Result<(), DeliveryError> {
+        for _ in 0..MOVES {
+            let place = match (self.folded.place_of(&word.reservation), &named) {
+                (Some(stands), Some(named)) if stands != *named => {
+                    self.follow(word, stands, named, cause).await?
+                }
+                (Some(stands), _) => stands,
+                (None, Some(named)) => named.clone(),
+                (None, None) => return Ok(()),
+            };
+            tracing::Span::current().record("resource", tracing::field::display(&place));
+            self.decisions
+                .decide(&place, &Command::Said(Box::new(word.clone())), cause)
+                .await?;
+            let known = self
+                .folded
+                .resource(&place)
+                .reservations
+                .remove(&word.reservation);
+            let over = known.is_some_and(|known| known.outcome().is_some());
+            if over
+                || self
+                    .folded
+                    .place_of(&word.reservation)
+                    .is_none_or(|stands| stands == place)
+            {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a reservation to `named` where the word says so: a fact there, then one on the old resource. What a crash between
+    /// the two leaves is found by the sweep. Returns where the reservation stands then.
+    async fn follow(
+        &self,
+        word: &Word,
+        stands: ResourceId,
+        named: &ResourceId,
+        cause: &str,
+    ) -> Result<ResourceId, DeliveryError> {
+        let Some(started) = moved_by(word, &self.folded.resource(&stands)) else {
+            return Ok(stands);
+        };
+        let moved = Command::MovedIn {
+            word: Box::new(word.clone()),
+            from: stands.clone(),
+            started,
+        };
+        self.decisions.decide(named, &moved, cause).await?;
+        let to = self
+            .folded
+            .place_of(&word.reservation)
+            .unwrap_or_else(|| named.clone());
+        let out = Command::MovedOut {
+            reservation: word.reservation.clone(),
+            to: to.clone(),
+        };
+        self.decisions.decide(&stands, &out, cause).await?;
+        Ok(to)
     }
 
     async fn settle(&self, handed: &Handed<Delivery>, result: Result<&'static str, DeliveryError>) {

@@ -68,7 +68,7 @@ fn referred_to(ledger: &Ledger) -> HashSet<u64> {
             sequences.insert(holding.delivery.sequence);
         }
         for reservation in resource.reservations.values() {
-            if let Phase::Waiting(waiting) = &reservation.phase {
+            if let Phase::Waiting(waiting) | Phase::Postponed(waiting) = &reservation.phase {
                 sequences.insert(waiting.delivery.sequence);
             }
         }

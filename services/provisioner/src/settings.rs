@@ -140,6 +140,16 @@ pub struct ProvisionerSettings {
     #[arg(long, env = "DEADLINE_HOLD", help_heading = "Time limits of a reservation", value_name = "DEADLINE_HOLD", default_value = "7200", value_parser = seconds())]
     pub deadline_hold: Duration,
 
+    /// How long before its start a reservation whose start was moved gets its host: the sender's own starts come so early.
+    #[arg(
+        long,
+        env = "START_LEAD",
+        value_name = "START_LEAD",
+        default_value = "300",
+        value_parser = seconds()
+    )]
+    pub start_lead: Duration,
+
     /// How long after the start of an announced reservation its start event may still come, before its user and the
     /// operator are told.
     #[arg(long, env = "START_GRACE", help_heading = "Time limits of a reservation", value_name = "START_GRACE", default_value = "120", value_parser = seconds())]
@@ -285,6 +295,7 @@ impl ProvisionerSettings {
             provisioning_timeout: self.provisioning_timeout,
             deadline_grace: self.deadline_grace,
             deadline_hold: self.deadline_hold,
+            start_lead: self.start_lead,
             start_grace: self.start_grace,
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bellhop_domain::id::ResourceId;
+use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::{Command, timer};
 use bellhop_domain::time;
 use jiff::Timestamp;
@@ -19,6 +20,9 @@ const SHORTEST: Duration = Duration::from_millis(500);
 /// A gap between two looks that means that this process was not running.
 const AWAY: Duration = Duration::from_secs(90);
 
+/// How often to look for what a crash in the middle of a move left.
+const STRAYS: Duration = Duration::from_secs(10);
+
 /// Fires deadlines until told to stop.
 pub(crate) async fn run(
     folded: FoldedLedger,
@@ -28,6 +32,7 @@ pub(crate) async fn run(
 ) {
     let mut changes = folded.changes();
     let mut looked = Timestamp::now();
+    let mut searched = Timestamp::UNIX_EPOCH;
     loop {
         let now = Timestamp::now();
         // This process was stopped, or its machine asleep: what passed meanwhile passed while we were away.
@@ -44,6 +49,10 @@ pub(crate) async fn run(
                 tracing::warn!(%resource, error = &error as &dyn std::error::Error, "could not decide on a deadline; trying again");
             }
         }
+        if time::elapsed(searched, now) >= STRAYS {
+            searched = now;
+            call_back_strays(&folded, &decisions).await;
+        }
         let pause = next_due(&folded, &decisions).map_or(LONGEST, |due| {
             Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
         });
@@ -56,6 +65,16 @@ pub(crate) async fn run(
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause.clamp(SHORTEST, LONGEST)) => {}
             () = wake => {}
+        }
+    }
+}
+
+/// Finishes moves: a reservation is live on one resource only.
+async fn call_back_strays(folded: &FoldedLedger, decisions: &Decisions) {
+    for (resource, reservation, to) in folded.read(Ledger::strays) {
+        let out = Command::MovedOut { reservation, to };
+        if let Err(error) = decisions.decide(&resource, &out, "sweep").await {
+            tracing::warn!(%resource, error = &error as &dyn std::error::Error, "could not finish a move; trying again");
         }
     }
 }

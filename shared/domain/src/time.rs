@@ -12,6 +12,14 @@ pub fn after(instant: Timestamp, duration: Duration) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
+/// `instant` less `duration`, at least the first instant of the calendar.
+pub fn before(instant: Timestamp, duration: Duration) -> Timestamp {
+    SignedDuration::try_from(duration)
+        .ok()
+        .and_then(|duration| instant.checked_sub(duration).ok())
+        .unwrap_or(Timestamp::MIN)
+}
+
 /// How long after `earlier` `later` is; zero where it is not later.
 pub fn elapsed(earlier: Timestamp, later: Timestamp) -> Duration {
     Duration::try_from(later.duration_since(earlier)).unwrap_or(Duration::ZERO)
@@ -28,6 +36,10 @@ mod tests {
             Timestamp::MAX
         );
         assert_eq!(after(Timestamp::UNIX_EPOCH, Duration::MAX), Timestamp::MAX);
+        assert_eq!(
+            before(Timestamp::MIN, Duration::from_secs(1)),
+            Timestamp::MIN
+        );
         assert_eq!(elapsed(Timestamp::MAX, Timestamp::MIN), Duration::ZERO);
     }
 }

@@ -63,7 +63,8 @@ pub fn owes(destination: Destination, occasion: &Occasion<'_>, was_over: bool) -
     };
     // Nobody could sign it. No fact makes a reservation known without naming a webhook, but for an end that no delivery
     // brought, and that one is only ever decided for a known reservation.
-    if was_over || reservation.webhook.is_none() {
+    let silent = was_over && !matches!(fact, Fact::ChangeCameTooLate(_));
+    if silent || reservation.webhook.is_none() {
         return false;
     }
     match destination {

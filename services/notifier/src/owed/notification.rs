@@ -30,6 +30,11 @@ pub(super) fn owes(fact: &Fact, occasion: &Occasion<'_>) -> bool {
         | Fact::DeadlinePassed { .. }
         | Fact::DeadlineHeldAgain { .. }
         | Fact::StartOverdue { .. }
+        | Fact::ReservationMovedIn(_)
+        | Fact::ReservationPostponed { .. }
+        | Fact::OwnerChanged { .. }
+        | Fact::OwnerWithdrawn { .. }
+        | Fact::ChangeCameTooLate(_)
         | Fact::ReadyHostTroubled { .. } => true,
         // The failure's own report says it all.
         Fact::ProvisioningErrorSeen { reservation, .. } => !occasion.fails_at_once(reservation),
@@ -44,6 +49,8 @@ pub(super) fn owes(fact: &Fact, occasion: &Occasion<'_>) -> bool {
         | Fact::ProvisioningSuspended { .. }
         | Fact::ProvisioningErrorCleared { .. }
         | Fact::ReadyHostRecovered { .. }
+        | Fact::ReservationMovedOut { .. }
+        | Fact::ReservationResumed { .. }
         | Fact::HostReleased { .. } => false,
     }
 }
@@ -77,6 +84,14 @@ pub(super) fn no_longer_true(about: &About<'_>) -> Option<&'static str> {
             "the trouble or the reservation is over",
         ),
         Fact::HostChangedByOthers { .. } => (is_ready(about.occasion), "the reservation is over"),
+        Fact::ReservationMovedIn(_) => (
+            about.reservation.is_live(),
+            "the reservation is over, or moved on",
+        ),
+        Fact::ReservationPostponed { .. } => (
+            matches!(phase, Phase::Postponed(_)),
+            "the reservation is over, or its time has come",
+        ),
         _ => (true, ""),
     };
     (!is_true).then_some(reason)
@@ -104,7 +119,10 @@ pub(super) fn body(webhook: WebhookId, about: &About<'_>) -> Body {
         "baremetalhost" => "BareMetalHost",
         other => other,
     };
-    let user = user(about.reservation).unwrap_or_default();
+    let user = match about.fact {
+        Fact::OwnerWithdrawn { user, .. } => user.as_str(),
+        _ => user(about.reservation).unwrap_or_default(),
+    };
     let notification = Notification::new(webhook, user, message.kind, &message.text)?
         .event_id(about.fact.reservation().event())
         .resource_id(resource.name())
@@ -175,6 +193,47 @@ fn message(about: &About<'_>) -> Option<Message> {
         Fact::DeadlinePassed { hold_until, .. } | Fact::DeadlineHeldAgain { hold_until, .. } => {
             (Warning, "RESERVATION_OVERDUE", deadline(about, *hold_until))
         }
+        Fact::ReservationMovedIn(_) => (
+            Info,
+            "RESERVATION_MOVED",
+            format!(
+                "Your reservation was moved to server {name}, which is prepared for you when it is free. What is on the \
+                 server that you had is deleted."
+            ),
+        ),
+        Fact::ReservationPostponed { until, .. } => (
+            Info,
+            "RESERVATION_POSTPONED",
+            format!(
+                "The start of your reservation was moved to {}. Server {name} is taken back until then, and what is on it \
+                 is deleted. It is prepared anew when the time comes.",
+                time(*until)
+            ),
+        ),
+        Fact::OwnerChanged { .. } => (
+            Warning,
+            "OWNER_CHANGED",
+            format!(
+                "The reservation of server {name} is yours now. The server was left as it is, with the earlier owner's \
+                 login: ask the operators what shall become of it."
+            ),
+        ),
+        Fact::OwnerWithdrawn { .. } => (
+            Warning,
+            "OWNER_CHANGED",
+            format!(
+                "Your reservation of server {name} was given to another user. The server was left as it is: save what you \
+                 need, and ask the operators what shall become of it."
+            ),
+        ),
+        Fact::ChangeCameTooLate(_) => (
+            Warning,
+            "CHANGE_CAME_TOO_LATE",
+            format!(
+                "Your reservation of server {name} was over when it was changed, so the change has no effect. If you need a \
+                 server, {BOOK_AGAIN}."
+            ),
+        ),
         Fact::StartOverdue { .. } => {
             let began = starts(about).map_or_else(String::new, |start| format!(" at {start}"));
             let text = format!(

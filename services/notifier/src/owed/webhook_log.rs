@@ -21,6 +21,13 @@ pub(super) fn owes(fact: &Fact) -> bool {
         | Fact::ReservationEnded(_) => true,
         Fact::ReservationAnnounced(_)
         | Fact::ReservationChanged(_)
+        | Fact::ReservationMovedIn(_)
+        | Fact::ReservationMovedOut { .. }
+        | Fact::ReservationPostponed { .. }
+        | Fact::ReservationResumed { .. }
+        | Fact::OwnerChanged { .. }
+        | Fact::OwnerWithdrawn { .. }
+        | Fact::ChangeCameTooLate(_)
         | Fact::ReservationWaits { .. }
         | Fact::HostAssigned { .. }
         | Fact::HostClaimed { .. }

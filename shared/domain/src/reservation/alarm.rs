@@ -21,6 +21,8 @@ pub enum AlarmKind {
     HostNotClean,
     /// A start came without a usable key.
     KeyMissing,
+    /// A booking got another owner after its reservation was known.
+    OwnerChanged,
 }
 
 impl AlarmKind {
@@ -33,6 +35,7 @@ impl AlarmKind {
             Self::ReadyHostTroubled => "ready_host_troubled",
             Self::HostNotClean => "host_not_clean",
             Self::KeyMissing => "key_missing",
+            Self::OwnerChanged => "owner_changed",
         }
     }
 }
@@ -65,6 +68,13 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
         });
     };
     for (id, reservation) in &resource.reservations {
+        if reservation.owner_changed && reservation.is_live() {
+            raise(
+                AlarmKind::OwnerChanged,
+                id,
+                "its booking has another owner now; its host was left as it is".to_owned(),
+            );
+        }
         match &reservation.phase {
             Phase::Announced { overdue: true } => {
                 raise(
@@ -78,7 +88,11 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
                 Some(WaitReason::Key { text }) => raise(AlarmKind::KeyMissing, id, text.clone()),
                 Some(WaitReason::Holder { .. } | WaitReason::Release { .. }) | None => {}
             },
-            Phase::Announced { overdue: false } | Phase::Holding | Phase::Over(_) => {}
+            Phase::Announced { overdue: false }
+            | Phase::Holding
+            | Phase::Postponed(_)
+            | Phase::Moved
+            | Phase::Over(_) => {}
         }
     }
     if let Some(holding) = resource.holding() {

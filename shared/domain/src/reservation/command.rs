@@ -4,15 +4,32 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::fact::{DeliveryRef, HostError, HostLeft, TenantKey, Terms};
+use super::fact::{AcceptedStart, DeliveryRef, HostError, HostLeft, TenantKey, Terms};
 use super::knowledge::Knowledge;
-use crate::id::{HostRef, ReservationId, UserId, WebhookId};
+use super::resource::{Phase, Resource, Waiting};
+use crate::id::{HostRef, ReservationId, ResourceId, UserId, WebhookId};
 
 /// Something to decide upon.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// A delivery said something about a reservation.
     Said(Box<Word>),
+    /// A delivery said that a reservation, which stands on `from`, is on this resource now.
+    MovedIn {
+        /// The delivery.
+        word: Box<Word>,
+        /// Where the reservation stands.
+        from: ResourceId,
+        /// What its accepted start gave it, where it had started.
+        started: Option<AcceptedStart>,
+    },
+    /// A reservation that stands here still was moved to `to`, and stands there already.
+    MovedOut {
+        /// Which.
+        reservation: ReservationId,
+        /// Where it stands.
+        to: ResourceId,
+    },
     /// The driver read the host. What it read must be newer than the state that is decided upon: take the state, read the
     /// host, decide, append with that state's version.
     Observed(Observation),
@@ -144,6 +161,8 @@ pub struct Policy {
     pub deadline_grace: Duration,
     /// How long a host is held after that.
     pub deadline_hold: Duration,
+    /// How long before its start a reservation may have its host: the sender's own starts come so early.
+    pub start_lead: Duration,
     /// How long after an announced start its start event may still come.
     pub start_grace: Duration,
 }
@@ -156,7 +175,48 @@ impl Default for Policy {
             provisioning_timeout: minutes(45),
             deadline_grace: minutes(10),
             deadline_hold: minutes(120),
+            start_lead: minutes(5),
             start_grace: minutes(2),
+        }
+    }
+}
+
+/// What a word moves, where it says that its reservation is on another resource than `stands`, on which it stands: what its
+/// accepted start gave it, where it had started. None where it moves nothing: it is older than what is known, the
+/// reservation is over, or it only says that it ended.
+pub fn moved_by(word: &Word, stands: &Resource) -> Option<Option<AcceptedStart>> {
+    let known = stands
+        .reservations
+        .get(&word.reservation)
+        .filter(|known| known.is_live())?;
+    let moves = matches!(
+        word.said,
+        Said::Announced | Said::Changed | Said::Start { .. }
+    );
+    let newer = known
+        .times
+        .newest()
+        .is_none_or(|newest| word.knowledge.is_newer_than(newest));
+    let started = match &known.phase {
+        Phase::Waiting(waiting) | Phase::Postponed(waiting) => {
+            Some(AcceptedStart::from(waiting.as_ref()))
+        }
+        Phase::Holding => stands
+            .holding()
+            .map(Waiting::from)
+            .as_ref()
+            .map(AcceptedStart::from),
+        Phase::Announced { .. } | Phase::Over(_) | Phase::Moved => None,
+    };
+    (moves && newer).then_some(started)
+}
+
+impl From<&Waiting> for AcceptedStart {
+    fn from(waiting: &Waiting) -> Self {
+        Self {
+            terms: waiting.terms.clone(),
+            key: waiting.key.clone(),
+            delivery: waiting.delivery.clone(),
         }
     }
 }

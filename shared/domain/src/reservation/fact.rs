@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::knowledge::Knowledge;
-use crate::id::{DeliveryId, HostRef, ReservationId, UserId, WebhookId};
+use crate::id::{DeliveryId, HostRef, ReservationId, ResourceId, UserId, WebhookId};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,43 @@ pub enum Fact {
     ReservationAnnounced(Announced),
     /// A known booking was changed, or its times were confirmed anew.
     ReservationChanged(Announced),
+    /// The booking was moved here from another resource; from now on the reservation stands here.
+    ReservationMovedIn(Box<MovedIn>),
+    /// The booking was moved to another resource, where the reservation stands already. Not an outcome: it goes on there.
+    ReservationMovedOut {
+        /// Which.
+        reservation: ReservationId,
+        /// Where it stands now.
+        to: ResourceId,
+    },
+    /// The start of a reservation that had started was moved to later: it gives back what it has, and starts again then.
+    ReservationPostponed {
+        /// Which.
+        reservation: ReservationId,
+        /// When it starts.
+        until: Timestamp,
+    },
+    /// The time of a postponed reservation has come: it waits for its host again. Nobody sends a second start.
+    ReservationResumed {
+        /// Which.
+        reservation: ReservationId,
+    },
+    /// The booking has another owner now. Its host stays as it is: an operator decides.
+    OwnerChanged {
+        /// Which.
+        reservation: ReservationId,
+        /// Whose it is now.
+        to: UserId,
+    },
+    /// The booking is not this user's any more; comes with [`Fact::OwnerChanged`], since both are told.
+    OwnerWithdrawn {
+        /// Which.
+        reservation: ReservationId,
+        /// Whose it was.
+        user: UserId,
+    },
+    /// The booking was changed after the reservation was over: that changes nothing.
+    ChangeCameTooLate(Announced),
     /// A start was accepted; the reservation waits for its host. What it gets is fixed here (R12).
     ReservationStarted(Box<Started>),
     /// A start came too late. Final: *refused*.
@@ -160,6 +197,30 @@ pub struct Announced {
     pub delivery: DeliveryRef,
 }
 
+/// See [`Fact::ReservationMovedIn`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovedIn {
+    /// Where it stood.
+    pub from: ResourceId,
+    /// What was said of it.
+    #[serde(flatten)]
+    pub announced: Announced,
+    /// What its accepted start gave it, where it had started: its key is in that delivery, and nobody sends another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<AcceptedStart>,
+}
+
+/// What is kept of an accepted start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptedStart {
+    /// What the reservation gets.
+    pub terms: Terms,
+    /// Whether a key came.
+    pub key: TenantKey,
+    /// The delivery that holds the key.
+    pub delivery: DeliveryRef,
+}
+
 /// See [`Fact::ReservationStarted`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
@@ -230,6 +291,9 @@ pub struct Ended {
     /// That delivery's payload without key, e-mail and name, for the webhook log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<String>,
+    /// What that delivery says of the times, and how sure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub knowledge: Option<Knowledge>,
 }
 
 /// What ended a reservation.
@@ -397,13 +461,19 @@ impl Fact {
     /// The reservation that the fact is about.
     pub fn reservation(&self) -> &ReservationId {
         match self {
-            Self::ReservationAnnounced(announced) | Self::ReservationChanged(announced) => {
-                &announced.reservation
-            }
+            Self::ReservationAnnounced(announced)
+            | Self::ReservationChanged(announced)
+            | Self::ChangeCameTooLate(announced) => &announced.reservation,
+            Self::ReservationMovedIn(moved) => &moved.announced.reservation,
             Self::ReservationStarted(started) => &started.reservation,
             Self::ReservationRefused(refused) => &refused.reservation,
             Self::ReservationEnded(ended) => &ended.reservation,
             Self::ReservationWaits { reservation, .. }
+            | Self::ReservationMovedOut { reservation, .. }
+            | Self::ReservationPostponed { reservation, .. }
+            | Self::ReservationResumed { reservation }
+            | Self::OwnerChanged { reservation, .. }
+            | Self::OwnerWithdrawn { reservation, .. }
             | Self::HostAssigned { reservation, .. }
             | Self::HostClaimed { reservation }
             | Self::ProvisioningResumed { reservation }
@@ -428,6 +498,13 @@ impl Fact {
         match self {
             Self::ReservationAnnounced(_) => "ReservationAnnounced",
             Self::ReservationChanged(_) => "ReservationChanged",
+            Self::ReservationMovedIn(_) => "ReservationMovedIn",
+            Self::ReservationMovedOut { .. } => "ReservationMovedOut",
+            Self::ReservationPostponed { .. } => "ReservationPostponed",
+            Self::ReservationResumed { .. } => "ReservationResumed",
+            Self::OwnerChanged { .. } => "OwnerChanged",
+            Self::OwnerWithdrawn { .. } => "OwnerWithdrawn",
+            Self::ChangeCameTooLate(_) => "ChangeCameTooLate",
             Self::ReservationStarted(_) => "ReservationStarted",
             Self::ReservationRefused(_) => "ReservationRefused",
             Self::ReservationWaits { .. } => "ReservationWaits",

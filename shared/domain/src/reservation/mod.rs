@@ -18,6 +18,10 @@
 //!    │                    └──errors, timeout, host gone─────────────────▶ failed
 //! ```
 //!
+//! A booking that is moved to another resource ends nothing: a fact on the new resource takes the reservation in, with what
+//! its start gave it, then one on the old lets it go. One whose start is moved to later is *postponed*: it gives its host back
+//! and waits again when its time comes.
+//!
 //! Its resource: `free ─▶ held ─▶ releasing ─▶ free`. A reservation is over at once when it ends; its resource is then
 //! *releasing*, neither held nor free, until the host is clean.
 //!
@@ -36,12 +40,12 @@ pub mod resource;
 pub mod timer;
 
 pub use alarm::{Alarm, AlarmKind};
-pub use command::{ClaimedHost, Command, Observation, Policy, Progress, Said, Word};
+pub use command::{ClaimedHost, Command, Observation, Policy, Progress, Said, Word, moved_by};
 pub use decide::decide;
 pub use desired::{Desired, desired};
 pub use fact::{
-    DeliveryRef, EndCause, EndOutcome, Fact, FailureReason, HostError, HostLeft, Image, TenantKey,
-    Terms, WaitReason,
+    AcceptedStart, Announced, DeliveryRef, EndCause, EndOutcome, Fact, FailureReason, HostError,
+    HostLeft, Image, MovedIn, TenantKey, Terms, WaitReason,
 };
 pub use knowledge::{Knowledge, KnownTimes, Schedule};
 pub use resource::{

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::fact::{
-    Announced, DeliveryRef, EndOutcome, Ended, Fact, Refused, Started, TenantKey, Terms, WaitReason,
+    Announced, DeliveryRef, EndOutcome, Ended, Fact, MovedIn, Refused, Started, TenantKey, Terms,
+    WaitReason,
 };
 use super::knowledge::{KnownTimes, Schedule};
 use crate::id::{HostRef, ReservationId, UserId, Version, WebhookId};
@@ -130,6 +131,9 @@ pub struct Reservation {
     pub resource_number: Option<i64>,
     /// The trace of its start.
     pub traceparent: Option<String>,
+    /// Its booking got another owner after it was known: an operator decides.
+    #[serde(default)]
+    pub owner_changed: bool,
     /// How far it is.
     pub phase: Phase,
 }
@@ -146,6 +150,10 @@ pub enum Phase {
     Waiting(Box<Waiting>),
     /// It is the holder; [`Holding`] says how far.
     Holding,
+    /// It had started, and its start was moved to later: it waits again when that comes.
+    Postponed(Box<Waiting>),
+    /// It stands on another resource now.
+    Moved,
     /// It is over.
     Over(Outcome),
 }
@@ -163,6 +171,19 @@ pub struct Waiting {
     pub delivery: DeliveryRef,
     /// What its user was told last.
     pub told: Option<WaitReason>,
+}
+
+impl From<&Holding> for Waiting {
+    /// What a holder falls back to when it gives its host back and will start again.
+    fn from(holding: &Holding) -> Self {
+        Self {
+            accepted: holding.assigned,
+            terms: holding.terms.clone(),
+            key: holding.key.clone(),
+            delivery: holding.delivery.clone(),
+            told: None,
+        }
+    }
 }
 
 impl Waiting {
@@ -205,6 +226,11 @@ impl Reservation {
         }
     }
 
+    /// Whether it stands here and is not over.
+    pub fn is_live(&self) -> bool {
+        !matches!(self.phase, Phase::Over(_) | Phase::Moved)
+    }
+
     /// Its times, where anything is known of them.
     pub fn schedule(&self) -> Option<Schedule> {
         self.times.schedule()
@@ -220,6 +246,27 @@ impl Resource {
                 self.announced(announced, &recorded)
             }
             Fact::ReservationStarted(started) => self.started(started, &recorded),
+            Fact::ReservationMovedIn(moved) => self.moved_in(moved, &recorded),
+            Fact::ReservationMovedOut { reservation, .. } => self.moved_out(reservation, &recorded),
+            Fact::ReservationPostponed { reservation, .. } => {
+                self.postponed(reservation, &recorded)
+            }
+            Fact::ReservationResumed { reservation } => self.resumed(reservation),
+            Fact::OwnerChanged {
+                reservation, to, ..
+            } => {
+                if let Some(known) = self.reservations.get_mut(reservation) {
+                    known.user = Some(to.clone());
+                    known.owner_changed = true;
+                }
+            }
+            // Told to a user; what follows from it is in the fact beside it.
+            Fact::OwnerWithdrawn { .. } => {}
+            Fact::ChangeCameTooLate(announced) => {
+                if let Some(known) = self.reservations.get_mut(&announced.reservation) {
+                    known.times.learn(announced.knowledge.clone());
+                }
+            }
             Fact::ReservationRefused(refused) => self.refused(refused, &recorded),
             Fact::ReservationEnded(ended) => self.ended(ended, &recorded),
             Fact::ReservationFailed { reservation, .. } => {
@@ -323,6 +370,7 @@ impl Resource {
                 webhook: None,
                 resource_number: None,
                 traceparent: recorded.traceparent.map(str::to_owned),
+                owner_changed: false,
                 phase: Phase::Announced { overdue: false },
             })
     }
@@ -365,6 +413,69 @@ impl Resource {
         }));
     }
 
+    fn moved_in(&mut self, moved: &MovedIn, recorded: &Recorded<'_>) {
+        let announced = &moved.announced;
+        let reservation = self.known(&announced.reservation, recorded);
+        if matches!(reservation.phase, Phase::Over(_)) {
+            return;
+        }
+        reservation.times.learn(announced.knowledge.clone());
+        if !matches!(reservation.phase, Phase::Announced { .. } | Phase::Moved) {
+            return;
+        }
+        reservation.user = reservation.user.take().or_else(|| announced.user.clone());
+        reservation.webhook = Some(announced.webhook.clone());
+        reservation.resource_number = announced.resource_number;
+        reservation.phase = match &moved.started {
+            None => Phase::Announced { overdue: false },
+            Some(started) => Phase::Waiting(Box::new(Waiting {
+                accepted: recorded.version,
+                terms: started.terms.clone(),
+                key: started.key.clone(),
+                delivery: started.delivery.clone(),
+                told: None,
+            })),
+        };
+    }
+
+    fn moved_out(&mut self, reservation: &ReservationId, recorded: &Recorded<'_>) {
+        if let Some(known) = self.reservations.get_mut(reservation)
+            && known.is_live()
+        {
+            known.phase = Phase::Moved;
+            self.give_back(reservation, recorded);
+        }
+    }
+
+    fn postponed(&mut self, reservation: &ReservationId, recorded: &Recorded<'_>) {
+        let held = self
+            .holding()
+            .filter(|holding| holding.reservation == *reservation)
+            .map(Waiting::from);
+        let Some(phase) = self.phase_mut(reservation) else {
+            return;
+        };
+        let waiting = match (&phase, held) {
+            (Phase::Waiting(waiting), _) => waiting.clone(),
+            (Phase::Holding, Some(held)) => Box::new(held),
+            _ => return,
+        };
+        *phase = Phase::Postponed(waiting);
+        self.give_back(reservation, recorded);
+    }
+
+    fn resumed(&mut self, reservation: &ReservationId) {
+        let Some(phase) = self.phase_mut(reservation) else {
+            return;
+        };
+        if let Phase::Postponed(waiting) = phase {
+            *phase = Phase::Waiting(Box::new(Waiting {
+                told: None,
+                ..(**waiting).clone()
+            }));
+        }
+    }
+
     fn refused(&mut self, refused: &Refused, recorded: &Recorded<'_>) {
         let reservation = self.known(&refused.reservation, recorded);
         reservation.times.learn(refused.knowledge.clone());
@@ -376,6 +487,9 @@ impl Resource {
 
     fn ended(&mut self, ended: &Ended, recorded: &Recorded<'_>) {
         let reservation = self.known(&ended.reservation, recorded);
+        if let Some(knowledge) = &ended.knowledge {
+            reservation.times.learn(knowledge.clone());
+        }
         reservation.user = reservation.user.take().or_else(|| ended.user.clone());
         reservation.webhook = reservation.webhook.take().or_else(|| ended.webhook.clone());
         reservation.resource_number = reservation.resource_number.or(ended.resource_number);
@@ -416,10 +530,15 @@ impl Resource {
 
     /// Ends a reservation, once; if it is the holder, its host goes back.
     fn over(&mut self, reservation: &ReservationId, outcome: Outcome, recorded: &Recorded<'_>) {
-        match self.phase_mut(reservation) {
-            None | Some(Phase::Over(_)) => return,
-            Some(phase) => *phase = Phase::Over(outcome),
+        match self.reservations.get_mut(reservation) {
+            Some(known) if known.is_live() => known.phase = Phase::Over(outcome),
+            _ => return,
         }
+        self.give_back(reservation, recorded);
+    }
+
+    /// If the reservation is the holder, its host goes back.
+    fn give_back(&mut self, reservation: &ReservationId, recorded: &Recorded<'_>) {
         if let Occupancy::Held(holding) = &self.occupancy
             && holding.reservation == *reservation
         {

@@ -19,6 +19,8 @@ pub enum Timer {
     Missed(ReservationId),
     /// A waiting reservation's time is over.
     WaitedTooLong(ReservationId),
+    /// A postponed reservation's time has come.
+    Resume(ReservationId),
     /// Metal3 worked on the holder's image for as long as it may. Stops the clock; the next reading of the host decides.
     Provisioning(ReservationId),
     /// The holder's end, and the grace after it, passed.
@@ -36,6 +38,7 @@ impl Timer {
             Self::StartOverdue(reservation)
             | Self::Missed(reservation)
             | Self::WaitedTooLong(reservation)
+            | Self::Resume(reservation)
             | Self::Provisioning(reservation)
             | Self::Deadline(reservation)
             | Self::Hold(reservation)
@@ -65,7 +68,13 @@ pub fn timers(resource: &Resource, policy: &Policy) -> Vec<(Timestamp, Timer)> {
                 ));
             }
             Phase::Waiting(_) => timers.push((schedule.end, Timer::WaitedTooLong(id.clone()))),
-            Phase::Holding | Phase::Over(_) => {}
+            Phase::Postponed(_) => {
+                timers.push((
+                    time::before(schedule.start, policy.start_lead),
+                    Timer::Resume(id.clone()),
+                ));
+            }
+            Phase::Holding | Phase::Over(_) | Phase::Moved => {}
         }
     }
     if let Some(holding) = resource.holding() {
@@ -116,7 +125,7 @@ fn holder_timers(
     let successor = resource
         .reservations
         .iter()
-        .filter(|(other, reservation)| *other != id && reservation.outcome().is_none())
+        .filter(|(other, reservation)| *other != id && reservation.is_live())
         .filter_map(|(_, reservation)| reservation.schedule())
         .filter(|other| other.start >= schedule.end)
         .map(|other| other.start)

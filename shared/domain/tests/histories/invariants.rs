@@ -73,7 +73,8 @@ impl Judge {
                 ensure!(*id == word.reservation, "R2: {fact:?} about another one");
             }
             ensure!(
-                record.finals == 0 || matches!(fact, Fact::HostReleased { .. }),
+                record.finals == 0
+                    || matches!(fact, Fact::HostReleased { .. } | Fact::ChangeCameTooLate(_)),
                 "R7: {fact:?} about a reservation that is over"
             );
             record.finals += u32::from(is_final(fact));

@@ -193,6 +193,8 @@ fn what_is_known(world: &World, id: &ReservationId) -> Option<(&'static str, Opt
         Phase::Announced { .. } => ("announced", reservation.schedule()),
         Phase::Waiting(_) => ("waiting", reservation.schedule()),
         Phase::Holding => ("holding", reservation.schedule()),
+        Phase::Postponed(_) => ("postponed", reservation.schedule()),
+        Phase::Moved => ("moved", None),
     })
 }
 

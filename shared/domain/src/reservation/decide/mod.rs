@@ -3,7 +3,7 @@
 //! Pure. Every (state, command) pair has an answer; where nothing follows, it is an empty list. Deciding the same command
 //! again after its facts were folded gives no facts, so a repeated delivery, observation or timer has no second effect.
 //!
-//! - [`said`] what a delivery says; [`observed`] what the driver read; [`passed`] what time itself decides.
+//! `said`: what a delivery says; `observed`: what the driver read; `passed`: what time itself decides.
 
 mod observed;
 mod passed;
@@ -31,6 +31,12 @@ pub fn decide(
     };
     match command {
         Command::Said(word) => decision.said(word),
+        Command::MovedIn {
+            word,
+            from,
+            started,
+        } => decision.moved_in(word, from, started.as_ref()),
+        Command::MovedOut { reservation, to } => decision.moved_out(reservation, to),
         Command::Observed(observation) => decision.observed(observation),
         Command::TimePassed { up_since } => decision.time_passed(*up_since),
     }

@@ -27,7 +27,7 @@ impl Decision<'_> {
         self.resource
             .reservations
             .get(reservation)
-            .is_none_or(|known| known.outcome().is_some())
+            .is_none_or(|known| !known.is_live())
     }
 
     fn fire(&mut self, due: Timestamp, timer: Timer, up_since: Timestamp) {
@@ -47,6 +47,7 @@ impl Decision<'_> {
                 };
                 self.fail(&reservation, FailureReason::NotClaimedInTime { waited_for });
             }
+            Timer::Resume(reservation) => self.resume(&reservation),
             // Not a failure yet: the host may have become ready while nobody could look (R8, R10). It fails when it is seen
             // to work still.
             Timer::Provisioning(reservation) => self.add(Fact::ProvisioningSuspended {
@@ -79,6 +80,7 @@ impl Decision<'_> {
             resource_number: None,
             delivery: None,
             payload: None,
+            knowledge: None,
         }));
     }
 }

@@ -2,10 +2,13 @@
 
 use super::super::command::{Said, Word};
 use super::super::fact::{
-    Announced, EndCause, Ended, Fact, Refused, Started, TenantKey, Terms, WaitReason,
+    AcceptedStart, Announced, EndCause, Ended, Fact, FailureReason, MovedIn, Refused, Started,
+    TenantKey, Terms, WaitReason,
 };
 use super::super::resource::{Occupancy, Phase};
 use super::Decision;
+use crate::id::{ReservationId, ResourceId};
+use crate::time;
 
 impl Decision<'_> {
     pub(super) fn said(&mut self, word: &Word) {
@@ -15,7 +18,8 @@ impl Decision<'_> {
             .get(&word.reservation)
             .map(|reservation| &reservation.phase);
         match (&word.said, phase) {
-            (_, Some(Phase::Over(_))) => {}
+            (Said::Changed, Some(Phase::Over(_))) => self.came_too_late(word),
+            (_, Some(Phase::Over(_) | Phase::Moved)) => {}
             (Said::Announced | Said::Changed, None) => {
                 self.add(Fact::ReservationAnnounced(announced(word)))
             }
@@ -23,28 +27,169 @@ impl Decision<'_> {
             (Said::Start { key, terms }, None | Some(Phase::Announced { .. })) => {
                 self.start(word, key, terms)
             }
-            (Said::Start { .. }, Some(Phase::Waiting(_) | Phase::Holding)) => self.learn(word),
+            (
+                Said::Start { .. },
+                Some(Phase::Waiting(_) | Phase::Holding | Phase::Postponed(_)),
+            ) => self.learn(word),
             (Said::Deleted, _) => self.end(word, EndCause::Deleted),
-            (Said::End, _) => {
-                let extended = self
-                    .resource
-                    .reservations
-                    .get(&word.reservation)
-                    .is_some_and(|reservation| reservation.times.extends_beyond(&word.knowledge));
-                if !extended {
-                    self.end(word, EndCause::End);
+            (Said::End, phase) => {
+                let keyless =
+                    matches!(phase, Some(Phase::Waiting(waiting)) if !waiting.can_claim());
+                if self.is_extended_beyond(word) {
+                    return;
+                }
+                if keyless {
+                    self.waited_in_vain(&word.reservation)
+                } else {
+                    self.end(word, EndCause::End)
                 }
             }
         }
     }
 
+    /// The booking says that it is on this resource now. What its start gave it comes with it: nobody sends another.
+    pub(super) fn moved_in(
+        &mut self,
+        word: &Word,
+        from: &ResourceId,
+        started: Option<&AcceptedStart>,
+    ) {
+        let phase = self
+            .resource
+            .reservations
+            .get(&word.reservation)
+            .map(|reservation| &reservation.phase);
+        match phase {
+            None | Some(Phase::Moved) => {}
+            Some(Phase::Over(_)) => return,
+            Some(_) => return self.learn(word),
+        }
+        self.add(Fact::ReservationMovedIn(Box::new(MovedIn {
+            from: from.clone(),
+            announced: announced(word),
+            started: started.cloned(),
+        })));
+        if let Some(started) = started {
+            self.tell_who_is_before(&word.reservation, &started.key, &started.terms);
+            self.postpone(&word.reservation);
+        }
+    }
+
+    /// The reservation stands on another resource already: what it has here goes back.
+    pub(super) fn moved_out(&mut self, reservation: &ReservationId, to: &ResourceId) {
+        if self
+            .resource
+            .reservations
+            .get(reservation)
+            .is_some_and(|known| known.is_live())
+        {
+            self.add(Fact::ReservationMovedOut {
+                reservation: reservation.clone(),
+                to: to.clone(),
+            });
+        }
+    }
+
+    /// A postponed reservation's time has come.
+    pub(super) fn resume(&mut self, reservation: &ReservationId) {
+        self.add(Fact::ReservationResumed {
+            reservation: reservation.clone(),
+        });
+        if let Some(Phase::Waiting(waiting)) = self
+            .resource
+            .reservations
+            .get(reservation)
+            .map(|known| &known.phase)
+        {
+            let waiting = waiting.clone();
+            self.tell_who_is_before(reservation, &waiting.key, &waiting.terms);
+        }
+    }
+
+    fn is_extended_beyond(&self, word: &Word) -> bool {
+        self.resource
+            .reservations
+            .get(&word.reservation)
+            .is_some_and(|reservation| reservation.times.extends_beyond(&word.knowledge))
+    }
+
     fn learn(&mut self, word: &Word) {
-        let Some(reservation) = self.resource.reservations.get(&word.reservation) else {
+        let Some(before) = self.resource.reservations.get(&word.reservation).cloned() else {
             return;
         };
-        if reservation.times.clone().learn(word.knowledge.clone()) {
-            self.add(Fact::ReservationChanged(announced(word)));
+        if !before.times.clone().learn(word.knowledge.clone()) {
+            return;
         }
+        self.add(Fact::ReservationChanged(announced(word)));
+        let Some(known) = self.resource.reservations.get(&word.reservation) else {
+            return;
+        };
+        if known.times.newest() != Some(&word.knowledge) {
+            return;
+        }
+        let later = before.schedule().map(|schedule| schedule.start)
+            < known.schedule().map(|schedule| schedule.start);
+        if let (Some(from), Some(to)) = (&before.user, &word.user)
+            && from != to
+        {
+            self.add(Fact::OwnerWithdrawn {
+                reservation: word.reservation.clone(),
+                user: from.clone(),
+            });
+            self.add(Fact::OwnerChanged {
+                reservation: word.reservation.clone(),
+                to: to.clone(),
+            });
+        }
+        if later {
+            self.postpone(&word.reservation);
+        }
+    }
+
+    /// Takes back what a reservation has whose start is far off now.
+    fn postpone(&mut self, reservation: &ReservationId) {
+        let Some(known) = self.resource.reservations.get(reservation) else {
+            return;
+        };
+        let Some(schedule) = known.schedule() else {
+            return;
+        };
+        let far_off = schedule.start > time::after(self.now, self.policy.start_lead);
+        if far_off && matches!(known.phase, Phase::Waiting(_) | Phase::Holding) {
+            self.add(Fact::ReservationPostponed {
+                reservation: reservation.clone(),
+                until: schedule.start,
+            });
+        }
+    }
+
+    /// A change of a reservation that is over: its user should know that it changes nothing.
+    fn came_too_late(&mut self, word: &Word) {
+        let Some(known) = self.resource.reservations.get(&word.reservation) else {
+            return;
+        };
+        let changes = known.schedule() != Some(word.knowledge.schedule)
+            && word.knowledge.schedule.end > self.now;
+        let newer = known
+            .times
+            .newest()
+            .is_none_or(|newest| word.knowledge.is_newer_than(newest));
+        if changes && newer {
+            self.add(Fact::ChangeCameTooLate(announced(word)));
+        }
+    }
+
+    fn waited_in_vain(&mut self, reservation: &ReservationId) {
+        let waited_for = match self
+            .resource
+            .reservations
+            .get(reservation)
+            .map(|known| &known.phase)
+        {
+            Some(Phase::Waiting(waiting)) => waiting.told.clone(),
+            _ => None,
+        };
+        self.fail(reservation, FailureReason::NotClaimedInTime { waited_for });
     }
 
     fn start(&mut self, word: &Word, key: &TenantKey, terms: &Terms) {
@@ -80,6 +225,18 @@ impl Decision<'_> {
             terms: terms.clone(),
             payload: word.payload.clone(),
         })));
+        self.tell_who_is_before(&word.reservation, key, terms);
+        // The booking was moved to later before this start came.
+        if times
+            .schedule()
+            .is_some_and(|schedule| schedule.start > word.knowledge.schedule.start)
+        {
+            self.postpone(&word.reservation);
+        }
+    }
+
+    /// Tells who starts why the resource is not there at once, where it isn't.
+    fn tell_who_is_before(&mut self, reservation: &ReservationId, key: &TenantKey, terms: &Terms) {
         let reason = match (key, &self.resource.occupancy) {
             (TenantKey::Missing { reason }, _) if !terms.without_key => WaitReason::Key {
                 text: reason.clone(),
@@ -93,7 +250,7 @@ impl Decision<'_> {
             },
         };
         self.add(Fact::ReservationWaits {
-            reservation: word.reservation.clone(),
+            reservation: reservation.clone(),
             reason,
         });
     }
@@ -108,6 +265,7 @@ impl Decision<'_> {
             resource_number: word.resource_number,
             delivery: Some(word.delivery.clone()),
             payload: Some(word.payload.clone()),
+            knowledge: Some(word.knowledge.clone()),
         }));
     }
 }

@@ -1,0 +1,129 @@
+//! Bookings that are changed after their start.
+
+use std::time::Duration;
+
+use bellhop_domain::reservation::Fact;
+use bellhop_simulator::cluster::HostSpec;
+
+use crate::world::{KEY, NS, World, end, in_seconds, is_clean, nested, start};
+
+#[tokio::test]
+async fn a_booking_that_is_moved_gets_the_other_host_with_its_own_key_and_gives_the_first_back() {
+    let world = World::with_hosts([HostSpec::new(NS, "node01"), HostSpec::new(NS, "node02")]).await;
+    let _provisioner = world.provisioner();
+    world.says(start("1", "node01")).await;
+    world.until("HostProvisioned").await;
+    world
+        .says(nested(
+            "EVENT_UPDATED",
+            1,
+            "node02",
+            in_seconds(60),
+            in_seconds(3600),
+        ))
+        .await;
+    world
+        .until_host("node02", |host| {
+            host["status"]["provisioning"]["state"] == "provisioned"
+        })
+        .await;
+    world.until_host("node01", is_clean).await;
+    let reads = world.cluster.user_data_reads();
+    assert!(
+        reads
+            .iter()
+            .any(|read| read.host == "node02" && read.user_data.contains(KEY))
+    );
+    // The event processor names the new resource; an end that names the old one would do as well.
+    world.says(end("1", "node02")).await;
+    world.until_host("node02", is_clean).await;
+    assert!(world.cluster.secrets(NS).is_empty());
+    let names = world.fact_names().await;
+    assert_eq!(
+        names
+            .iter()
+            .filter(|name| **name == "ReservationEnded")
+            .count(),
+        1
+    );
+    assert_eq!(
+        names.iter().filter(|name| **name == "HostReleased").count(),
+        2
+    );
+}
+
+#[tokio::test]
+async fn a_move_that_was_cut_in_the_middle_is_finished_and_never_leaves_two_hosts() {
+    let world = World::with_hosts([HostSpec::new(NS, "node01"), HostSpec::new(NS, "node02")]).await;
+    let provisioner = world.provisioner();
+    world.says(start("1", "node01")).await;
+    world.until("HostProvisioned").await;
+    provisioner.stop().await;
+    world
+        .says(nested(
+            "EVENT_UPDATED",
+            1,
+            "node02",
+            in_seconds(60),
+            in_seconds(3600),
+        ))
+        .await;
+    for run in 0..12_u64 {
+        let provisioner = world.provisioner();
+        tokio::time::sleep(Duration::from_millis(30 + 15 * run)).await;
+        provisioner.abort().await;
+    }
+    let _provisioner = world.provisioner();
+    world
+        .until_host("node02", |host| {
+            host["status"]["provisioning"]["state"] == "provisioned"
+        })
+        .await;
+    world.until_host("node01", is_clean).await;
+    assert_eq!(
+        world.claims("node01").len() + world.claims("node02").len(),
+        2
+    );
+}
+
+#[tokio::test]
+async fn a_start_that_is_moved_to_later_gives_the_host_back_and_gets_one_again_when_its_time_comes()
+{
+    let world = World::with_host("node01").await;
+    let mut settings = world.settings();
+    settings.start_lead = Duration::from_secs(1);
+    let _provisioner = world.provisioner_with(settings);
+    world.says(start("1", "node01")).await;
+    world.until("HostProvisioned").await;
+    // Later than the start that was told, by the lead and a little more.
+    world
+        .says(nested(
+            "EVENT_UPDATED",
+            1,
+            "node01",
+            in_seconds(64),
+            in_seconds(3600),
+        ))
+        .await;
+    world.until("ReservationPostponed").await;
+    world.until_host("node01", is_clean).await;
+    // Brought forward again: nobody sends a second start.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    world
+        .says(nested(
+            "EVENT_UPDATED",
+            1,
+            "node01",
+            in_seconds(2),
+            in_seconds(3600),
+        ))
+        .await;
+    world
+        .until_fact(|fact| matches!(fact, Fact::ReservationResumed { .. }))
+        .await;
+    world
+        .until_host("node01", |host| {
+            host["status"]["provisioning"]["state"] == "provisioned"
+        })
+        .await;
+}

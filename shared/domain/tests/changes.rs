@@ -1,0 +1,473 @@
+//! Bookings that are changed: moved to another resource, to another time, to another owner, or too late.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use bellhop_domain::id::{
+    DeliveryId, HostRef, ReservationId, ResourceId, ResourceKind, Source, UserId, Version,
+    WebhookId,
+};
+use bellhop_domain::ledger::Ledger;
+use bellhop_domain::reservation::alarm::alarms;
+use bellhop_domain::reservation::timer::next_due;
+use bellhop_domain::reservation::{
+    AcceptedStart, AlarmKind, ClaimedHost, Command, DeliveryRef, Desired, Fact, Image, Knowledge,
+    Observation, Phase, Policy, Progress, Said, Schedule, TenantKey, Terms, WaitReason, Word,
+    decide, desired, moved_by,
+};
+use jiff::Timestamp;
+
+const HOUR: i64 = 3600;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_796_284_800 + second).unwrap()
+}
+
+fn a() -> ReservationId {
+    ReservationId::new(Source::new("reservation-system"), "a")
+}
+
+fn node(name: &str) -> ResourceId {
+    ResourceId::new(ResourceKind::new("baremetalhost"), "metal3", name)
+}
+
+fn terms() -> Terms {
+    let image = Image {
+        url: "http://images/noble".into(),
+        checksum: None,
+        checksum_type: None,
+        format: None,
+    };
+    Terms {
+        image,
+        login: "prognose".into(),
+        without_key: false,
+    }
+}
+
+/// A ledger and a clock.
+#[derive(Default)]
+struct Site {
+    ledger: Ledger,
+    now: i64,
+    deliveries: u64,
+}
+
+impl Site {
+    fn decide(&mut self, on: &str, command: &Command) -> Vec<Fact> {
+        let state = self.ledger.resource(&node(on)).cloned().unwrap_or_default();
+        let facts = decide(&state, command, at(self.now), &Policy::default());
+        let version = Version(self.ledger.version().0 + 1);
+        self.ledger
+            .apply(&node(on), version, at(self.now), None, &facts);
+        let state = self.ledger.resource(&node(on)).cloned().unwrap_or_default();
+        assert_eq!(
+            decide(&state, command, at(self.now), &Policy::default()),
+            [],
+            "decided again"
+        );
+        facts
+    }
+
+    /// A saying about the booking as it is from `start` to `end`.
+    fn word(&mut self, said: Said, start: i64, end: i64) -> Word {
+        self.deliveries += 1;
+        let id = DeliveryId::new(format!("d{}", self.deliveries));
+        let dated = matches!(said, Said::Changed | Said::Announced | Said::Deleted);
+        Word {
+            reservation: a(),
+            said,
+            knowledge: Knowledge {
+                schedule: Schedule {
+                    start: at(start),
+                    end: at(end),
+                },
+                updated_at: dated.then(|| at(self.now)),
+                said_at: at(self.now),
+                said_by: id.clone(),
+            },
+            webhook: WebhookId::new("12"),
+            delivery: DeliveryRef {
+                sequence: self.deliveries,
+                id,
+            },
+            user: Some(UserId::new("mara")),
+            resource_number: Some(31),
+            payload: "{}".into(),
+        }
+    }
+
+    fn said(&mut self, on: &str, said: Said, start: i64, end: i64) -> Vec<Fact> {
+        let word = self.word(said, start, end);
+        self.decide(on, &Command::Said(Box::new(word)))
+    }
+
+    fn observed(&mut self, on: &str, observation: Observation) -> Vec<Fact> {
+        self.decide(on, &Command::Observed(observation))
+    }
+
+    fn wait_until(&mut self, on: &str, now: i64) -> Vec<Fact> {
+        self.now = now;
+        self.decide(on, &Command::TimePassed { up_since: at(0) })
+    }
+
+    /// A is ready on `one`, from hour 1 to hour 3. Now is hour 1.
+    fn ready() -> Self {
+        let mut site = Self {
+            now: HOUR - 60,
+            ..Self::default()
+        };
+        let start = Said::Start {
+            key: TenantKey::InDelivery,
+            terms: terms(),
+        };
+        site.said("one", start, HOUR, 3 * HOUR);
+        let host = HostRef {
+            namespace: "metal3".into(),
+            name: "one".into(),
+            uid: "u".into(),
+        };
+        site.observed(
+            "one",
+            Observation::Clean {
+                host,
+                secret: "one-a".into(),
+            },
+        );
+        let ready = ClaimedHost {
+            progress: Progress::Ready { address: None },
+            error: None,
+            changed: None,
+        };
+        site.observed("one", Observation::Claimed(ready));
+        site.now = HOUR;
+        site
+    }
+
+    fn phase(&self, on: &str) -> Phase {
+        self.ledger.resource(&node(on)).unwrap().reservations[&a()]
+            .phase
+            .clone()
+    }
+
+    fn move_in(&mut self, to: &str, from: &str, started: Option<AcceptedStart>) -> Vec<Fact> {
+        let word = Box::new(self.word(Said::Changed, HOUR, 3 * HOUR));
+        self.decide(
+            to,
+            &Command::MovedIn {
+                word,
+                from: node(from),
+                started,
+            },
+        )
+    }
+}
+
+fn accepted() -> AcceptedStart {
+    accepted_by("d1", 1)
+}
+
+fn accepted_by(delivery: &str, sequence: u64) -> AcceptedStart {
+    let delivery = DeliveryRef {
+        sequence,
+        id: DeliveryId::new(delivery),
+    };
+    AcceptedStart {
+        terms: terms(),
+        key: TenantKey::InDelivery,
+        delivery,
+    }
+}
+
+fn names(facts: &[Fact]) -> Vec<&'static str> {
+    facts.iter().map(Fact::name).collect()
+}
+
+#[test]
+fn a_booking_that_is_moved_waits_on_the_new_resource_with_the_key_of_its_start_and_is_released_on_the_old()
+ {
+    let mut site = Site::ready();
+    assert_eq!(
+        names(&site.move_in("two", "one", Some(accepted()))),
+        ["ReservationMovedIn"]
+    );
+    assert_eq!(site.ledger.place_of(&a()), Some(&node("two")));
+    let two = site.ledger.resource(&node("two")).unwrap();
+    assert!(matches!(desired(two), Desired::Offer { next } if *next == a()));
+    assert!(
+        matches!(site.phase("two"), Phase::Waiting(waiting) if waiting.delivery == accepted().delivery)
+    );
+
+    let out = Command::MovedOut {
+        reservation: a(),
+        to: node("two"),
+    };
+    assert_eq!(names(&site.decide("one", &out)), ["ReservationMovedOut"]);
+    assert!(matches!(
+        desired(site.ledger.resource(&node("one")).unwrap()),
+        Desired::Release(_)
+    ));
+    assert_eq!(site.phase("one"), Phase::Moved);
+}
+
+#[test]
+fn what_a_crash_in_the_middle_of_a_move_left_is_found() {
+    let mut site = Site::ready();
+    assert_eq!(site.ledger.strays(), []);
+    site.move_in("two", "one", Some(accepted()));
+    assert_eq!(site.ledger.strays(), [(node("one"), a(), node("two"))]);
+    site.decide(
+        "one",
+        &Command::MovedOut {
+            reservation: a(),
+            to: node("two"),
+        },
+    );
+    assert_eq!(site.ledger.strays(), []);
+}
+
+#[test]
+fn a_reservation_that_ends_on_the_old_resource_during_a_move_is_over_on_the_new_one_too() {
+    let mut site = Site::ready();
+    site.move_in("two", "one", Some(accepted()));
+    site.said("one", Said::End, HOUR, 3 * HOUR);
+    assert_eq!(site.ledger.strays(), [(node("two"), a(), node("one"))]);
+    let out = Command::MovedOut {
+        reservation: a(),
+        to: node("one"),
+    };
+    assert_eq!(names(&site.decide("two", &out)), ["ReservationMovedOut"]);
+    assert_eq!(site.ledger.strays(), []);
+}
+
+#[test]
+fn only_a_newer_word_moves_a_reservation_and_an_end_never_does() {
+    let mut site = Site {
+        now: HOUR - 120,
+        ..Site::default()
+    };
+    let stale = site.word(Said::Changed, HOUR, 3 * HOUR);
+    site.now += 30;
+    let start = Said::Start {
+        key: TenantKey::InDelivery,
+        terms: terms(),
+    };
+    site.said("one", start, HOUR, 3 * HOUR);
+    site.now += 30;
+    let end = site.word(Said::End, HOUR, 3 * HOUR);
+    let newer = site.word(Said::Changed, HOUR, 3 * HOUR);
+    let one = site.ledger.resource(&node("one")).unwrap();
+    assert_eq!(moved_by(&stale, one), None);
+    assert_eq!(moved_by(&end, one), None);
+    assert_eq!(moved_by(&newer, one), Some(Some(accepted_by("d2", 2))));
+}
+
+#[test]
+fn of_two_moves_at_once_the_one_that_was_said_last_counts_whichever_is_stored_last() {
+    let mut site = Site::ready();
+    let older = Box::new(site.word(Said::Changed, HOUR, 3 * HOUR));
+    site.now += 10;
+    let newer = Box::new(site.word(Said::Changed, HOUR, 3 * HOUR));
+    site.decide(
+        "three",
+        &Command::MovedIn {
+            word: newer,
+            from: node("one"),
+            started: None,
+        },
+    );
+    site.decide(
+        "two",
+        &Command::MovedIn {
+            word: older,
+            from: node("one"),
+            started: None,
+        },
+    );
+    assert_eq!(site.ledger.place_of(&a()), Some(&node("three")));
+    let mut strays = site.ledger.strays();
+    strays.sort();
+    assert_eq!(
+        strays,
+        [
+            (node("one"), a(), node("three")),
+            (node("two"), a(), node("three"))
+        ]
+    );
+}
+
+#[test]
+fn a_booking_that_is_moved_back_goes_on_where_it_was() {
+    let mut site = Site::ready();
+    site.move_in("two", "one", Some(accepted()));
+    site.decide(
+        "one",
+        &Command::MovedOut {
+            reservation: a(),
+            to: node("two"),
+        },
+    );
+    site.now += 60;
+    let facts = site.move_in("one", "two", Some(accepted()));
+    // Its own earlier host is being taken back there.
+    assert!(matches!(
+        &facts[..],
+        [
+            Fact::ReservationMovedIn(_),
+            Fact::ReservationWaits {
+                reason: WaitReason::Release { .. },
+                ..
+            }
+        ]
+    ));
+    assert_eq!(site.ledger.place_of(&a()), Some(&node("one")));
+}
+
+#[test]
+fn a_reservation_that_is_over_is_not_moved() {
+    let mut site = Site::ready();
+    site.said("one", Said::End, HOUR, 3 * HOUR);
+    site.move_in("two", "one", None);
+    let out = Command::MovedOut {
+        reservation: a(),
+        to: node("two"),
+    };
+    assert_eq!(site.decide("one", &out), []);
+}
+
+#[test]
+fn a_start_that_is_moved_to_later_gives_the_host_back_and_starts_again_by_itself() {
+    let mut site = Site::ready();
+    let facts = site.said("one", Said::Changed, 5 * HOUR, 7 * HOUR);
+    assert_eq!(
+        names(&facts),
+        ["ReservationChanged", "ReservationPostponed"]
+    );
+    let one = site.ledger.resource(&node("one")).unwrap();
+    assert!(matches!(desired(one), Desired::Release(_)));
+    // As early as the sender's own starts come.
+    assert_eq!(next_due(one, &Policy::default()), Some(at(5 * HOUR - 300)));
+    site.observed(
+        "one",
+        Observation::Released {
+            left: bellhop_domain::reservation::HostLeft::Off,
+        },
+    );
+    assert_eq!(
+        desired(site.ledger.resource(&node("one")).unwrap()),
+        Desired::Nothing
+    );
+    assert_eq!(
+        names(&site.wait_until("one", 5 * HOUR - 300)),
+        ["ReservationResumed"]
+    );
+    assert!(matches!(
+        desired(site.ledger.resource(&node("one")).unwrap()),
+        Desired::Offer { .. }
+    ));
+}
+
+#[test]
+fn a_start_that_is_moved_by_less_than_it_comes_early_changes_nothing_on_the_host() {
+    let mut site = Site::ready();
+    assert_eq!(
+        names(&site.said("one", Said::Changed, HOUR + 200, 3 * HOUR)),
+        ["ReservationChanged"]
+    );
+}
+
+#[test]
+fn a_postponed_reservation_that_ends_is_over_and_one_that_is_brought_forward_starts() {
+    let mut site = Site::ready();
+    site.said("one", Said::Changed, 5 * HOUR, 7 * HOUR);
+    site.now += 60;
+    site.said("one", Said::Changed, 2 * HOUR, 4 * HOUR);
+    assert_eq!(
+        names(&site.wait_until("one", 2 * HOUR - 300)),
+        ["ReservationResumed", "ReservationWaits"]
+    );
+    site.said("one", Said::Changed, 5 * HOUR, 7 * HOUR);
+    assert_eq!(
+        names(&site.said("one", Said::Deleted, 5 * HOUR, 7 * HOUR)),
+        ["ReservationEnded"]
+    );
+    assert_eq!(site.wait_until("one", 9 * HOUR), []);
+}
+
+#[test]
+fn a_start_that_comes_after_its_booking_was_moved_to_later_waits_for_the_new_time() {
+    let mut site = Site {
+        now: HOUR - 60,
+        ..Site::default()
+    };
+    let start = Said::Start {
+        key: TenantKey::InDelivery,
+        terms: terms(),
+    };
+    let early = site.word(start, HOUR, 3 * HOUR);
+    site.now += 10;
+    site.said("one", Said::Changed, 5 * HOUR, 7 * HOUR);
+    let facts = site.decide("one", &Command::Said(Box::new(early)));
+    assert_eq!(
+        names(&facts),
+        ["ReservationStarted", "ReservationPostponed"]
+    );
+}
+
+#[test]
+fn a_changed_owner_is_told_once_and_leaves_the_host_as_it_is() {
+    let mut site = Site::ready();
+    let mut word = site.word(Said::Changed, HOUR, 3 * HOUR);
+    word.user = Some(UserId::new("nils"));
+    let facts = site.decide("one", &Command::Said(Box::new(word)));
+    assert_eq!(
+        names(&facts),
+        ["ReservationChanged", "OwnerWithdrawn", "OwnerChanged"]
+    );
+    let one = site.ledger.resource(&node("one")).unwrap();
+    assert!(matches!(desired(one), Desired::Keep(_)));
+    assert!(
+        alarms(one)
+            .iter()
+            .any(|alarm| alarm.kind == AlarmKind::OwnerChanged)
+    );
+}
+
+#[test]
+fn a_change_after_the_end_is_answered_and_changes_nothing() {
+    let mut site = Site::ready();
+    let stale = site.word(Said::Changed, HOUR, 4 * HOUR);
+    site.now += 10;
+    site.said("one", Said::End, HOUR, 3 * HOUR);
+    // Said before the end, and only late: nobody is told anything.
+    assert_eq!(site.decide("one", &Command::Said(Box::new(stale))), []);
+    site.now += 10;
+    assert_eq!(
+        names(&site.said("one", Said::Changed, HOUR, 5 * HOUR)),
+        ["ChangeCameTooLate"]
+    );
+    assert!(matches!(site.phase("one"), Phase::Over(_)));
+}
+
+#[test]
+fn a_start_without_a_key_that_ends_without_one_has_failed() {
+    let mut site = Site {
+        now: HOUR - 60,
+        ..Site::default()
+    };
+    let key = TenantKey::Missing {
+        reason: "none".into(),
+    };
+    site.said(
+        "one",
+        Said::Start {
+            key,
+            terms: terms(),
+        },
+        HOUR,
+        3 * HOUR,
+    );
+    assert_eq!(
+        names(&site.said("one", Said::End, HOUR, 3 * HOUR)),
+        ["ReservationFailed"]
+    );
+}
