@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that must hold before a change is accepted.
 
-use crate::steps::{self, Failure, announce, cargo, is_first_build, nats_server};
+use crate::steps::{self, Failure, announce, cargo, is_first_build, nats_server, programs};
 
 /// Runs all checks in order and stops at the first that fails.
 pub(crate) fn run() -> Result<(), Failure> {
@@ -33,6 +33,8 @@ pub(crate) fn run() -> Result<(), Failure> {
     steps::run(
         cargo("test")
             .args(["--workspace", "--locked"])
-            .env("NATS_SERVER", nats_server),
+            .env("NATS_SERVER", nats_server)
+            // Just built: the end-to-end tests need not ask cargo again.
+            .env("BELLHOP_PROGRAM", programs()?.join("bellhop")),
     )
 }
