@@ -30,12 +30,13 @@ pub(super) fn owes(fact: &Fact, occasion: &Occasion<'_>) -> bool {
         | Fact::DeadlinePassed { .. }
         | Fact::DeadlineHeldAgain { .. }
         | Fact::StartOverdue { .. }
-        | Fact::ReservationMovedIn(_)
         | Fact::ReservationPostponed { .. }
         | Fact::OwnerChanged { .. }
         | Fact::OwnerWithdrawn { .. }
         | Fact::ChangeCameTooLate(_)
         | Fact::ReadyHostTroubled { .. } => true,
+        // A booking that is moved before its start is no news: its user has just moved it.
+        Fact::ReservationMovedIn(moved) => moved.started.is_some(),
         // The failure's own report says it all.
         Fact::ProvisioningErrorSeen { reservation, .. } => !occasion.fails_at_once(reservation),
         // Before the host is ready it is nothing that its user could act upon.
@@ -197,16 +198,16 @@ fn message(about: &About<'_>) -> Option<Message> {
             Info,
             "RESERVATION_MOVED",
             format!(
-                "Your reservation was moved to server {name}, which is prepared for you when it is free. What is on the \
-                 server that you had is deleted."
+                "Your reservation was moved to server {name}, which is prepared for you when it is free. The server that you \
+                 had is taken back, and what is on it is deleted."
             ),
         ),
         Fact::ReservationPostponed { until, .. } => (
             Info,
             "RESERVATION_POSTPONED",
             format!(
-                "The start of your reservation was moved to {}. Server {name} is taken back until then, and what is on it \
-                 is deleted. It is prepared anew when the time comes.",
+                "The start of your reservation of server {name} was moved to {}. If the server was prepared for you already, it \
+                 is taken back, and what is on it is deleted. You are told when it is ready again.",
                 time(*until)
             ),
         ),

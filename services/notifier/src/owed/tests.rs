@@ -158,6 +158,14 @@ fn histories() -> Vec<Vec<Vec<Fact>>> {
             vec![story.missed()],
         ],
         vec![vec![story.refused()]],
+        vec![vec![story.moved_in()]],
+        ready_then(vec![story.postponed()]),
+        ready_then(story.owner_changed()),
+        vec![
+            vec![story.announced()],
+            vec![story.missed()],
+            vec![story.changed_too_late()],
+        ],
     ];
     let key = TenantKey::Missing {
         reason: "sshPublicKey is missing".to_owned(),
@@ -265,6 +273,21 @@ fn a_reservation_without_a_user_is_logged_and_notified_to_nobody() {
         assert_eq!(reports(Destination::Notification, story.to_ready()), []);
         assert_eq!(reports(Destination::WebhookLog, story.to_ready()).len(), 2);
     }
+}
+
+#[test]
+fn of_a_changed_owner_each_of_the_two_is_told() {
+    let story = Story::of("5120");
+    let told = reports(Destination::Notification, ready_then(story.owner_changed()));
+    let users: Vec<String> = told
+        .iter()
+        .filter(|(fact, _)| fact.starts_with("Owner"))
+        .map(|(_, composed)| body(composed)["userId"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        users,
+        ["9f0c2f6e-5a51-4c0e-9d7a-2f3b1c4d5e6f", "another-user"]
+    );
 }
 
 #[test]

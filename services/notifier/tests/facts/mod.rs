@@ -6,7 +6,9 @@ use bellhop_domain::id::{
     DeliveryId, HostRef, ReservationId, ResourceId, ResourceKind, Source, UserId, Version,
     WebhookId,
 };
-use bellhop_domain::reservation::fact::{Announced, Ended, Refused, Started};
+use bellhop_domain::reservation::fact::{
+    AcceptedStart, Announced, Ended, MovedIn, Refused, Started,
+};
 use bellhop_domain::reservation::{
     DeliveryRef, EndCause, EndOutcome, Fact, FailureReason, HostError, HostLeft, Image, Knowledge,
     Schedule, TenantKey, Terms, WaitReason,
@@ -106,6 +108,44 @@ impl Story {
         Fact::ReservationChanged(self.announcement(schedule, "2026-12-03T17:00:00Z"))
     }
 
+    pub(crate) fn moved_in(&self) -> Fact {
+        Fact::ReservationMovedIn(Box::new(MovedIn {
+            from: "baremetalhost/metal3/lab7-node03".parse().unwrap(),
+            announced: self.announcement(schedule(), "2026-12-03T07:58:00Z"),
+            started: Some(AcceptedStart {
+                terms: terms(),
+                key: TenantKey::InDelivery,
+                delivery: delivery(),
+            }),
+        }))
+    }
+
+    pub(crate) fn postponed(&self) -> Fact {
+        Fact::ReservationPostponed {
+            reservation: self.id.clone(),
+            until: "2026-12-04T08:00:00Z".parse().unwrap(),
+        }
+    }
+
+    pub(crate) fn owner_changed(&self) -> Vec<Fact> {
+        let user = UserId::new("9f0c2f6e-5a51-4c0e-9d7a-2f3b1c4d5e6f");
+        let to = UserId::new("another-user");
+        vec![
+            Fact::OwnerWithdrawn {
+                reservation: self.id.clone(),
+                user,
+            },
+            Fact::OwnerChanged {
+                reservation: self.id.clone(),
+                to,
+            },
+        ]
+    }
+
+    pub(crate) fn changed_too_late(&self) -> Fact {
+        Fact::ChangeCameTooLate(self.announcement(schedule(), "2026-12-04T07:58:00Z"))
+    }
+
     fn announcement(&self, schedule: Schedule, said_at: &str) -> Announced {
         Announced {
             reservation: self.id.clone(),
@@ -129,16 +169,7 @@ impl Story {
             resource_number: self.number,
             knowledge: knowledge(schedule(), "2026-12-03T07:55:20Z"),
             delivery: delivery(),
-            terms: Terms {
-                image: Image {
-                    url: "http://images.example/noble.qcow2".to_owned(),
-                    checksum: None,
-                    checksum_type: None,
-                    format: None,
-                },
-                login: "prognose".to_owned(),
-                without_key: key != TenantKey::InDelivery,
-            },
+            terms: terms(),
             key,
             payload: PAYLOAD.to_owned(),
         }))
@@ -255,6 +286,7 @@ impl Story {
             resource_number: self.number,
             delivery: by_delivery.then(delivery),
             payload: by_delivery.then(|| PAYLOAD.replace("START", "END")),
+            knowledge: None,
         })
     }
 
@@ -333,4 +365,17 @@ pub(crate) fn entries(history: Vec<Vec<Fact>>) -> Vec<Entry> {
         cause: "test".to_owned(),
     };
     history.into_iter().enumerate().map(entry).collect()
+}
+
+fn terms() -> Terms {
+    Terms {
+        image: Image {
+            url: "http://images.example/noble.qcow2".to_owned(),
+            checksum: None,
+            checksum_type: None,
+            format: None,
+        },
+        login: "prognose".to_owned(),
+        without_key: key != TenantKey::InDelivery,
+    }
 }
