@@ -144,6 +144,7 @@ pub struct ProvisionerSettings {
     #[arg(
         long,
         env = "START_LEAD",
+        help_heading = "Time limits of a reservation",
         value_name = "START_LEAD",
         default_value = "300",
         value_parser = seconds()
