@@ -169,7 +169,10 @@ impl Story {
             resource_number: self.number,
             knowledge: knowledge(schedule(), "2026-12-03T07:55:20Z"),
             delivery: delivery(),
-            terms: terms(),
+            terms: Terms {
+                without_key: key != TenantKey::InDelivery,
+                ..terms()
+            },
             key,
             payload: PAYLOAD.to_owned(),
         }))
@@ -376,6 +379,6 @@ fn terms() -> Terms {
             format: None,
         },
         login: "prognose".to_owned(),
-        without_key: key != TenantKey::InDelivery,
+        without_key: false,
     }
 }
