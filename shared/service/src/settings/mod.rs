@@ -46,7 +46,7 @@ use secrecy::SecretString;
 
 pub use reference::{Setting, reference, reference_env_file, reference_markdown};
 pub use shared::{HttpBindError, HttpSettings, TelemetrySettings};
-pub use values::{LogFormat, LogLevel, LogLevelError, boolean, seconds};
+pub use values::{LogFormat, LogLevel, LogLevelError, boolean, positive_seconds, seconds};
 
 /// Settings that can't be used. The text names the variable and never holds a secret's value.
 #[derive(Debug, thiserror::Error)]

@@ -15,16 +15,28 @@ pub fn boolean() -> impl TypedValueParser<Value = bool> {
 /// Reads a time span: `2700` is seconds, `45m` and `1h 30m` are what they say. Negative ones are refused.
 #[must_use]
 pub fn seconds() -> impl TypedValueParser<Value = Duration> {
-    clap::builder::StringValueParser::new().try_map(|text: String| {
-        let text = text.trim();
-        if let Ok(seconds) = text.parse::<f64>() {
-            return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
-        }
-        let span = text
-            .parse::<jiff::SignedDuration>()
-            .map_err(|_| "expected seconds, or a time span such as 45m or 1h30m".to_owned())?;
-        Duration::try_from(span).map_err(|_| "a time span can't be negative".to_owned())
+    clap::builder::StringValueParser::new().try_map(|text: String| time_span(&text))
+}
+
+/// Reads a time span as [`seconds`] does, and refuses one of nothing: for limits and intervals, where 0 does not mean
+/// "none" but "always too late" or "without a pause".
+#[must_use]
+pub fn positive_seconds() -> impl TypedValueParser<Value = Duration> {
+    clap::builder::StringValueParser::new().try_map(|text: String| match time_span(&text)? {
+        Duration::ZERO => Err("it must be longer than 0".to_owned()),
+        span => Ok(span),
     })
+}
+
+fn time_span(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
+    }
+    let span = text
+        .parse::<jiff::SignedDuration>()
+        .map_err(|_| "expected seconds, or a time span such as 45m or 1h30m".to_owned())?;
+    Duration::try_from(span).map_err(|_| "a time span can't be negative".to_owned())
 }
 
 /// How log lines look.
@@ -87,6 +99,24 @@ impl LogLevel {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    fn parsed(
+        parser: &impl TypedValueParser<Value = Duration>,
+        text: &str,
+    ) -> Result<Duration, clap::Error> {
+        parser.parse_ref(&clap::Command::new("test"), None, text.as_ref())
+    }
+
+    #[test]
+    fn a_limit_of_nothing_is_refused_where_it_would_always_be_exceeded() {
+        for nothing in ["0", "0.0", "0s", "1e-30"] {
+            assert!(parsed(&seconds(), nothing).is_ok(), "{nothing}");
+            assert!(parsed(&positive_seconds(), nothing).is_err(), "{nothing}");
+        }
+        assert!(parsed(&positive_seconds(), "-1").is_err());
+        let span = parsed(&positive_seconds(), "1m 30s").unwrap();
+        assert_eq!(span, Duration::from_secs(90));
+    }
 
     fn directives(text: &str) -> Option<String> {
         text.parse::<LogLevel>().ok().map(|level| level.directives)
