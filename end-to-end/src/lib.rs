@@ -14,7 +14,7 @@
 //! started again. The broker is a real `nats-server`. What is simulated is in this process, so that a test can ask the
 //! other side what it saw: nothing here believes what a service says of itself.
 //!
-//! - [`system`]: all of it, started and ended together; the way in for every test.
+//! - [`system`]: all of it, started and ended together; the way in for every test. [`settings`]: how it is started.
 //! - [`service`]: one replica of a service. [`process`]: a child process. [`program`]: where `bellhop` is.
 //! - [`site`]: the users, servers and webhooks that there are, and what a host says.
 //! - [`records`]: what the broker keeps: facts, and every message as it is.
@@ -25,17 +25,22 @@ pub mod process;
 pub mod program;
 pub mod records;
 pub mod service;
+pub mod settings;
 pub mod site;
 pub mod system;
 
 pub use service::{Service, ServiceKind};
-pub use system::{HarnessError, System, SystemSettings};
+pub use settings::SystemSettings;
+pub use system::{HarnessError, System};
 
 use std::time::Duration;
 
 /// How long anything may take before a test or the demo gives up: two cores that compile something else, and the minute
 /// after which the broker hands out again what a killed service had in its hands. Nothing is measured with it.
 pub const PATIENCE: Duration = Duration::from_secs(100);
+
+/// How long what must not happen is waited for: long enough that it would have happened.
+pub const A_WHILE: Duration = Duration::from_millis(1500);
 
 /// Asks again and again until there is something, for at most `limit`.
 pub async fn wait_for<T>(limit: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {

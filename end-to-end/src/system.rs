@@ -1,64 +1,32 @@
 //! All of it, started and ended together.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use bellhop_domain::id::Version;
 use bellhop_domain::reservation::Fact;
 use bellhop_event_store::{Entry, EventStore, EventStoreError, EventStoreSettings, FollowError};
 use bellhop_nats_server::{NatsServer, StartError};
-use bellhop_simulator::cluster::{Cluster, ClusterError, ClusterSettings, HostSpec, Pauses};
+use bellhop_simulator::cluster::{Cluster, ClusterError, ClusterSettings};
 use bellhop_simulator::reservation_system::{
     Booking, NewBooking, Notification, ReservationSystem, ReservationSystemError, Settings,
     Webhook, WebhookLog,
 };
 use bellhop_simulator::trace_collector::{ListenError, TraceCollector};
 use jiff::{Timestamp, ToSpan as _};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::process::logs_in;
 use crate::program::{self, ProgramError};
 use crate::records::{self, Message, RecordsError};
 use crate::service::{Service, ServiceKind};
+use crate::settings::{self, SystemSettings};
 use crate::site::{self, NAMESPACE, PEOPLE, Person};
 use crate::{PATIENCE, wait_for};
 
 /// How much of each log a test that fails shows, without the lines of level debug.
 const SHOWN_LOG_LINES: usize = 60;
-
-/// How a system is started.
-#[derive(Clone, Debug)]
-pub struct SystemSettings {
-    /// How many of each service.
-    pub replicas: usize,
-    /// How many servers the reservation system has: `node01` and so on.
-    pub servers: i64,
-    /// How many of them have a host in the cluster.
-    pub hosts: i64,
-    /// How long a host stays in each state.
-    pub pauses: Pauses,
-    /// Whether each event comes twice, under two webhooks. With several replicas of the ingress, the second webhook goes
-    /// to the second one.
-    pub second_webhook: bool,
-    /// Further variables of all services, or in place of the usual ones.
-    pub variables: Vec<(&'static str, String)>,
-}
-
-impl Default for SystemSettings {
-    fn default() -> Self {
-        Self {
-            replicas: 1,
-            servers: 2,
-            hosts: 2,
-            pauses: Pauses::default(),
-            second_webhook: false,
-            variables: Vec::new(),
-        }
-    }
-}
 
 /// Something of the system can't be started, asked or ended.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +103,7 @@ impl System {
         let nats = NatsServer::start()?;
         let traces = TraceCollector::start().await?;
         let cluster = Cluster::start(ClusterSettings {
-            hosts: (1..=settings.hosts).map(host).collect(),
+            hosts: (1..=settings.hosts).map(settings::host).collect(),
             pauses: settings.pauses.clone(),
             ..ClusterSettings::default()
         })
@@ -153,7 +121,7 @@ impl System {
         } else {
             &[site::WEBHOOK]
         };
-        let variables = variables(
+        let variables = settings::variables(
             &settings,
             folder.path(),
             webhooks,
@@ -441,60 +409,3 @@ impl Drop for System {
 fn is_about(notification: &Notification, booking: &Booking) -> bool {
     notification.event_id.as_deref() == Some(booking.id.to_string().as_str())
 }
-
-fn host(number: i64) -> HostSpec {
-    let name = site::node(number);
-    HostSpec::new(NAMESPACE, &name)
-        .annotation("bellhop.dev/address", &format!("{name}.lab.example"))
-}
-
-/// What every service is told. Each takes what it knows, so one set is enough.
-fn variables(
-    settings: &SystemSettings,
-    folder: &Path,
-    webhooks: &[u64],
-    nats: &NatsServer,
-    cluster: &Cluster,
-    reservations: &ReservationSystem,
-    traces: &TraceCollector,
-) -> Result<BTreeMap<String, String>, HarnessError> {
-    let kubeconfig = folder.join("kubeconfig");
-    std::fs::write(&kubeconfig, cluster.kubeconfig())?;
-    let secrets = folder.join("webhook-secrets.json");
-    let by_webhook: Map<String, Value> = webhooks
-        .iter()
-        .map(|webhook| (webhook.to_string(), site::webhook_secret(*webhook).into()))
-        .collect();
-    std::fs::write(&secrets, Value::Object(by_webhook).to_string())?;
-    let usual = [
-        ("LISTEN_ADDRESS", "127.0.0.1".to_owned()),
-        ("LOG_LEVEL", "DEBUG".to_owned()),
-        ("LOG_FORMAT", "json".to_owned()),
-        ("NATS_URL", nats.url()),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", traces.endpoint()),
-        // Spans leave the processes quickly: the demo shows them at its end.
-        ("OTEL_BSP_SCHEDULE_DELAY", "200".to_owned()),
-        ("KUBECONFIG", kubeconfig.display().to_string()),
-        ("K8S_NAMESPACE", NAMESPACE.to_owned()),
-        ("PROVISION_IMAGE", site::IMAGE.to_owned()),
-        ("PROVISION_CHECKSUM", format!("{}.sha256sum", site::IMAGE)),
-        ("WEBHOOK_SECRETS_PATH", secrets.display().to_string()),
-        (
-            "NOTIFICATION_ENDPOINT",
-            reservations.notification_endpoint(),
-        ),
-        ("WEBHOOK_LOG_ENDPOINT", reservations.webhook_log_endpoint()),
-        ("NOTIFICATION_TIMEOUT", "5".to_owned()),
-        ("WEBHOOK_LOG_TIMEOUT", "5".to_owned()),
-        ("REPORT_RETRY_MIN", "0.05".to_owned()),
-        ("REPORT_RETRY_MAX", "1".to_owned()),
-        ("REPORT_PROBE_MAX", "1".to_owned()),
-        ("SWEEP_INTERVAL", "2".to_owned()),
-    ];
-    let further = settings.variables.iter().cloned();
-    let all = usual.into_iter().chain(further);
-    Ok(all.map(|(name, value)| (name.to_owned(), value)).collect())
-}
-
-/// A limit for what must not happen: long enough that it would have happened, short enough to be waited for.
-pub const A_WHILE: Duration = Duration::from_millis(1500);

@@ -6,8 +6,7 @@ use std::time::Duration;
 use bellhop_end_to_end::site::{
     MARA, NAMESPACE, PEOPLE, TOMAS, is_clean, is_provisioned, node, text,
 };
-use bellhop_end_to_end::system::A_WHILE;
-use bellhop_end_to_end::{PATIENCE, ServiceKind, System, SystemSettings, wait_for};
+use bellhop_end_to_end::{A_WHILE, PATIENCE, ServiceKind, System, SystemSettings, wait_for};
 use bellhop_simulator::cluster::{HostState, Pauses};
 use bellhop_simulator::reservation_system::{self as sender, Booking};
 

@@ -4,8 +4,7 @@
 use bellhop_end_to_end::site::{
     MARA, NAMESPACE, Person, SECOND_WEBHOOK, TOMAS, WEBHOOK, is_clean, is_provisioned, node, text,
 };
-use bellhop_end_to_end::system::A_WHILE;
-use bellhop_end_to_end::{System, SystemSettings};
+use bellhop_end_to_end::{A_WHILE, System, SystemSettings};
 use bellhop_simulator::cluster::{HostState, Write};
 use bellhop_simulator::reservation_system::Booking;
 use serde_json::Value;

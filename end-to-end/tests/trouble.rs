@@ -231,7 +231,7 @@ async fn a_receiver_that_is_down_hears_everything_once_it_is_up_again() {
         .wait_for_fact(&booking, "HostProvisioned")
         .await
         .unwrap();
-    tokio::time::sleep(bellhop_end_to_end::system::A_WHILE).await;
+    tokio::time::sleep(bellhop_end_to_end::A_WHILE).await;
     assert!(system.reservations.notifications().is_empty());
     system.reservations.start_listening().await.unwrap();
     system

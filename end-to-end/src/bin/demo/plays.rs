@@ -118,7 +118,7 @@ impl<'a> Play<'a> {
             .is_some();
         self.step("Tomas was told that his reservation waits", told)
             .await?;
-        sleep(bellhop_end_to_end::system::A_WHILE).await;
+        sleep(bellhop_end_to_end::A_WHILE).await;
         let host = self.system.host(2);
         let untouched = self
             .system
@@ -165,7 +165,7 @@ impl<'a> Play<'a> {
         let alone = self.system.wait_for_host(3, is_provisioned).await.is_some();
         self.step("node03 became ready while nobody watched", alone)
             .await?;
-        sleep(bellhop_end_to_end::system::A_WHILE).await;
+        sleep(bellhop_end_to_end::A_WHILE).await;
         let silent = self.system.notifications(&booking, "SUCCESS").is_empty();
         self.step("nobody told Tomas yet", silent).await?;
         self.system.provisioner().start().await?;
@@ -176,7 +176,7 @@ impl<'a> Play<'a> {
         );
 
         self.ready(&booking, TOMAS, 3).await?;
-        sleep(bellhop_end_to_end::system::A_WHILE).await;
+        sleep(bellhop_end_to_end::A_WHILE).await;
         let once = self.system.notifications(&booking, "SUCCESS").len() == 1;
         self.step("Tomas heard of it once", once).await?;
         let claims = claims(self.system, 3).len();
