@@ -2,12 +2,12 @@
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::context::{ContextBuilder, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, Context};
-use async_nats::{Client, ConnectOptions, Event, connection};
+use async_nats::{Client, ConnectOptions, Event, ServerAddr, connection};
 use bellhop_domain::id::LedgerId;
 use tokio::sync::watch;
 
@@ -20,12 +20,17 @@ use crate::streams;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request to the broker may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the client waits for the acknowledgement of a publish: more than any caller does, whose own limit counts.
+const LONGEST_PUBLISH: Duration = Duration::from_secs(60);
+/// How often to look whether the connection stands again.
+const RECONNECTED: Duration = Duration::from_millis(20);
 
 /// The broker and what is stored there. Cheap to clone; all clones share one connection, which mends itself for ever.
 #[derive(Clone, Debug)]
 pub struct EventStore {
     pub(crate) client: Client,
     pub(crate) context: Context,
+    publishing: Context,
     pub(crate) settings: Arc<EventStoreSettings>,
     ledger_id: Arc<OnceLock<LedgerId>>,
     connections: watch::Receiver<u64>,
@@ -51,20 +56,20 @@ impl EventStore {
         client_name: &str,
     ) -> Result<Self, EventStoreError> {
         let (connected, connections) = watch::channel(0);
+        let servers = servers(&settings.nats_url)?;
         let options = options(settings, client_name, connected).await?;
-        let client = options.connect(&settings.nats_url).await.map_err(|error| {
-            EventStoreError::Connect {
+        let client = options
+            .connect(servers)
+            .await
+            .map_err(|error| EventStoreError::Connect {
                 url: without_credentials(&settings.nats_url),
                 cause: Box::new(error),
-            }
-        })?;
-        let context = jetstream::context::ContextBuilder::new()
-            .timeout(REQUEST_TIMEOUT)
-            .ack_timeout(REQUEST_TIMEOUT)
-            .build(client.clone());
+            })?;
+        let context = |timeout| ContextBuilder::new().timeout(timeout).build(client.clone());
         Ok(Self {
+            context: context(REQUEST_TIMEOUT),
+            publishing: context(LONGEST_PUBLISH),
             client,
-            context,
             settings: Arc::new(settings.clone()),
             ledger_id: Arc::default(),
             connections,
@@ -81,6 +86,15 @@ impl EventStore {
         // carry another one are respected.
         self.ledger_id.get_or_init(|| ledger_id);
         Ok(())
+    }
+
+    /// As [`EventStore::prepare`], but only what the ingress writes: DELIVERIES and DEAD_LETTERS. What is wrong with another
+    /// service's stream must not turn webhooks away.
+    ///
+    /// # Errors
+    /// As for [`EventStore::prepare`].
+    pub async fn prepare_deliveries(&self) -> Result<(), SetupError> {
+        streams::prepare_deliveries(self, self.settings.create_streams).await
     }
 
     /// Makes the streams and buckets whatever the settings say: what `bellhop setup` does.
@@ -168,11 +182,34 @@ impl EventStore {
         what: &str,
         timeout: Duration,
     ) -> Result<Stored, PublishFailure> {
+        let began = Instant::now();
         let unconfirmed = || StoreError::Unconfirmed {
             what: what.to_owned(),
-            seconds: timeout.as_secs_f64(),
+            seconds: began.elapsed().as_secs_f64(),
         };
-        let publish = async { self.context.send_publish(subject, message).await?.await };
+        let mut connections = self.connections();
+        let publish = async {
+            loop {
+                // What is sent while the connection is away would wait in the client's memory, and leave after the caller gave up.
+                while !self.is_connected() {
+                    tokio::time::sleep(RECONNECTED).await;
+                }
+                connections.mark_unchanged();
+                let sent = async {
+                    self.publishing
+                        .send_publish(subject.clone(), message.clone())
+                        .await?
+                        .await
+                };
+                // The answer to what was sent over a connection that is lost comes no more. Sending it again stores nothing
+                // twice: by its message id, or by the sequence that it expects.
+                tokio::select! {
+                    biased;
+                    answer = sent => return answer,
+                    _ = connections.changed() => {}
+                }
+            }
+        };
         match tokio::time::timeout(timeout, publish).await {
             Err(_elapsed) => Err(PublishFailure::Store(unconfirmed())),
             Ok(Ok(ack)) => Ok(Stored {
@@ -181,7 +218,10 @@ impl EventStore {
             }),
             Ok(Err(error)) if is_wrong_sequence(&error) => Err(PublishFailure::WrongSequence),
             Ok(Err(error)) => Err(PublishFailure::Store(match error.kind() {
-                PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => unconfirmed(),
+                // No stream answers: JetStream is starting, or has no leader now.
+                PublishErrorKind::TimedOut
+                | PublishErrorKind::BrokenPipe
+                | PublishErrorKind::StreamNotFound => unconfirmed(),
                 PublishErrorKind::MaxPayloadExceeded => StoreError::NotAMessage {
                     what: what.to_owned(),
                     problem: "it is larger than NATS takes (max_payload)".to_owned(),
@@ -289,6 +329,30 @@ fn log_event(event: &Event) {
     }
 }
 
+/// The servers of `NATS_URL`.
+fn servers(urls: &str) -> Result<Vec<ServerAddr>, EventStoreError> {
+    let unusable = |problem: String| EventStoreError::Settings {
+        variable: "NATS_URL",
+        problem,
+    };
+    let urls = urls.split(',').map(str::trim).filter(|url| !url.is_empty());
+    let servers: Vec<ServerAddr> = urls
+        .map(|url| {
+            url.parse().map_err(|_| {
+                unusable(format!(
+                    "`{}` is not the URL of a NATS server",
+                    without_credentials(url)
+                ))
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    if servers.is_empty() {
+        Err(unusable("it names no server".to_owned()))
+    } else {
+        Ok(servers)
+    }
+}
+
 /// A list of URLs without user names and passwords.
 fn without_credentials(urls: &str) -> String {
     let strip = |url: &str| match (url.find("://"), url.rfind('@')) {
@@ -306,7 +370,23 @@ fn without_credentials(urls: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+
+    #[test]
+    fn several_servers_of_a_cluster_are_named_with_commas() {
+        assert_eq!(servers("nats://a:4222, nats://b:4223").unwrap().len(), 2);
+        for unusable in ["", " , ", "nats://a:99999999"] {
+            assert_eq!(
+                servers(unusable).unwrap_err().class(),
+                crate::ErrorClass::Permanent,
+                "{unusable}"
+            );
+        }
+        let error = servers("nats://me:secret@a:99999999").unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
 
     #[test]
     fn an_error_shows_no_password() {

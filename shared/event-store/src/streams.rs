@@ -32,9 +32,8 @@ const LEDGER_ID: &str = "bellhop-ledger";
 
 /// Checks all streams, makes missing ones where `create`, and returns which ledger it is.
 pub(crate) async fn prepare(store: &EventStore, create: bool) -> Result<LedgerId, SetupError> {
-    for wanted in [deliveries(store), dead_letters(store), reports(store)] {
-        ensure(store, wanted, create).await?;
-    }
+    prepare_deliveries(store, create).await?;
+    ensure(store, reports(store), create).await?;
     let ledger = ensure(store, ledger(store), create).await?;
     match ledger.metadata.get(LEDGER_ID) {
         Some(id) => Ok(LedgerId::new(id)),
@@ -45,6 +44,14 @@ pub(crate) async fn prepare(store: &EventStore, create: bool) -> Result<LedgerId
             ),
         }),
     }
+}
+
+/// Checks what the ingress writes, and makes it where `create`.
+pub(crate) async fn prepare_deliveries(store: &EventStore, create: bool) -> Result<(), SetupError> {
+    for wanted in [deliveries(store), dead_letters(store)] {
+        ensure(store, wanted, create).await?;
+    }
+    Ok(())
 }
 
 fn base(store: &EventStore, name: &str, subjects: &str, description: &str) -> Config {

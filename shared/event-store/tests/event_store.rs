@@ -433,3 +433,65 @@ async fn a_nearly_full_stream_lets_handled_deliveries_go_early_and_refuses_new_o
     );
     store.store_delivery(&delivery("last"), SOON).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_broker_that_comes_back_within_the_callers_patience_stores_what_waited_once() {
+    let mut server = NatsServer::start().unwrap();
+    let store = store_at(&server).await;
+    server.kill().unwrap();
+    let storing = tokio::spawn({
+        let store = store.clone();
+        async move {
+            store
+                .store_delivery(&delivery("one"), Duration::from_secs(20))
+                .await
+        }
+    });
+    // Longer than a request may take.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    server.restart().unwrap();
+    assert!(!storing.await.unwrap().unwrap().duplicate);
+    assert_eq!(store.deliveries_end().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_any_more_is_not_stored_when_the_broker_comes_back() {
+    let mut server = NatsServer::start().unwrap();
+    let store = store_at(&server).await;
+    server.kill().unwrap();
+    // Until the client has noticed.
+    while store.is_connected() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    store
+        .store_delivery(&delivery("one"), Duration::from_millis(100))
+        .await
+        .unwrap_err();
+    server.restart().unwrap();
+    let end = loop {
+        match store.deliveries_end().await {
+            Ok(end) => break end,
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    };
+    assert_eq!(end, 0);
+}
+
+#[tokio::test]
+async fn the_trouble_of_another_service_s_stream_does_not_turn_deliveries_away() {
+    let server = NatsServer::start().unwrap();
+    let context = async_nats::jetstream::new(async_nats::connect(server.url()).await.unwrap());
+    let forgetful = async_nats::jetstream::stream::Config {
+        name: "KV_REPORTS".into(),
+        subjects: vec!["$KV.REPORTS.>".into()],
+        max_age: Duration::from_secs(60),
+        ..Default::default()
+    };
+    context.create_stream(forgetful).await.unwrap();
+    let store = EventStore::connect(&EventStoreSettings::at(server.url()), "test")
+        .await
+        .unwrap();
+    assert!(store.prepare().await.is_err());
+    store.prepare_deliveries().await.unwrap();
+    store.store_delivery(&delivery("one"), SOON).await.unwrap();
+}
