@@ -3,24 +3,28 @@
 //! `axum::serve` has no limit on connections and none on the time a client takes to send its request's head; both
 //! matter where anyone can connect. The size of a body and the time of a whole request are layers of the router.
 
+mod heard;
+mod places;
+
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
+
+use heard::Heard;
+use places::{Place, Places};
 
 /// What one server allows its clients.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections open at once; further ones wait in the listener's backlog.
+    /// Connections open at once. For a further one the connection is closed that its client has left silent longest, so
+    /// that silence keeps nobody out, no probe either; none that waits for our answer is ever closed for it.
     pub connections: usize,
     /// The time for a request's head, and so also for which an idle connection is kept. Java's client drops idle
     /// connections after 5 s of its own accord, so that it never meets one that we just closed.
@@ -64,13 +68,13 @@ pub async fn serve_within(
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.header_time);
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let mut places = Places::new(limits.connections);
     let graceful = GracefulShutdown::new();
 
     loop {
         let (stream, place) = tokio::select! {
             () = token.cancelled() => break,
-            accepted = accept(&listener, &places) => match accepted {
+            accepted = accept(&listener, &mut places) => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Too many open files, or a client that is gone already: waiting is all there is to do.
@@ -80,13 +84,16 @@ pub async fn serve_within(
                 }
             },
         };
-        let service = TowerToHyperService::new(router.clone());
+        let service = Heard::new(router.clone(), place.guest());
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended");
+            tokio::select! {
+                biased;
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "connection ended");
+                },
+                () = place.needed() => tracing::debug!("a silent connection was closed for another one"),
             }
-            drop(place);
         });
     }
 
@@ -103,15 +110,9 @@ pub async fn serve_within(
     Ok(())
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places)
-        .acquire_owned()
-        .await
-        .map_err(io::Error::other)?;
+/// Only a client that is really there takes a place from another one.
+async fn accept(listener: &TcpListener, places: &mut Places) -> io::Result<(TcpStream, Place)> {
     let (stream, _) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, place))
+    Ok((stream, places.take().await))
 }

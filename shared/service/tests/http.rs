@@ -159,23 +159,113 @@ async fn a_request_that_never_ends_does_not_keep_the_server_for_ever() {
     server.await.unwrap();
 }
 
+/// Asks for a page on a connection that stays open.
+fn ask_and_stay(stream: &mut TcpStream, path: &str) -> String {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    let mut answer = [0; 1024];
+    let length = stream.read(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer[..length]).into_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_does_not_send_its_request_is_cut_off_and_makes_room() {
+async fn a_client_that_does_not_send_its_request_is_cut_off() {
     let limits = Limits {
-        connections: 1,
         header_time: Duration::from_millis(100),
         ..Limits::default()
     };
-    let router = Router::new().route("/", get(|| async { "here" }));
-    let (address, token, server) = start(router, limits).await;
+    let (address, token, server) = start(Router::new(), limits).await;
     let mut silent = TcpStream::connect(address).unwrap();
     silent.write_all(b"GET / HTTP/1.1\r\n").unwrap();
-    // The only place is taken, so this is answered once the silent client is gone.
-    let answer = ask(address, "/").await;
-    assert!(answer.ends_with("here"), "{answer}");
-    silent.set_nonblocking(true).unwrap();
-    // An open connection without an answer would be WouldBlock.
+    silent
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
     silent.read_to_end(&mut Vec::new()).unwrap();
+    token.cancel();
+    server.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_clients_keep_nobody_out_however_many_they_are() {
+    let limits = Limits {
+        connections: 4,
+        header_time: Duration::from_secs(3600),
+        ..Limits::default()
+    };
+    let (address, token, server) = start(health().router(&settings()), limits).await;
+    let body_to_come = b"POST /livez HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\n";
+    let silent: Vec<TcpStream> = (0..20)
+        .map(|number| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            match number % 3 {
+                0 => {}
+                1 => stream.write_all(b"GET / HTTP/1.1\r\nHost").unwrap(),
+                _ => stream.write_all(body_to_come).unwrap(),
+            }
+            stream
+        })
+        .collect();
+    for _ in 0..3 {
+        let answer = ask(address, "/livez").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    drop(silent);
+    token.cancel();
+    server.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_the_client_that_has_been_silent_longest_that_makes_room() {
+    let limits = Limits {
+        connections: 2,
+        ..Limits::default()
+    };
+    let (address, token, server) = start(health().router(&settings()), limits).await;
+    let connect = || {
+        let stream = TcpStream::connect(address).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        stream
+    };
+    let (mut talks, mut silent) = (connect(), connect());
+    assert!(ask_and_stay(&mut silent, "/livez").contains("200"));
+    assert!(ask_and_stay(&mut talks, "/livez").contains("200"));
+    let answer = ask(address, "/livez").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(ask_and_stay(&mut talks, "/livez").contains("200"));
+    assert_eq!(silent.read(&mut [0]).unwrap(), 0);
+    token.cancel();
+    server.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_waits_for_its_answer_keeps_its_place() {
+    let (entered, is_entered) = oneshot::channel();
+    let (release, is_released) = oneshot::channel::<()>();
+    let ends = std::sync::Arc::new(std::sync::Mutex::new(Some((entered, is_released))));
+    let router = Router::new().route("/", get(|| async { "here" })).route(
+        "/slow",
+        get(move || async move {
+            let (entered, is_released) = ends.lock().unwrap().take().unwrap();
+            entered.send(()).unwrap();
+            is_released.await.unwrap();
+            "done"
+        }),
+    );
+    let limits = Limits {
+        connections: 1,
+        ..Limits::default()
+    };
+    let (address, token, server) = start(router, limits).await;
+    let slow = tokio::spawn(async move { ask(address, "/slow").await });
+    is_entered.await.unwrap();
+    let next = tokio::spawn(async move { ask(address, "/").await });
+    // Long enough that it is asked for its place; if it is not yet, this test is only weaker.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!next.is_finished());
+    release.send(()).unwrap();
+    assert!(slow.await.unwrap().ends_with("done"));
+    assert!(next.await.unwrap().ends_with("here"));
     token.cancel();
     server.await.unwrap();
 }
