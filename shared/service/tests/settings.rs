@@ -183,6 +183,30 @@ fn a_secret_is_in_no_error_no_help_and_no_debug_output() {
 }
 
 #[test]
+fn a_password_in_a_mistyped_url_is_in_no_error() {
+    let result = read(&[("PROVISION_IMAGE", "http//me:hunter2@images.example")]);
+    assert!(
+        result.starts_with(
+            "error PROVISION_IMAGE (or --provision-image): the value is not valid (not shown"
+        ),
+        "{result}"
+    );
+    assert!(!result.contains("hunter2"), "{result}");
+
+    let url = "http://me:hunter2@images.example";
+    let mistyped = format!("--provision-imgae={url}");
+    for arguments in [
+        vec!["service", url],
+        vec!["service", mistyped.as_str()],
+        vec!["service", "--provision-imgae", url],
+    ] {
+        let error = settings::parse::<Settings>(arguments).unwrap_err();
+        assert!(matches!(error, SettingsError::CommandLine(_)), "{error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
 fn a_secret_comes_from_its_file_without_the_line_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("secret");

@@ -59,7 +59,7 @@ pub enum SettingsError {
     Invalid {
         /// The variable and the argument.
         setting: String,
-        /// What is wrong, with the value unless it is a secret.
+        /// What is wrong, with the value unless it is a secret or may hold one.
         reason: String,
     },
     /// Settings without a default are not set.
@@ -203,14 +203,23 @@ fn explain(error: &clap::Error, declared: &Command) -> SettingsError {
                 },
             }
         }
-        _ => SettingsError::CommandLine(error.render().to_string()),
+        _ => SettingsError::CommandLine(not_understood(error)),
     }
 }
 
 fn reason(error: &clap::Error, argument: &Arg) -> String {
     let is_secret = argument.is_hide_env_values_set();
     let value = match error.get(ContextKind::InvalidValue) {
-        Some(ContextValue::String(value)) if !is_secret => format!("\"{value}\" is not valid"),
+        Some(ContextValue::String(value)) => Some(value),
+        _ => None,
+    };
+    let has_password = value.is_some_and(|value| may_hold_password(value));
+    let said = match value {
+        Some(_) if has_password && !is_secret => {
+            "the value is not valid (not shown: it has an `@`, so there may be a password in it)"
+                .to_owned()
+        }
+        Some(value) if !is_secret => format!("\"{value}\" is not valid"),
         _ => "the value is not valid".to_owned(),
     };
     let allowed = match error.get(ContextKind::ValidValue) {
@@ -221,10 +230,31 @@ fn reason(error: &clap::Error, argument: &Arg) -> String {
     };
     // A parser's own words may repeat the value.
     let why = match std::error::Error::source(error) {
-        Some(source) if !is_secret => format!(": {source}"),
+        Some(source) if !is_secret && !has_password => format!(": {source}"),
         _ => String::new(),
     };
-    format!("{value}{why}{allowed}")
+    format!("{said}{why}{allowed}")
+}
+
+/// Whether a text may be a URL with credentials, well-formed or not.
+fn may_hold_password(text: &str) -> bool {
+    text.contains('@')
+}
+
+/// What clap says of a command line that it does not understand, without words that may hold a password.
+fn not_understood(error: &clap::Error) -> String {
+    let mut text = error.render().to_string();
+    for (_, value) in error.context() {
+        let words = match value {
+            ContextValue::String(word) => std::slice::from_ref(word),
+            ContextValue::Strings(words) => words.as_slice(),
+            _ => &[],
+        };
+        for word in words.iter().filter(|word| may_hold_password(word)) {
+            text = text.replace(word.as_str(), "(not shown)");
+        }
+    }
+    text
 }
 
 /// The argument that clap shows as `--name <VALUE>`, here or in a subcommand.
