@@ -1,4 +1,5 @@
-//! The provisioner against a real `nats-server` and the simulated Metal3 cluster, over real sockets.
+//! The provisioner against a real `nats-server` and the simulated Metal3 cluster, over real sockets; the tests of
+//! `kubernetes` also against a real API server (`cargo xtask test --kubernetes`).
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
@@ -8,6 +9,8 @@ mod cluster_faults;
 mod hosts_of_others;
 #[path = "provisioner/installation.rs"]
 mod installation;
+#[path = "provisioner/kubernetes/mod.rs"]
+mod kubernetes;
 #[path = "provisioner/replicas.rs"]
 mod replicas;
 #[path = "provisioner/reservations.rs"]

@@ -44,6 +44,11 @@ pub(super) fn new_object(
             "the body of the request is not a JSON object",
         ));
     };
+    if resource == Resource::BareMetalHosts && !object.contains_key("kind") {
+        return Err(Failure::bad_request(
+            "the object provided is unrecognized (must be of type BareMetalHost): Object 'Kind' is missing",
+        ));
+    }
     check_type(resource, &mut object)?;
     let metadata = object.entry("metadata").or_insert_with(|| json!({}));
     let Value::Object(metadata) = metadata else {
@@ -76,7 +81,7 @@ pub(super) fn new_object(
         .get("resourceVersion")
         .is_some_and(|version| version != "")
     {
-        return Err(Failure::bad_request(
+        return Err(Failure::unexpected(
             "resourceVersion should not be set on objects to be created",
         ));
     }
@@ -110,7 +115,10 @@ pub(super) fn changed_object(
     };
     check_type(key.resource, &mut object)?;
     let Some(Value::Object(metadata)) = object.get_mut("metadata") else {
-        return Err(Failure::bad_request("metadata is missing"));
+        return Err(Failure::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            key.name
+        )));
     };
     if metadata.get("name").is_none_or(|name| name != &key.name) {
         let found = metadata
@@ -131,11 +139,12 @@ pub(super) fn changed_object(
     {
         "" if unconditional => {}
         "" => {
-            let why = "must be specified for an update";
-            return Err(Failure::invalid(
-                key,
-                &[Problem::invalid("metadata.resourceVersion", &json!(0), why)],
-            ));
+            return Err(Failure::unversioned(key));
+        }
+        version if version.parse::<u64>().is_err() => {
+            return Err(Failure::unexpected(format!(
+                "strconv.ParseUint: parsing \"{version}\": invalid syntax"
+            )));
         }
         version if version != text(old, "/metadata/resourceVersion") => {
             return Err(Failure::modified(key));
@@ -149,6 +158,15 @@ pub(super) fn changed_object(
             &[Problem::invalid("metadata.uid", &uid, "field is immutable")],
         ));
     }
+    if let Some(deletion) = metadata
+        .get("deletionTimestamp")
+        .filter(|deletion| **deletion != old["metadata"]["deletionTimestamp"])
+    {
+        let problem =
+            Problem::invalid("metadata.deletionTimestamp", deletion, "field is immutable");
+        return Err(Failure::invalid(key, &[problem]));
+    }
+    check_finalizers_in_deletion(key, old, metadata)?;
     for field in SERVER_SET
         .iter()
         .chain(&["uid", "namespace", "resourceVersion"])
@@ -162,13 +180,49 @@ pub(super) fn changed_object(
         keep_the_other_part(&mut object, old, part);
     }
     if part == Part::Status {
-        return Ok(Value::Object(object));
+        let problems = schema::complete_host(&mut object);
+        return if problems.is_empty() {
+            Ok(Value::Object(object))
+        } else {
+            Err(Failure::invalid(key, &problems))
+        };
     }
     let mut object = complete(key, Some(old), object)?;
     if key.resource == Resource::BareMetalHosts && object["spec"] != old["spec"] {
         raise_generation(&mut object);
     }
     Ok(object)
+}
+
+/// What is being deleted takes no new finalizers.
+fn check_finalizers_in_deletion(
+    key: &ObjectKey,
+    old: &Value,
+    metadata: &Map<String, Value>,
+) -> Result<(), Failure> {
+    if old["metadata"].get("deletionTimestamp").is_none() {
+        return Ok(());
+    }
+    let all = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+    let known = all(old["metadata"].get("finalizers"));
+    let new: Vec<String> = all(metadata.get("finalizers"))
+        .into_iter()
+        .filter(|finalizer| !known.contains(finalizer))
+        .map(|finalizer| finalizer.to_string())
+        .collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+        new.join(", ")
+    );
+    let problem = Problem {
+        field: "metadata.finalizers".to_owned(),
+        reason: "FieldValueForbidden",
+        message,
+    };
+    Err(Failure::invalid(key, &[problem]))
 }
 
 /// Counts one change of what is wanted.
@@ -198,7 +252,7 @@ fn complete(
     old: Option<&Value>,
     mut object: Map<String, Value>,
 ) -> Result<Value, Failure> {
-    check_maps_of_text(&object)?;
+    check_maps_of_text(key, old, &object)?;
     match key.resource {
         Resource::BareMetalHosts => {
             let problems = schema::complete_host(&mut object);
@@ -249,6 +303,12 @@ fn complete_secret(
     old: Option<&Value>,
     mut secret: Map<String, Value>,
 ) -> Result<Value, Failure> {
+    secret.retain(|field, _| {
+        matches!(
+            field.as_str(),
+            "apiVersion" | "kind" | "metadata" | "type" | "data" | "stringData" | "immutable"
+        )
+    });
     if let Some(Value::Object(plain)) = secret.remove("stringData") {
         let data = secret.entry("data").or_insert_with(|| json!({}));
         for (name, value) in plain {
@@ -267,8 +327,14 @@ fn complete_secret(
                 .is_none_or(|value| BASE64.decode(value).is_err())
             {
                 return Err(Failure::bad_request(format!(
-                    "Secret in version \"v1\" cannot be handled as a Secret: data.{name}: illegal base64 data"
+                    "Secret in version \"v1\" cannot be handled as a Secret: illegal base64 data in {name}"
                 )));
+            }
+            if !is_config_key(name) {
+                let why = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  \
+                           or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
+                let problem = Problem::invalid(format!("data[{name}]"), &json!(name), why);
+                return Err(Failure::invalid(key, &[problem]));
             }
         }
     }
@@ -291,6 +357,14 @@ fn complete_secret(
     Ok(Value::Object(secret))
 }
 
+fn is_config_key(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 253
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+}
+
 /// The kind in the body is that of the URL; missing ones are filled in.
 fn check_type(resource: Resource, object: &mut Map<String, Value>) -> Result<(), Failure> {
     for (field, expected) in [
@@ -298,12 +372,24 @@ fn check_type(resource: Resource, object: &mut Map<String, Value>) -> Result<(),
         ("kind", resource.kind()),
     ] {
         let found = object.entry(field).or_insert_with(|| json!(expected));
-        if found != expected {
-            let message = format!(
-                "the {field} in the data ({found}) does not match the expected {field} ({expected})"
-            );
-            return Err(Failure::bad_request(message));
+        if found == expected {
+            continue;
         }
+        let found = found.as_str().unwrap_or_default().to_owned();
+        if field == "kind" && resource == Resource::BareMetalHosts {
+            let name = object
+                .get("metadata")
+                .map_or("", |metadata| text(metadata, "/name"));
+            return Err(Failure::wrong_kind(&found, name));
+        }
+        let what = if field == "kind" {
+            "kind"
+        } else {
+            "API version"
+        };
+        return Err(Failure::bad_request(format!(
+            "the {what} in the data ({found}) does not match the expected {what} ({expected})"
+        )));
     }
     Ok(())
 }
@@ -329,30 +415,73 @@ fn check_name(key: &ObjectKey) -> Result<(), Failure> {
         return Ok(());
     }
     let why = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must \
-               start and end with an alphanumeric character";
+               start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+               '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
     Err(Failure::invalid(
         key,
         &[Problem::invalid("metadata.name", &json!(key.name), why)],
     ))
 }
 
-fn check_maps_of_text(object: &Map<String, Value>) -> Result<(), Failure> {
+fn check_maps_of_text(
+    key: &ObjectKey,
+    old: Option<&Value>,
+    object: &Map<String, Value>,
+) -> Result<(), Failure> {
     for field in ["labels", "annotations"] {
         let Some(map) = object
             .get("metadata")
             .and_then(|metadata| metadata.get(field))
+            .filter(|map| !map.is_null())
         else {
             continue;
         };
-        let all_text = map.is_null()
-            || map
-                .as_object()
-                .is_some_and(|map| map.values().all(Value::is_string));
-        if !all_text {
-            return Err(Failure::bad_request(format!(
-                "metadata.{field} is not a map of strings"
-            )));
+        let Some(map) = map.as_object() else {
+            let why = unmarshal(map, field, "map[string]string");
+            return Err(Failure::unreadable(key, old, object, &why));
+        };
+        if let Some(value) = map.values().find(|value| !value.is_string()) {
+            let why = unmarshal(value, field, "string");
+            return Err(Failure::unreadable(key, old, object, &why));
+        }
+        for name in map.keys() {
+            let part = name
+                .rsplit_once('/')
+                .map_or(name.as_str(), |(_, part)| part);
+            if !is_qualified(part) {
+                let why = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end \
+                           with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for \
+                           validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+                let problem = Problem::invalid(format!("metadata.{field}"), &json!(name), why);
+                return Err(Failure::invalid(key, &[problem]));
+            }
         }
     }
     Ok(())
+}
+
+/// What Go says of a value that does not fit.
+fn unmarshal(value: &Value, field: &str, wanted: &str) -> String {
+    let found = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    format!(
+        "json: cannot unmarshal {found} into Go struct field ObjectMeta.{field} of type {wanted}"
+    )
+}
+
+/// The part after the slash of a label's or an annotation's name.
+fn is_qualified(part: &str) -> bool {
+    let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+    part.len() <= 63
+        && edge(part.bytes().next())
+        && edge(part.bytes().last())
+        && part
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }

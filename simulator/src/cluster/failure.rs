@@ -32,6 +32,103 @@ impl Failure {
         }
     }
 
+    /// What the API server did not foresee, in its own words: no reason, 500.
+    pub(super) fn unexpected(message: impl Into<String>) -> Self {
+        Self::new(500, "", message)
+    }
+
+    /// A custom resource is changed without saying which version.
+    pub(super) fn unversioned(key: &ObjectKey) -> Self {
+        let why = "must be specified for an update";
+        let problem = Problem::invalid("metadata.resourceVersion", &json!(0), why);
+        let mut failure = Self::invalid(key, &[problem]);
+        failure.message =
+            failure
+                .message
+                .replacen(&key.resource.qualified_kind(), &key.resource.qualified(), 1);
+        failure.details["kind"] = json!(key.resource.plural());
+        failure
+    }
+
+    /// A custom resource of another kind.
+    pub(super) fn wrong_kind(kind: &str, name: &str) -> Self {
+        let group = Resource::BareMetalHosts.group();
+        let why = format!(
+            "Invalid value: \"{kind}\": must be {}",
+            Resource::BareMetalHosts.kind()
+        );
+        let mut failure = Self::new(
+            422,
+            "Invalid",
+            format!("{kind}.{group} \"{name}\" is invalid: kind: {why}"),
+        );
+        failure.details = json!({
+            "name": name, "group": group, "kind": kind,
+            "causes": [{"field": "kind", "reason": "FieldValueInvalid", "message": why}],
+        });
+        failure
+    }
+
+    /// An object that the API server can't read: of a new one it says 400, of a patched one 422.
+    pub(super) fn unreadable(
+        key: &ObjectKey,
+        old: Option<&Value>,
+        object: &serde_json::Map<String, Value>,
+        why: &str,
+    ) -> Self {
+        if old.is_some() {
+            let patched = json!(json!(object).to_string());
+            return Self::invalid(key, &[Problem::invalid("patch", &patched, why)]);
+        }
+        let (kind, version) = (key.resource.kind(), key.resource.api_version());
+        let version = version.rsplit('/').next().unwrap_or(version);
+        Self::bad_request(format!(
+            "{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"
+        ))
+    }
+
+    /// A deletion was asked for on a condition that does not hold.
+    pub(super) fn precondition(key: &ObjectKey, what: &str, wanted: &str, found: &str) -> Self {
+        let why = match what {
+            "UID" => "deleted and then recreated",
+            _ => "modified",
+        };
+        let message = format!(
+            "Operation cannot be fulfilled on {} \"{}\": the {what} in the precondition ({wanted}) does not match the {what} \
+             in record ({found}). The object might have been {why}",
+            key.resource.qualified_kind(),
+            key.name
+        );
+        let mut failure = Self::new(409, "Conflict", message).about(key);
+        failure.details["kind"] = json!(key.resource.kind());
+        failure
+    }
+
+    /// A version that is not there yet.
+    pub(super) fn too_large_version(asked: u64, newest: u64) -> Self {
+        let message = format!("Timeout: Too large resource version: {asked}, current: {newest}");
+        let mut failure = Self::new(504, "Timeout", message);
+        failure.details = json!({
+            "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+            "retryAfterSeconds": 1,
+        });
+        failure
+    }
+
+    /// 422 about the parameters of a list or watch.
+    pub(super) fn invalid_options(field: &str, reason: &str, message: &str) -> Self {
+        let mut failure = Self::new(
+            422,
+            "Invalid",
+            format!("ListOptions.meta.k8s.io \"\" is invalid: {field}: {message}"),
+        );
+        failure.details = json!({
+            "group": "meta.k8s.io", "kind": "ListOptions",
+            "causes": [{"field": field, "reason": reason, "message": message}],
+        });
+        failure
+    }
+
     fn about(mut self, key: &ObjectKey) -> Self {
         self.details = details(key);
         self
@@ -101,6 +198,27 @@ impl Failure {
         )
     }
 
+    /// What the refusal of a ValidatingAdmissionPolicy becomes.
+    pub(super) fn denied_by_policy(key: &ObjectKey, why: &str) -> Self {
+        let message = format!(
+            "{} \"{}\" is forbidden: ValidatingAdmissionPolicy 'simulated' with binding 'simulated' denied request: {why}",
+            key.resource.qualified(),
+            key.name
+        );
+        Self::new(422, "Invalid", message).about(key)
+    }
+
+    /// Nothing new is made in a namespace that is being deleted.
+    pub(super) fn terminating(key: &ObjectKey) -> Self {
+        let message = format!(
+            "{} \"{}\" is forbidden: unable to create new content in namespace {} because it is being terminated",
+            key.resource.qualified(),
+            key.name,
+            key.namespace
+        );
+        Self::new(403, "Forbidden", message).about(key)
+    }
+
     pub(super) fn forbidden(resource: Resource, namespace: &str, name: &str, verb: &str) -> Self {
         let group = resource.group();
         let message = format!(
@@ -136,10 +254,9 @@ impl Failure {
         )
     }
 
-    pub(super) fn unsupported_media_type(content_type: &str, supported: &str) -> Self {
+    pub(super) fn unsupported_media_type(supported: &str) -> Self {
         let message = format!(
-            "the body of the request was in an unknown format - accepted media types include: {supported} (got \
-             \"{content_type}\")"
+            "the body of the request was in an unknown format - accepted media types include: {supported}"
         );
         Self::new(415, "UnsupportedMediaType", message)
     }
@@ -162,8 +279,11 @@ impl Failure {
     pub(super) fn to_status(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code,
+            "message": self.message, "code": self.code,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = json!(self.reason);
+        }
         if !self.details.is_null() {
             status["details"] = self.details.clone();
         }
@@ -190,7 +310,10 @@ impl IntoResponse for Failure {
 
 /// `details` that name an object.
 fn details(key: &ObjectKey) -> Value {
-    let mut details = json!({"name": key.name, "kind": key.resource.plural()});
+    let mut details = json!({"kind": key.resource.plural()});
+    if !key.name.is_empty() {
+        details["name"] = json!(key.name);
+    }
     if !key.resource.group().is_empty() {
         details["group"] = json!(key.resource.group());
     }

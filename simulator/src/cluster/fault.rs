@@ -32,6 +32,9 @@ pub struct Fault {
     /// Only the object (for a fault of a host: the host) of this name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Only requests with this bearer token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bearer_token: Option<String>,
     /// How often; without it, until it is cleared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
@@ -52,6 +55,13 @@ pub enum FaultKind {
     TooManyRequests {
         /// The header's value.
         retry_after_seconds: u64,
+    },
+    /// 422, as a ValidatingAdmissionPolicy refuses.
+    AdmissionDenies {
+        /// Only a write whose body has something at this JSON pointer.
+        pointer: String,
+        /// The policy's message.
+        message: String,
     },
     /// 500.
     InternalError,
@@ -116,6 +126,7 @@ impl FaultKind {
             Self::Forbidden => "forbidden",
             Self::Conflict => "conflict",
             Self::TooManyRequests { .. } => "too_many_requests",
+            Self::AdmissionDenies { .. } => "admission_denies",
             Self::InternalError => "internal_error",
             Self::Unavailable => "unavailable",
             Self::Gone => "gone",
@@ -142,6 +153,7 @@ impl Fault {
             resource: None,
             namespace: None,
             name: None,
+            bearer_token: None,
             times: None,
         }
     }
@@ -190,6 +202,13 @@ impl Fault {
         self
     }
 
+    /// Only requests with this bearer token.
+    #[must_use]
+    pub fn by(mut self, bearer_token: &str) -> Self {
+        self.bearer_token = Some(bearer_token.to_owned());
+        self
+    }
+
     /// Only so many times.
     #[must_use]
     pub fn times(mut self, times: u32) -> Self {
@@ -211,6 +230,10 @@ impl Fault {
                 .name
                 .as_deref()
                 .is_none_or(|name| target.name == Some(name))
+            && self
+                .bearer_token
+                .as_deref()
+                .is_none_or(|token| target.bearer_token == Some(token))
     }
 }
 
@@ -221,6 +244,7 @@ pub(super) struct Target<'a> {
     pub(super) resource: Resource,
     pub(super) namespace: Option<&'a str>,
     pub(super) name: Option<&'a str>,
+    pub(super) bearer_token: Option<&'a str>,
 }
 
 impl<'a> Target<'a> {
@@ -230,6 +254,7 @@ impl<'a> Target<'a> {
             resource: Resource::BareMetalHosts,
             namespace: Some(namespace),
             name: Some(name),
+            bearer_token: None,
         }
     }
 }
@@ -273,7 +298,7 @@ impl Faults {
     pub(super) fn strike_request(
         &mut self,
         target: &Target<'_>,
-        of: fn(&FaultKind) -> bool,
+        of: impl Fn(&FaultKind) -> bool,
     ) -> Option<Struck> {
         self.strike(target, |kind| !kind.is_of_hosts() && of(kind))
     }

@@ -273,6 +273,13 @@ impl Handle {
         self.0.read(|state| state.open_watches.len())
     }
 
+    /// A namespace is being deleted, and stays so: nothing new is made in it.
+    pub fn terminate_namespace(&self, namespace: &str) {
+        self.0.quietly(|state| {
+            state.terminating.insert(namespace.to_owned());
+        });
+    }
+
     /// Forgets all earlier versions: a watch or list that begins at one is told that it is expired.
     pub fn forget_history(&self) {
         self.0.change(|state| state.store.forget_history());

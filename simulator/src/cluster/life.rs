@@ -18,8 +18,9 @@
 //!
 //! Simpler than the real one: an image URL changed *during* provisioning is simply the one that ends up on the host.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::host_status::{forget_error, set_error, status_on_entry};
 use super::resource::{flag, text};
 use super::settings::HostState;
 
@@ -54,6 +55,66 @@ pub(super) enum Step {
     FailPower(String),
     /// Switches the power.
     Power(bool),
+}
+
+/// What Metal3 writes into a host: for tests that play Metal3 on a real API server.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OperatorWrite {
+    /// `metadata.finalizers`, as they are then.
+    Finalizers(Value),
+    /// `status`, whole.
+    Status(Value),
+}
+
+/// The work of `provisioning` ends in an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkFails {
+    /// `status.errorMessage`.
+    pub message: String,
+}
+
+/// What Metal3 writes next into `host`, without pauses and with room for all; none if there is nothing to do.
+pub fn next_write(host: &Value, fails: Option<&WorkFails>) -> Option<OperatorWrite> {
+    let situation = Situation {
+        held: false,
+        place_free: true,
+        deploying: true,
+        never_finishes: false,
+        power_fails: None,
+    };
+    let mut status = host.get("status").cloned().unwrap_or_default();
+    match next_step(host, &situation)? {
+        Step::AddFinalizer => return Some(OperatorWrite::Finalizers(finalizers(host, true))),
+        Step::RemoveFinalizer => return Some(OperatorWrite::Finalizers(finalizers(host, false))),
+        Step::Enter(to) => match fails {
+            Some(fails) if HostState::of(host) == Some(HostState::Provisioning) => {
+                set_error(&mut status, PROVISIONING_ERROR, &fails.message);
+            }
+            _ => status = status_on_entry(host, to),
+        },
+        Step::Abandon(to) => status = status_on_entry(host, to),
+        Step::Show(operational) => status["operationalStatus"] = json!(operational),
+        Step::ForgetError => forget_error(&mut status),
+        Step::Power(on) => status["poweredOn"] = json!(on),
+        // Only with another situation.
+        Step::Deploy | Step::FailPower(_) => return None,
+    }
+    Some(OperatorWrite::Status(status))
+}
+
+/// The finalizers of a host with Metal3's, or without it.
+pub(super) fn finalizers(host: &Value, with_metal3s: bool) -> Value {
+    let mut finalizers = host
+        .pointer("/metadata/finalizers")
+        .cloned()
+        .unwrap_or(json!([]));
+    if let Value::Array(all) = &mut finalizers {
+        all.retain(|finalizer| finalizer != FINALIZER);
+        if with_metal3s {
+            all.push(json!(FINALIZER));
+        }
+    }
+    finalizers
 }
 
 /// What surrounds a host when its next step is decided.

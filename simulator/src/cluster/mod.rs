@@ -80,8 +80,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use failure::Failure;
 pub use fault::{Fault, FaultId, FaultKind};
 pub use handle::Handle;
+pub use life::{OperatorWrite, WorkFails, next_write};
 pub use record::{StateRecord, UserDataRead, Write};
 pub use resource::{Resource, Verb};
+pub use schema::definition;
 pub use settings::{ClusterSettings, HostSpec, HostState, Pauses};
 
 /// Why a cluster is not there.

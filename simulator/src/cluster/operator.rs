@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::admission::Part;
 use super::fault::{FaultKind, Target};
 use super::host_status::{forget_error, set_error, status_on_entry};
-use super::life::{FINALIZER, POWER_ERROR, PROVISIONING_ERROR, Situation, Step, next_step};
+use super::life::{POWER_ERROR, PROVISIONING_ERROR, Situation, Step, finalizers, next_step};
 use super::record::UserDataRead;
 use super::resource::{ObjectKey, Resource, text};
 use super::settings::HostState;
@@ -129,25 +129,11 @@ fn carry_out(state: &mut State, key: &ObjectKey, step: &Step, deploying: &mut bo
     let mut status = host.get("status").cloned().unwrap_or_default();
     match step {
         Step::AddFinalizer => {
-            let mut finalizers = host
-                .pointer("/metadata/finalizers")
-                .cloned()
-                .unwrap_or(json!([]));
-            if let Value::Array(all) = &mut finalizers {
-                all.push(json!(FINALIZER));
-            }
-            change_finalizers(state, key, finalizers);
+            change_finalizers(state, key, finalizers(&host, true));
             return;
         }
         Step::RemoveFinalizer => {
-            let mut finalizers = host
-                .pointer("/metadata/finalizers")
-                .cloned()
-                .unwrap_or(json!([]));
-            if let Value::Array(all) = &mut finalizers {
-                all.retain(|finalizer| finalizer != FINALIZER);
-            }
-            change_finalizers(state, key, finalizers);
+            change_finalizers(state, key, finalizers(&host, false));
             return;
         }
         Step::Deploy => {

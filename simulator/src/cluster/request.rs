@@ -22,6 +22,8 @@ pub(super) struct ApiRequest {
     pub(super) path: String,
     pub(super) query: ListQuery,
     pub(super) content_type: String,
+    /// Who asks, if he says so.
+    pub(super) bearer_token: Option<String>,
     /// How the client wants to see objects.
     pub(super) view: View,
 }
@@ -33,6 +35,7 @@ pub(super) struct ListQuery {
     pub(super) continue_token: Option<String>,
     pub(super) resource_version: Option<String>,
     pub(super) exact: bool,
+    version_match: String,
     pub(super) fields: String,
     pub(super) labels: String,
     pub(super) watch: bool,
@@ -102,6 +105,9 @@ impl ApiRequest {
             path: uri.path().to_owned(),
             query,
             content_type,
+            bearer_token: of_header(header::AUTHORIZATION)
+                .strip_prefix("Bearer ")
+                .map(str::to_owned),
             view: View::asked_for(of_header(header::ACCEPT), resource),
         })
     }
@@ -123,6 +129,7 @@ impl ApiRequest {
             resource: self.resource,
             namespace: self.namespace.as_deref(),
             name: self.name.as_deref().or(name_in_body),
+            bearer_token: self.bearer_token.as_deref(),
         }
     }
 }
@@ -132,37 +139,74 @@ impl ListQuery {
         let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri)
             .map_err(|error| Failure::bad_request(format!("the query can't be read: {error}")))?;
         let mut query = Self::default();
+        let mut initial_events_named = false;
         for (name, value) in pairs.0 {
             let is_true = matches!(value.as_str(), "true" | "1");
             match name.as_str() {
-                "limit" => query.limit = number(&name, &value)?.filter(|limit| *limit > 0),
+                "limit" => query.limit = number(&value)?.filter(|limit| *limit > 0),
                 "continue" => query.continue_token = Some(value).filter(|token| !token.is_empty()),
                 "resourceVersion" => {
                     query.resource_version = Some(value).filter(|version| !version.is_empty())
                 }
-                "resourceVersionMatch" => query.exact = value == "Exact",
+                "resourceVersionMatch" => query.version_match = value,
                 "fieldSelector" => query.fields = value,
                 "labelSelector" => query.labels = value,
                 "watch" => query.watch = is_true,
                 "allowWatchBookmarks" => query.bookmarks = is_true,
-                "sendInitialEvents" => query.initial_events = is_true,
-                "timeoutSeconds" => query.timeout_seconds = number(&name, &value)?,
+                "sendInitialEvents" => {
+                    query.initial_events = is_true;
+                    initial_events_named = true;
+                }
+                "timeoutSeconds" => query.timeout_seconds = number(&value)?,
                 "dryRun" => return Err(Failure::bad_request("the simulator has no dry run")),
                 _ => {}
             }
         }
+        query.check_version_match(initial_events_named)?;
+        query.exact = query.version_match == "Exact";
         Ok(query)
+    }
+
+    /// What `resourceVersionMatch` may say, and when.
+    fn check_version_match(&self, initial_events_named: bool) -> Result<(), Failure> {
+        let field = "resourceVersionMatch";
+        let forbidden = |message: &str| {
+            Err(Failure::invalid_options(
+                field,
+                "FieldValueForbidden",
+                message,
+            ))
+        };
+        match self.version_match.as_str() {
+            "" if initial_events_named => forbidden(
+                "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ),
+            "" => Ok(()),
+            "NotOlderThan" | "Exact" if initial_events_named && self.watch => Ok(()),
+            "NotOlderThan" | "Exact" if self.resource_version.is_none() => forbidden(
+                "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ),
+            "NotOlderThan" | "Exact" => Ok(()),
+            other => Err(Failure::invalid_options(
+                field,
+                "FieldValueNotSupported",
+                &format!(
+                    "Unsupported value: \"{other}\": supported values: \"Exact\", \"NotOlderThan\", \"\""
+                ),
+            )),
+        }
     }
 }
 
-fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<Option<T>, Failure> {
+fn number<T: std::str::FromStr>(value: &str) -> Result<Option<T>, Failure> {
     if value.is_empty() {
         return Ok(None);
     }
-    value
-        .parse()
-        .map(Some)
-        .map_err(|_| Failure::bad_request(format!("{name}: '{value}' is not a number")))
+    value.parse().map(Some).map_err(|_| {
+        Failure::bad_request(format!(
+            "strconv.ParseInt: parsing \"{value}\": invalid syntax"
+        ))
+    })
 }
 
 fn verb(method: &Method, one: bool, watch: bool, namespaced: bool) -> Result<Verb, Failure> {

@@ -1,5 +1,7 @@
-//! The spec of a BareMetalHost as Metal3's definition (`metal3.io_baremetalhosts.yaml`, v1alpha1) describes it: what
-//! is not in it is pruned, what is in it is checked. Parts that Bellhop never touches are taken as they come.
+//! A BareMetalHost as Metal3's definition (`metal3.io_baremetalhosts.yaml`, v1alpha1) describes it: what is not in it is
+//! pruned, what is in it is checked. Parts that Bellhop never touches are taken as they come.
+//!
+//! [`definition`] is the same as a CustomResourceDefinition, for a real API server that has none of Metal3's.
 
 use serde_json::{Map, Value, json};
 
@@ -10,6 +12,7 @@ enum Form {
     Text,
     OneOf(&'static [&'static str]),
     Boolean,
+    Number,
     /// Its inside is not looked at.
     Anything,
     Object {
@@ -73,25 +76,7 @@ const SPEC: Form = Form::Object {
         ("externallyProvisioned", Form::Boolean),
         ("firmware", Form::Anything),
         ("hardwareProfile", Form::Text),
-        (
-            "image",
-            Form::Object {
-                fields: &[
-                    ("checksum", Form::Text),
-                    (
-                        "checksumType",
-                        Form::OneOf(&["md5", "sha256", "sha512", "auto"]),
-                    ),
-                    (
-                        "format",
-                        Form::OneOf(&["raw", "qcow2", "vdi", "vmdk", "live-iso"]),
-                    ),
-                    ("ociAuthSecretName", Form::Text),
-                    ("url", Form::Text),
-                ],
-                required: &["url"],
-            },
-        ),
+        ("image", IMAGE),
         ("inspectionMode", Form::OneOf(&["disabled", "agent"])),
         ("metaData", REFERENCE_TO_SECRET),
         ("networkData", REFERENCE_TO_SECRET),
@@ -104,6 +89,151 @@ const SPEC: Form = Form::Object {
     ],
     required: &["online"],
 };
+
+const IMAGE: Form = Form::Object {
+    fields: &[
+        ("checksum", Form::Text),
+        (
+            "checksumType",
+            Form::OneOf(&["md5", "sha256", "sha512", "auto"]),
+        ),
+        (
+            "format",
+            Form::OneOf(&["raw", "qcow2", "vdi", "vmdk", "live-iso"]),
+        ),
+        ("ociAuthSecretName", Form::Text),
+        ("url", Form::Text),
+    ],
+    required: &["url"],
+};
+
+const STATUS: Form = Form::Object {
+    fields: &[
+        ("conditions", Form::Anything),
+        ("errorCount", Form::Number),
+        ("errorMessage", Form::Text),
+        (
+            "errorType",
+            Form::OneOf(&[
+                "provisioned registration error",
+                "registration error",
+                "inspection error",
+                "preparation error",
+                "provisioning error",
+                "power management error",
+                "servicing error",
+            ]),
+        ),
+        ("goodCredentials", Form::Anything),
+        ("hardware", Form::Anything),
+        ("hardwareProfile", Form::Text),
+        ("lastUpdated", Form::Text),
+        ("operationHistory", Form::Anything),
+        (
+            "operationalStatus",
+            Form::OneOf(&[
+                "",
+                "OK",
+                "discovered",
+                "error",
+                "delayed",
+                "detached",
+                "servicing",
+            ]),
+        ),
+        ("poweredOn", Form::Boolean),
+        (
+            "provisioning",
+            Form::Object {
+                fields: &[
+                    ("ID", Form::Text),
+                    (
+                        "bootMode",
+                        Form::OneOf(&["UEFI", "UEFISecureBoot", "legacy"]),
+                    ),
+                    ("currentActivity", Form::Text),
+                    (
+                        "customDeploy",
+                        Form::Object {
+                            fields: &[("method", Form::Text)],
+                            required: &["method"],
+                        },
+                    ),
+                    ("firmware", Form::Anything),
+                    ("image", IMAGE),
+                    ("progress", Form::Text),
+                    ("raid", Form::Anything),
+                    ("rootDeviceHints", Form::Anything),
+                    ("state", Form::Text),
+                    ("steps", Form::Anything),
+                ],
+                required: &["ID", "state"],
+            },
+        ),
+        ("triedCredentials", Form::Anything),
+    ],
+    required: &[
+        "errorCount",
+        "errorMessage",
+        "operationalStatus",
+        "poweredOn",
+        "provisioning",
+    ],
+};
+
+/// The `CustomResourceDefinition` of BareMetalHosts as far as the simulator knows it: for tests on a real API server that
+/// has none of Metal3's own.
+pub fn definition() -> Value {
+    let mut spec = form_as_schema(&SPEC);
+    spec["properties"]["automatedCleaningMode"]["default"] = json!("metadata");
+    let mut status = form_as_schema(&STATUS);
+    status["properties"]["errorCount"]["default"] = json!(0);
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "baremetalhosts.metal3.io"},
+        "spec": {
+            "group": "metal3.io", "scope": "Namespaced",
+            "names": {"kind": "BareMetalHost", "listKind": "BareMetalHostList", "plural": "baremetalhosts",
+                      "singular": "baremetalhost", "shortNames": ["bmh", "bmhost"]},
+            "versions": [{
+                "name": "v1alpha1", "served": true, "storage": true, "subresources": {"status": {}},
+                "additionalPrinterColumns": [
+                    {"name": "State", "type": "string", "jsonPath": ".status.provisioning.state"},
+                    {"name": "Consumer", "type": "string", "jsonPath": ".spec.consumerRef.name"},
+                    {"name": "Online", "type": "string", "jsonPath": ".spec.online"},
+                    {"name": "Error", "type": "string", "jsonPath": ".status.errorType"},
+                    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+                ],
+                "schema": {"openAPIV3Schema": {
+                    "type": "object",
+                    "properties": {"apiVersion": {"type": "string"}, "kind": {"type": "string"},
+                                   "metadata": {"type": "object"}, "spec": spec, "status": status},
+                }},
+            }],
+        },
+    })
+}
+
+fn form_as_schema(form: &Form) -> Value {
+    match form {
+        Form::Text => json!({"type": "string"}),
+        Form::OneOf(allowed) => json!({"type": "string", "enum": allowed}),
+        Form::Boolean => json!({"type": "boolean"}),
+        Form::Number => json!({"type": "integer"}),
+        Form::Anything => json!({"x-kubernetes-preserve-unknown-fields": true}),
+        Form::Object { fields, required } => {
+            let properties: Map<String, Value> = fields
+                .iter()
+                .map(|(name, form)| ((*name).to_owned(), form_as_schema(form)))
+                .collect();
+            let mut schema = json!({"type": "object", "properties": properties});
+            if !required.is_empty() {
+                schema["required"] = json!(required);
+            }
+            schema
+        }
+    }
+}
 
 /// Prunes and completes a host as the API server does when it stores one, and tells what is wrong with it.
 pub(super) fn complete_host(host: &mut Map<String, Value>) -> Vec<Problem> {
@@ -121,6 +251,12 @@ pub(super) fn complete_host(host: &mut Map<String, Value>) -> Vec<Problem> {
                 .or_insert_with(|| json!("metadata"));
         }
     }
+    if let Some(status) = host.get_mut("status") {
+        if let Value::Object(status) = status {
+            status.entry("errorCount").or_insert_with(|| json!(0));
+        }
+        check(&STATUS, "status", status, &mut problems);
+    }
     problems
 }
 
@@ -128,10 +264,12 @@ fn check(form: &Form, path: &str, value: &mut Value, problems: &mut Vec<Problem>
     let wanted = match (form, &*value) {
         (Form::Anything, _)
         | (Form::Text | Form::OneOf(_), Value::String(_))
-        | (Form::Boolean, Value::Bool(_)) => None,
+        | (Form::Boolean, Value::Bool(_))
+        | (Form::Number, Value::Number(_)) => None,
         (Form::Object { .. }, Value::Object(_)) => None,
         (Form::Text | Form::OneOf(_), _) => Some("string"),
         (Form::Boolean, _) => Some("boolean"),
+        (Form::Number, _) => Some("integer"),
         (Form::Object { .. }, _) => Some("object"),
     };
     if let Some(wanted) = wanted {
@@ -143,7 +281,10 @@ fn check(form: &Form, path: &str, value: &mut Value, problems: &mut Vec<Problem>
             problems.push(Problem::not_supported(path, value, allowed));
         }
         (Form::Object { fields, required }, Value::Object(object)) => {
-            object.retain(|name, _| fields.iter().any(|(field, _)| field == name));
+            // What is unknown is pruned, and so is a null where the definition allows none.
+            object.retain(|name, value| {
+                fields.iter().any(|(field, _)| field == name) && !value.is_null()
+            });
             for missing in required
                 .iter()
                 .filter(|field| !object.contains_key(**field))

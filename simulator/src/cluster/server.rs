@@ -139,6 +139,13 @@ impl Exchange<'_> {
         {
             tokio::time::sleep(Duration::from_millis(milliseconds)).await;
         }
+        let comes_before_handling = |kind: &FaultKind| match kind {
+            FaultKind::AdmissionDenies { pointer, .. } => {
+                self.request.verb.writes()
+                    && body.pointer(pointer).is_some_and(|value| !value.is_null())
+            }
+            kind => comes_before_handling(kind),
+        };
         if let Some(struck) = self.strike(&name_in_body, comes_before_handling) {
             let kind = struck.kind.name();
             return match self.failure(&struck, &name_in_body).await {
@@ -171,7 +178,7 @@ impl Exchange<'_> {
         })
     }
 
-    fn strike(&self, name_in_body: &str, of: fn(&FaultKind) -> bool) -> Option<Struck> {
+    fn strike(&self, name_in_body: &str, of: impl Fn(&FaultKind) -> bool) -> Option<Struck> {
         self.shared.quietly(|state| {
             state
                 .faults
@@ -192,6 +199,7 @@ impl Exchange<'_> {
                 Failure::forbidden(key.resource, &key.namespace, &key.name, &verb)
             }
             FaultKind::Conflict => Failure::modified(&key),
+            FaultKind::AdmissionDenies { message, .. } => Failure::denied_by_policy(&key, message),
             FaultKind::TooManyRequests {
                 retry_after_seconds,
             } => Failure::too_many_requests(*retry_after_seconds),
@@ -306,13 +314,25 @@ impl Exchange<'_> {
         if request.content_type != supported
             && !(request.content_type.is_empty() && request.verb != Verb::Patch)
         {
-            return Err(Failure::unsupported_media_type(
-                &request.content_type,
-                supported,
-            ));
+            // The simulator takes merge patches alone, but says what the real one would.
+            return Err(Failure::unsupported_media_type(match request.verb {
+                Verb::Patch => {
+                    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
+                }
+                _ => supported,
+            }));
         }
+        let kind = match body {
+            Value::Array(_) => "array",
+            Value::String(_) => "string",
+            _ => "",
+        };
         if body.is_object() {
             Ok(())
+        } else if request.verb == Verb::Patch && !kind.is_empty() {
+            Err(Failure::bad_request(format!(
+                "error decoding patch: json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+            )))
         } else {
             Err(Failure::bad_request(
                 "the body of the request is not a JSON object",

@@ -1,6 +1,6 @@
 //! All that one cluster holds, behind one lock, and the writes on it as the API server carries them out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ pub(super) struct State {
     pub(super) pauses: Pauses,
     pub(super) capacity: Option<usize>,
     pub(super) holds: BTreeMap<ObjectKey, Hold>,
+    /// Namespaces that are being deleted.
+    pub(super) terminating: BTreeSet<String>,
     pub(super) open_watches: HashMap<u64, Connection>,
     watches_opened: u64,
     /// The hosts that are being looked after, each with what wakes its life.
@@ -81,6 +83,7 @@ impl Shared {
             pauses: settings.pauses.clone(),
             capacity: settings.capacity,
             holds: BTreeMap::new(),
+            terminating: BTreeSet::new(),
             open_watches: HashMap::new(),
             watches_opened: 0,
             lives: HashMap::new(),
@@ -201,6 +204,9 @@ impl State {
         if self.store.get(&key).is_some() {
             return Err(Failure::already_exists(&key));
         }
+        if self.terminating.contains(&key.namespace) {
+            return Err(Failure::terminating(&key));
+        }
         Ok(self.keep(&key, object))
     }
 
@@ -216,7 +222,12 @@ impl State {
         let (found, wanted) = (text(&old, "/metadata/uid"), text(&body, "/metadata/uid"));
         if !wanted.is_empty() && wanted != found {
             let why = format!(
-                "Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"
+                "StorageError: invalid object, Code: 4, Key: /registry/{}/{}/{}/{}, ResourceVersion: 0, \
+                 AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}",
+                key.resource.group(),
+                key.resource.plural(),
+                key.namespace,
+                key.name
             );
             return Err(Failure::conflict(key, &why));
         }
@@ -274,10 +285,7 @@ impl State {
         for (what, pointer, wanted) in checks {
             let found = text(&old, pointer);
             if let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != found) {
-                let why = format!(
-                    "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
-                );
-                return Err(Failure::conflict(key, &why));
+                return Err(Failure::precondition(key, what, wanted, found));
             }
         }
         if !has_finalizers(&old) {

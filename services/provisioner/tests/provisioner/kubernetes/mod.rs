@@ -1,0 +1,18 @@
+//! One suite, two servers: what Bellhop relies on in a Kubernetes API server and in Metal3, tried on the simulated cluster
+//! in every test run, and by `cargo xtask test --kubernetes` on a real API server, under the role that is shipped.
+//!
+//! Everything here goes over HTTP: the stage is set by an administrator's requests, the provisioner has a token of its own.
+//! What only one of the two servers can be asked to do (refuse for lack of room, break off a watch) has its place in
+//! [`server`]; nothing else knows which server it is. Where the two differ, the simulator is wrong.
+
+mod answers;
+mod held_hosts;
+mod hosts_of_others;
+mod operator;
+mod refusals;
+mod requests;
+mod reservations;
+mod role;
+mod server;
+mod stage;
+mod types;

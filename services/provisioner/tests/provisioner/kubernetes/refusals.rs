@@ -1,0 +1,118 @@
+//! Requests that the API server refuses for reasons of its own.
+
+use bellhop_domain::reservation::{Fact, FailureReason};
+use serde_json::json;
+
+use super::stage::Stage;
+use crate::installation::{Running, end, start};
+use crate::world::is_clean;
+
+/// Waits until the provisioner shows this text.
+async fn until_shown(provisioner: &Running, text: &str) {
+    let search = async {
+        while !provisioner.readyz().await.contains(text) {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    if tokio::time::timeout(crate::installation::PATIENCE, search)
+        .await
+        .is_err()
+    {
+        panic!("not shown: {text}: {}", provisioner.readyz().await);
+    }
+}
+
+#[tokio::test]
+async fn requests_that_there_is_no_room_for_are_sent_again() {
+    let stage = Stage::with_host("node01").await;
+    let throttled = stage.place.throttle().await;
+    let own = stage.as_provisioner();
+    let path = stage.place.host_path("node01");
+    let answer = loop {
+        if let Err(answer) = own.get(&path).await {
+            break answer;
+        }
+    };
+    assert_eq!(
+        (answer.code, answer.reason.as_str(), answer.message.as_str()),
+        (429, "", "Too many requests, please try again later.\n")
+    );
+    let _provisioner = stage.provisioner();
+    stage.says(start("1", "node01")).await;
+    stage.until("ReservationStarted").await;
+    stage.quiet().await;
+    stage.place.lift(throttled).await;
+    stage.until("HostProvisioned").await;
+    assert!(!stage.fact_names().await.contains(&"ReservationFailed"));
+}
+
+#[tokio::test]
+async fn a_claim_that_admission_refuses_fails_its_reservation_with_the_reason() {
+    let stage = Stage::with_host("node01").await;
+    let policy = stage
+        .place
+        .refuse_images("images are frozen until Monday")
+        .await;
+    let _provisioner = stage.provisioner();
+    stage.says(start("1", "node01")).await;
+    let failed = stage.until("ReservationFailed").await;
+    let Fact::ReservationFailed {
+        reason: FailureReason::CannotClaim { text },
+        ..
+    } = &failed
+    else {
+        panic!("{failed:?}");
+    };
+    assert!(text.contains("images are frozen until Monday"), "{text}");
+    stage.until("HostReleased").await;
+    assert!(stage.secrets().await.is_empty());
+    stage.place.lift(policy).await;
+}
+
+#[tokio::test]
+async fn in_a_namespace_that_is_being_deleted_nothing_is_claimed_and_the_reason_is_shown() {
+    let stage = Stage::with_host("node01").await;
+    stage.place.delete_namespace().await;
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}});
+    let answer = stage
+        .as_provisioner()
+        .create(&stage.secrets_path(), &secret)
+        .await;
+    let namespace = &stage.place.namespace;
+    let answer = answer.unwrap_err();
+    assert_eq!((answer.code, answer.reason.as_str()), (403, "Forbidden"));
+    assert_eq!(
+        answer.message,
+        format!(
+            "secrets \"s\" is forbidden: unable to create new content in namespace {namespace} because it is being \
+             terminated"
+        )
+    );
+    let provisioner = stage.provisioner();
+    stage.says(start("1", "node01")).await;
+    until_shown(&provisioner, "because it is being terminated").await;
+    assert!(stage.host("node01").await["spec"].get("image").is_none());
+    assert!(!stage.fact_names().await.contains(&"ReservationFailed"));
+    stage.says(end("1", "node01")).await;
+    stage.until("HostReleased").await;
+    stage.until_host("node01", is_clean).await;
+}
+
+#[tokio::test]
+async fn a_secret_of_that_name_that_belongs_to_someone_else_is_never_used_or_deleted() {
+    let stage = Stage::with_host("node01").await;
+    let _provisioner = stage.provisioner();
+    stage.says(start("1", "node01")).await;
+    stage.until("HostProvisioned").await;
+    // The name is the same for the same reservation on the same host: another installation learns it from a first one.
+    let name = stage.host("node01").await["spec"]["userData"]["name"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let patch = json!({"metadata": {"annotations": {"bellhop.dev/ledger": "another"}}});
+    let path = format!("{}/{name}", stage.secrets_path());
+    stage.administrator.patch(&path, &patch).await.unwrap();
+    stage.says(end("1", "node01")).await;
+    stage.until("HostReleased").await;
+    assert!(stage.secret(&name).await.is_ok());
+}
