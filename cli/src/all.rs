@@ -15,11 +15,23 @@ pub(crate) struct AllSettings {
     telemetry: TelemetrySettings,
 
     /// The port of the provisioner's health and metrics; PORT is the ingress's
-    #[arg(long, env = "PROVISIONER_PORT", help_heading = "All services in one process", value_name = "PROVISIONER_PORT", default_value = "8081")]
+    #[arg(
+        long,
+        env = "PROVISIONER_PORT",
+        help_heading = "All services in one process",
+        value_name = "PROVISIONER_PORT",
+        default_value = "8081"
+    )]
     provisioner_port: u16,
 
     /// The port of the notifier's health and metrics
-    #[arg(long, env = "NOTIFIER_PORT", help_heading = "All services in one process", value_name = "NOTIFIER_PORT", default_value = "8082")]
+    #[arg(
+        long,
+        env = "NOTIFIER_PORT",
+        help_heading = "All services in one process",
+        value_name = "NOTIFIER_PORT",
+        default_value = "8082"
+    )]
     notifier_port: u16,
 }
 
@@ -41,9 +53,27 @@ pub(crate) async fn run(settings: AllSettings, stop: CancellationToken) -> Resul
         result
     };
     let (ingress, provisioner, notifier) = tokio::join!(
-        async { together(bellhop_ingress::run(ingress, stop.clone()).await.map_err(Into::into)) },
-        async { together(bellhop_provisioner::run(provisioner, stop.clone()).await.map_err(Into::into)) },
-        async { together(bellhop_notifier::run(notifier, stop.clone()).await.map_err(Into::into)) },
+        async {
+            together(
+                bellhop_ingress::run(ingress, stop.clone())
+                    .await
+                    .map_err(Into::into),
+            )
+        },
+        async {
+            together(
+                bellhop_provisioner::run(provisioner, stop.clone())
+                    .await
+                    .map_err(Into::into),
+            )
+        },
+        async {
+            together(
+                bellhop_notifier::run(notifier, stop.clone())
+                    .await
+                    .map_err(Into::into),
+            )
+        },
     );
     ingress.and(provisioner).and(notifier)
 }

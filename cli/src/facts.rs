@@ -28,7 +28,10 @@ pub(crate) async fn print(settings: FactsSettings) -> Result<(), Failure> {
     while settings.follow || seen < end {
         let entry = follower.next().await?;
         seen = entry.version;
-        let wanted = settings.resource.as_ref().is_none_or(|text| entry.resource.name().contains(text));
+        let wanted = settings
+            .resource
+            .as_ref()
+            .is_none_or(|text| entry.resource.name().contains(text));
         if wanted {
             show(&entry)?;
         }
@@ -38,7 +41,13 @@ pub(crate) async fn print(settings: FactsSettings) -> Result<(), Failure> {
 
 fn show(entry: &Entry) -> Result<(), Failure> {
     for fact in &entry.facts {
-        println!("{} {} {} {}", entry.version, entry.at, entry.resource, serde_json::to_string(fact)?);
+        println!(
+            "{} {} {} {}",
+            entry.version,
+            entry.at,
+            entry.resource,
+            serde_json::to_string(fact)?
+        );
     }
     Ok(())
 }

@@ -73,7 +73,9 @@ fn main() -> ExitCode {
 }
 
 fn start(command: Command) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let version = env!("CARGO_PKG_VERSION");
     match command {
         Command::Settings(form) => {
@@ -83,19 +85,23 @@ fn start(command: Command) -> Result<(), Failure> {
         Command::Facts(settings) => runtime.block_on(facts::print(settings)),
         Command::Ingress(settings) => {
             let telemetry = telemetry::install(&settings.telemetry, "ingress", version)?;
-            let result = runtime.block_on(until_stopped(|stop| bellhop_ingress::run(*settings, stop)));
+            let result =
+                runtime.block_on(until_stopped(|stop| bellhop_ingress::run(*settings, stop)));
             telemetry.shutdown();
             result
         }
         Command::Provisioner(settings) => {
             let telemetry = telemetry::install(&settings.telemetry, "provisioner", version)?;
-            let result = runtime.block_on(until_stopped(|stop| bellhop_provisioner::run(*settings, stop)));
+            let result = runtime.block_on(until_stopped(|stop| {
+                bellhop_provisioner::run(*settings, stop)
+            }));
             telemetry.shutdown();
             result
         }
         Command::Notifier(settings) => {
             let telemetry = telemetry::install(&settings.telemetry, "notifier", version)?;
-            let result = runtime.block_on(until_stopped(|stop| bellhop_notifier::run(*settings, stop)));
+            let result =
+                runtime.block_on(until_stopped(|stop| bellhop_notifier::run(*settings, stop)));
             telemetry.shutdown();
             result
         }
@@ -126,7 +132,10 @@ where
 async fn set_up(settings: &EventStoreSettings) -> Result<(), Failure> {
     let store = EventStore::connect(settings, "bellhop-setup").await?;
     store.set_up().await?;
-    println!("the streams are as they must be; the ledger is {}", store.ledger_id());
+    println!(
+        "the streams are as they must be; the ledger is {}",
+        store.ledger_id()
+    );
     Ok(())
 }
 
