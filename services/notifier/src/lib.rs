@@ -176,10 +176,12 @@ impl Notifier {
             background.spawn(watch_connection(store.clone(), nats));
             background.spawn(watch_dead_letters(store.clone(), alarms.clone()));
             background.spawn(secrets.keep_fresh(alarms.clone()));
+            let notifier: Arc<str> = format!("{:016x}", rand::random::<u64>()).into();
             let mut outboxes = JoinSet::new();
             for (destination, channel) in channels {
                 let outbox = Outbox {
                     destination,
+                    notifier: Arc::clone(&notifier),
                     store: store.clone(),
                     followed: followed.clone(),
                     channel,

@@ -16,6 +16,7 @@ use bellhop_service::TraceParent;
 use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use reqwest::{Certificate, Client, Response, redirect};
+use tokio::time::Instant;
 use url::Url;
 
 use crate::error::NotifierError;
@@ -107,17 +108,23 @@ impl Sender {
         }
     }
 
-    /// Posts these bytes with this signature over them.
+    /// How long a try may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Posts these bytes with this signature over them, as part of a try that began then.
     pub(crate) async fn post(
         &self,
         body: Vec<u8>,
         signature: &str,
         traceparent: Option<&TraceParent>,
+        began: Instant,
     ) -> Outcome {
         let mut request = self
             .client
             .post(self.url.clone())
-            .timeout(self.timeout)
+            .timeout(self.timeout.saturating_sub(began.elapsed()))
             .header(
                 header::CONTENT_TYPE,
                 HeaderValue::from_static("application/json"),

@@ -445,7 +445,7 @@ async fn a_kill_in_the_middle_of_a_request_loses_no_report_and_settles_it_once()
             .on(Endpoint::Notifications)
             .times(1),
     );
-    let killed = scene.notifier().await;
+    let killed = scene.notifier_with(&["--notification-timeout=5"]).await;
     let story = Story::of("5120");
     let ready = scene.append_all(story.to_ready()).await;
     eventually("the request is under way", async || {

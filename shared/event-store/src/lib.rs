@@ -41,7 +41,7 @@ pub use error::{
 };
 pub use inbox::{ConsumerLimits, Handed, Inbox};
 pub use ledger::{Entry, Follower, NewEntry};
-pub use report::{ReportKey, ReportState, Revision};
+pub use report::{ReportKey, ReportState, Revision, Sending};
 pub use retention::Retention;
 pub use settings::EventStoreSettings;
 pub use store::{EventStore, Stored};

@@ -51,6 +51,9 @@ pub enum ReportState {
         last_error: Option<String>,
         /// When it was first tried.
         first_at: Timestamp,
+        /// Who sends it now, if anyone does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sending: Option<Sending>,
     },
     /// The receiver took it.
     Delivered {
@@ -75,6 +78,17 @@ pub enum ReportState {
         /// Why.
         reason: String,
     },
+}
+
+/// One notifier's word that it is about to send a report. Until it is over no other one sends the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sending {
+    /// Which notifier: a name that it gave itself when it started, and that no other one has.
+    pub by: String,
+    /// When it said so, by its clock.
+    pub since: Timestamp,
+    /// When it will have written down what came of it, or was killed; by its clock.
+    pub until: Timestamp,
 }
 
 impl ReportState {
@@ -152,4 +166,26 @@ impl EventStore {
 
 fn store_failed(what: String, error: StoreError) -> EventStoreError {
     EventStoreError::broker(format!("store {what}"), error)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_was_written_before_there_were_claims_is_still_read() {
+        let old = r#"{"state":"owed","attempts":2,"last_error":"HTTP 500","first_at":"2026-11-23T10:00:00Z"}"#;
+        let state: ReportState = serde_json::from_str(old).unwrap();
+        assert!(matches!(
+            &state,
+            ReportState::Owed {
+                attempts: 2,
+                sending: None,
+                ..
+            }
+        ));
+        assert_eq!(serde_json::to_string(&state).unwrap(), old);
+    }
 }

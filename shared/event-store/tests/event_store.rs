@@ -254,6 +254,7 @@ async fn of_two_notifiers_that_settle_one_report_one_is_refused() {
         attempts: 1,
         last_error: None,
         first_at: Timestamp::UNIX_EPOCH,
+        sending: None,
     };
     let revision = store.set_report(&key, &owed, None).await.unwrap();
     let refused = store.set_report(&key, &owed, None).await.unwrap_err();

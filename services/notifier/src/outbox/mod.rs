@@ -1,18 +1,22 @@
 //! The reports to one destination: from the ledger's entry to the destination's answer, and to `REPORTS`.
 //!
 //! ```text
-//!   entry ─▶ owed? ─▶ settled? ─▶ the one before settled? ─▶ place, circuit ─▶ still true? ─▶ sign, send ─▶ settled ─▶ ack
-//!              no: ack   yes: ack        no: wait                 shut: wait      no: dropped       │
-//!                                                                                 500: pause, again ┘
+//!   entry ─▶ owed? ─▶ settled? ─▶ the one before settled? ─▶ place, circuit ─▶ claim ─▶ still true? ─▶ sign, send ─▶ settled ─▶ ack
+//!              no: ack   yes: ack        no: wait                 shut: wait    another's: wait  no: dropped     │
+//!                                                                                              500: pause, again ┘
 //! ```
 //!
 //! *Settled* is what stands in `REPORTS`: delivered, a dead letter, or dropped. It is written after the answer and before
-//! the acknowledgement, so a kill repeats a report that was in flight at most once.
+//! the acknowledgement, so a kill repeats a report that was in flight at most once. A report is *claimed* there before it is
+//! sent, so that no two notifiers send it at once.
 //!
 //! Each entry is handled by a task of its own, so reservations don't wait for each other. The reports about one reservation
 //! leave in the ledger's order: each waits until the one before it is settled, whichever notifier has that one in its hands.
 
+mod attempt;
+mod claim;
 mod dead_letter;
+mod in_hand;
 mod record;
 mod settle;
 
@@ -20,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellhop_domain::id::ReservationId;
-use bellhop_event_store::{ConsumerLimits, Entry, EventStore, EventStoreError, Handed, ReportKey};
+use bellhop_event_store::{ConsumerLimits, Entry, EventStore, EventStoreError, ReportKey};
 use bellhop_service::Alarms;
 use futures::future::join_all;
 use tokio::sync::{Semaphore, broadcast};
@@ -36,6 +40,7 @@ use crate::retry::Pauses;
 use crate::secrets::SigningSecrets;
 use crate::sender::Sender;
 use crate::view::{Followed, Place};
+use in_hand::{Held, InHand};
 
 /// After this the broker hands an entry out again; we say three times as often that we are at it. It is also how long what a
 /// killed notifier had in hand waits for another one.
@@ -47,12 +52,16 @@ const MAX_IN_FLIGHT: i64 = 2000;
 const CONCURRENT_REQUESTS: usize = 16;
 /// How long what is under way may take to end when the service stops.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
+/// When the broker hands out again what a stopping notifier had in hand: after it was told that we take nothing more.
+const STOP_PAUSE: Duration = Duration::from_millis(500);
 /// The pause before the broker is asked again.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
 
 /// All reports to one destination.
 pub(crate) struct Outbox {
     pub(crate) destination: Destination,
+    /// This notifier among all of them: no other one has this name, nor had.
+    pub(crate) notifier: Arc<str>,
     pub(crate) store: EventStore,
     pub(crate) followed: Followed,
     /// None where the destination has no endpoint: then what is owed to it is dropped as it comes, and nothing is caught up
@@ -124,6 +133,7 @@ impl Outbox {
         let mut inbox = self
             .store
             .ledger_consumer(self.destination.consumer(), limits);
+        let in_hand = InHand::default();
         let mut tasks = JoinSet::new();
         loop {
             tokio::select! {
@@ -131,40 +141,46 @@ impl Outbox {
                 () = self.stopping.cancelled() => break,
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
                 handed = inbox.next() => {
-                    tasks.spawn(Arc::clone(&self).handle(handed));
+                    // One that is in hand already was handed out again after an outage: it is not begun anew.
+                    if let Some(held) = in_hand.take(handed) {
+                        tasks.spawn(Arc::clone(&self).handle(held));
+                    }
                 }
             }
         }
+        // What is given back now must go to another notifier, and not into a request for more that nobody reads.
+        drop(inbox);
         let drain = async { while tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN_TIME, drain).await.is_err() {
             tracing::warn!(destination = %self.destination, "reports still in flight are cut off; they are sent again");
         }
     }
 
-    async fn handle(self: Arc<Self>, handed: Handed<Entry>) {
+    async fn handle(self: Arc<Self>, held: Held) {
         let keep = async {
             loop {
                 tokio::time::sleep(ACK_WAIT / 3).await;
-                handed.working().await;
+                held.newest().working().await;
             }
         };
         let work = async {
-            match &handed.item {
+            match &held.first.item {
                 Ok(entry) => self.settle_entry(entry).await,
-                Err(unreadable) => self.give_up(&handed, unreadable).await,
+                Err(unreadable) => self.give_up(&held.first, unreadable).await,
             }
         };
         let result = tokio::select! {
             result = work => result,
             () = keep => return,
         };
+        let handed = held.newest();
         match result {
             Ok(()) => {
                 if let Err(error) = handed.ack().await {
                     tracing::debug!(%error, "the entry comes again, and is found to be settled");
                 }
             }
-            Err(Interrupted::Stopping) => handed.retry_after(Duration::ZERO).await,
+            Err(Interrupted::Stopping) => handed.retry_after(STOP_PAUSE).await,
             Err(Interrupted::Store(error)) => {
                 tracing::debug!(%error, "the entry comes again");
                 handed.retry_after(Duration::from_secs(2)).await;

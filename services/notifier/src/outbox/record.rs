@@ -1,6 +1,6 @@
 //! What stands in `REPORTS` about a report.
 
-use bellhop_event_store::{ReportError, ReportKey, ReportState, Revision};
+use bellhop_event_store::{ReportError, ReportKey, ReportState, Revision, Sending};
 use jiff::Timestamp;
 
 use super::{Interrupted, OnItsWay, Outbox, STORE_PAUSE};
@@ -8,8 +8,22 @@ use super::{Interrupted, OnItsWay, Outbox, STORE_PAUSE};
 /// A report that stands as owed in `REPORTS`.
 pub(super) struct Owed {
     pub(super) attempts: u32,
+    pub(super) last_error: Option<String>,
     pub(super) first_at: Timestamp,
+    pub(super) sending: Option<Sending>,
     pub(super) revision: Revision,
+}
+
+impl Owed {
+    /// As it stands in `REPORTS`.
+    pub(super) fn to_state(&self) -> ReportState {
+        ReportState::Owed {
+            attempts: self.attempts,
+            last_error: self.last_error.clone(),
+            first_at: self.first_at,
+            sending: self.sending.clone(),
+        }
+    }
 }
 
 impl Outbox {
@@ -19,34 +33,32 @@ impl Outbox {
             match self.store.report(key).await? {
                 Some((
                     ReportState::Owed {
-                        attempts, first_at, ..
+                        attempts,
+                        last_error,
+                        first_at,
+                        sending,
                     },
                     revision,
                 )) => {
                     return Ok(Some(Owed {
                         attempts,
+                        last_error,
                         first_at,
+                        sending,
                         revision,
                     }));
                 }
                 Some(_) => return Ok(None),
                 None => {
-                    let first_at = Timestamp::now();
                     let state = ReportState::Owed {
                         attempts: 0,
                         last_error: None,
-                        first_at,
+                        first_at: Timestamp::now(),
+                        sending: None,
                     };
                     match self.store.set_report(key, &state, None).await {
-                        Ok(revision) => {
-                            return Ok(Some(Owed {
-                                attempts: 0,
-                                first_at,
-                                revision,
-                            }));
-                        }
-                        // Another notifier has it too: look again.
-                        Err(ReportError::Conflict { .. }) => {}
+                        // Now it is there, or another notifier made it: look again.
+                        Ok(_) | Err(ReportError::Conflict { .. }) => {}
                         Err(ReportError::Store(error)) => return Err(error.into()),
                     }
                 }
@@ -62,6 +74,8 @@ impl Outbox {
         loop {
             let error = match self.store.set_report(key, &state, last).await {
                 Ok(_) => break,
+                // Another notifier has it now, or our own try before was stored though its answer was lost.
+                Err(ReportError::Conflict { .. }) if !state.is_settled() => break,
                 Err(ReportError::Conflict { .. }) => match self.store.report(key).await {
                     // Another notifier was quicker, or our own try before was stored though its answer was lost.
                     Ok(Some((known, _))) if known.is_settled() || known == state => break,

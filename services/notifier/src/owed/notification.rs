@@ -52,6 +52,7 @@ pub(super) fn owes(fact: &Fact, occasion: &Occasion<'_>) -> bool {
         | Fact::ReadyHostRecovered { .. }
         | Fact::ReservationMovedOut { .. }
         | Fact::ReservationResumed { .. }
+        | Fact::KeyBrought { .. }
         | Fact::HostReleased { .. } => false,
     }
 }

@@ -25,6 +25,7 @@ pub(super) fn owes(fact: &Fact) -> bool {
         | Fact::ReservationMovedOut { .. }
         | Fact::ReservationPostponed { .. }
         | Fact::ReservationResumed { .. }
+        | Fact::KeyBrought { .. }
         | Fact::OwnerChanged { .. }
         | Fact::OwnerWithdrawn { .. }
         | Fact::ChangeCameTooLate(_)

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::{self, consumer};
 use bellhop_domain::id::Version;
 use bellhop_domain::reservation::Fact;
 use bellhop_event_store::{
@@ -138,6 +139,21 @@ impl Scene {
         version
     }
 
+    /// The report that a fact owes.
+    pub(crate) fn key(
+        story: &Story,
+        version: Version,
+        index: usize,
+        destination: Destination,
+    ) -> ReportKey {
+        ReportKey {
+            reservation: story.id.clone(),
+            version,
+            index,
+            destination: destination.name(),
+        }
+    }
+
     /// Waits until the report is settled, and says how.
     pub(crate) async fn settled(
         &self,
@@ -146,17 +162,19 @@ impl Scene {
         index: usize,
         destination: Destination,
     ) -> ReportState {
-        let key = ReportKey {
-            reservation: story.id.clone(),
-            version,
-            index,
-            destination: destination.name(),
-        };
+        let key = Self::key(story, version, index, destination);
         eventually(&format!("{key} is settled"), async || {
             let state = self.store.report(&key).await.ok()??.0;
             state.is_settled().then_some(state)
         })
         .await
+    }
+
+    /// What the broker knows of a destination's consumer.
+    pub(crate) async fn consumer(&self, destination: Destination) -> Option<consumer::Info> {
+        let client = async_nats::connect(self.nats.url()).await.ok()?;
+        let stream = jetstream::new(client).get_stream("LEDGER").await.ok()?;
+        stream.consumer_info(destination.consumer()).await.ok()
     }
 
     pub(crate) async fn dead_letters(&self) -> Vec<BuriedLetter> {
