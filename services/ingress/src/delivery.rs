@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use bellhop_domain::id::{DeliveryId, ReservationId, SiteId, Source};
 use bellhop_event_store::{DeadLetter, DeadLetterClass, NewDelivery};
-use bellhop_reservation_system::{
-    EventType, SIGNATURE_HEADER, Unreadable, Webhook, WebhookId, message_id,
-};
+use bellhop_reservation_system::{EventType, Unreadable, Webhook, WebhookId, message_id};
 use bytes::Bytes;
 use http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
@@ -14,12 +12,14 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{SERVICE, SOURCE};
 use bellhop_domain::served::ResourceTypes;
 
-/// Headers that may hold what must not be kept.
-const NEVER_KEPT: [&str; 4] = [
-    SIGNATURE_HEADER,
-    "authorization",
-    "proxy-authorization",
-    "cookie",
+/// The headers that are kept: what tells whence a request came. Others may hold what must not be kept (a signature,
+/// credentials, a token under whatever name a proxy chose).
+const KEPT: [&str; 5] = [
+    "content-type",
+    "user-agent",
+    "traceparent",
+    "x-request-id",
+    "x-forwarded-for",
 ];
 /// How many bytes of headers are kept with a delivery. Real requests have some 300. What no longer fits is left out: it
 /// must not keep a signed body from being stored.
@@ -120,12 +120,12 @@ impl Arrival {
     }
 }
 
-/// The headers that are kept: all but secrets, as far as they fit.
+/// The headers that are kept, as far as they fit.
 pub(crate) fn kept_headers(headers: &HeaderMap) -> Vec<(String, String)> {
     let mut room = HEADERS_LIMIT;
     headers
         .iter()
-        .filter(|(name, _)| !NEVER_KEPT.contains(&name.as_str()))
+        .filter(|(name, _)| KEPT.contains(&name.as_str()))
         .filter_map(|(name, value)| {
             let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
             room = room.checked_sub(name.as_str().len() + value.len())?;
@@ -151,13 +151,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neither_signature_nor_credentials_are_kept() {
+    fn only_headers_that_are_known_to_be_harmless_are_kept() {
         let mut headers = HeaderMap::new();
         for name in [
             "X-Webhook-Signature",
             "Authorization",
             "Proxy-Authorization",
             "Cookie",
+            "X-Api-Key",
+            "X-Auth-Token",
         ] {
             let name: HeaderName = name.parse().unwrap();
             headers.insert(name, HeaderValue::from_static("secret"));
@@ -173,14 +175,14 @@ mod tests {
     fn headers_that_do_not_fit_are_left_out() {
         let mut headers = HeaderMap::new();
         let long = HeaderValue::from_str(&"x".repeat(HEADERS_LIMIT)).unwrap();
-        headers.insert(HeaderName::from_static("x-long"), long);
+        headers.insert(HeaderName::from_static("x-forwarded-for"), long);
         headers.insert(
-            HeaderName::from_static("x-odd"),
+            HeaderName::from_static("x-request-id"),
             HeaderValue::from_bytes(b"\xff").unwrap(),
         );
         assert_eq!(
             kept_headers(&headers),
-            [("x-odd".to_owned(), "\u{fffd}".to_owned())]
+            [("x-request-id".to_owned(), "\u{fffd}".to_owned())]
         );
     }
 

@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The secret of all vectors.
 pub(crate) const SECRET: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+/// What the harness's client calls itself.
+pub(crate) const USER_AGENT: &str = "Java/23";
 /// Long enough for a loaded machine; nothing is measured with it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -76,7 +78,7 @@ impl Harness {
         Self {
             nats,
             address,
-            client: Client::new(),
+            client: Client::builder().user_agent(USER_AGENT).build().unwrap(),
             stop,
             running,
         }
@@ -86,9 +88,11 @@ impl Harness {
         format!("http://{}{path}", self.address)
     }
 
+    /// Waits until a webhook can be stored.
     pub(crate) async fn until_ready(&self) {
         self.until("ready", async || {
-            self.page("/readyz").await.0 == StatusCode::OK
+            let (status, text) = self.page("/readyz?verbose").await;
+            status == StatusCode::OK && text.starts_with("[+]nats ok\n")
         })
         .await;
     }
