@@ -1,5 +1,6 @@
 //! What the sender hears. Short: it keeps the answer in a column of 4000 characters.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::Json;
@@ -15,6 +16,8 @@ use crate::problem::Problem;
 
 /// The longest name from a body that an answer repeats, in UTF-16 units.
 const NAME_LIMIT: usize = 100;
+/// The longest user id that an answer repeats, in UTF-16 units. Real ones are UUIDs.
+const USER_ID_LIMIT: usize = 200;
 /// After how long a sender may try again that was told 503. None does; a proxy or a person might.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
@@ -82,7 +85,7 @@ impl Answer {
 struct Success<'a> {
     status: &'static str,
     message: &'a str,
-    user_id: Option<&'a str>,
+    user_id: Option<Cow<'a, str>>,
     delivery_id: &'a str,
     trace_id: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -101,7 +104,7 @@ impl<'a> Success<'a> {
         Self {
             status: "success",
             message,
-            user_id,
+            user_id: user_id.map(|user_id| cut(user_id, USER_ID_LIMIT)),
             delivery_id: receipt.delivery_id.as_str(),
             trace_id: receipt.trace_id.as_deref(),
             duplicate: false,
@@ -221,6 +224,40 @@ fn no_action_message(why: &NoAction) -> String {
     }
 }
 
-fn short(name: &str) -> std::borrow::Cow<'_, str> {
+fn short(name: &str) -> Cow<'_, str> {
     cut(name, NAME_LIMIT)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_fits_the_senders_column_whatever_the_body_named() {
+        // What JSON writes as six characters, and more of it than is ever repeated.
+        let endless = "\u{1}".repeat(100_000);
+        let receipt = Receipt {
+            delivery_id: DeliveryId::new("i".repeat(180)),
+            trace_id: Some("0".repeat(32)),
+        };
+        for answer in [
+            Answer::Accepted {
+                event_type: EventType::EventStart,
+                resource: endless.clone(),
+                user_id: Some(endless.clone()),
+                receipt: receipt.clone(),
+            },
+            Answer::Duplicate {
+                user_id: Some(endless.clone()),
+                receipt,
+            },
+            Answer::NoAction(NoAction::ResourceType(Some(endless.clone()))),
+            Answer::NoAction(NoAction::EventType(endless)),
+        ] {
+            let body = answer.into_response().into_body();
+            let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+            assert!(body.len() < 3000, "{}", body.len());
+        }
+    }
 }
