@@ -3,6 +3,7 @@
 //! A Kubernetes volume changes under a running process, and a rotation must not need a restart. Reading is cheap (at most
 //! 64 short secrets), and works on every file system; notifications do not. A reload that can't be used changes nothing.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -46,13 +47,16 @@ struct Origin {
     secret: Option<SecretString>,
     secret_file: Option<PathBuf>,
     mapping: Option<PathBuf>,
+    /// The key of the marks, of this process only.
+    marks: RandomState,
 }
 
-/// What was read, with a mark that tells it from another reading.
+/// What was read, with a mark that tells it from another reading. The mark is a keyed hash: a signature, even one over
+/// nothing, would be one that we accept.
 #[derive(Debug)]
 struct Loaded {
     secrets: WebhookSecrets,
-    mark: Vec<String>,
+    mark: u64,
 }
 
 impl Origin {
@@ -66,20 +70,21 @@ impl Origin {
             Some(text) => WebhookSecret::parse_lines(text.expose_secret())?,
             None => Vec::new(),
         };
-        let mut mark: Vec<String> = defaults.iter().map(|secret| sign(secret, b"")).collect();
+        let mut marked: Vec<String> = defaults.iter().map(|secret| sign(secret, b"")).collect();
         let secrets = match &self.mapping {
             Some(path) => WebhookSecrets::load(defaults, path)?,
             None => WebhookSecrets::new(defaults, std::collections::BTreeMap::new())?,
         };
         for webhook_id in secrets.webhook_ids() {
-            mark.push(webhook_id.to_string());
-            mark.extend(
+            marked.push(webhook_id.to_string());
+            marked.extend(
                 secrets
                     .secrets_for(webhook_id)
                     .iter()
                     .map(|secret| sign(secret, b"")),
             );
         }
+        let mark = self.marks.hash_one(marked);
         Ok(Loaded { secrets, mark })
     }
 
@@ -92,7 +97,7 @@ impl Origin {
 #[derive(Debug)]
 pub(crate) struct KnownSecrets {
     origin: Origin,
-    loaded: RwLock<(Arc<WebhookSecrets>, Vec<String>)>,
+    loaded: RwLock<(Arc<WebhookSecrets>, u64)>,
 }
 
 impl KnownSecrets {
@@ -102,6 +107,7 @@ impl KnownSecrets {
             secret: settings.webhook_secret.clone(),
             secret_file: settings.webhook_secret_file.clone(),
             mapping: settings.webhook_secrets_path.clone(),
+            marks: RandomState::new(),
         };
         let Loaded { secrets, mark } = origin.load()?;
         if secrets.is_empty() && !settings.accept_unsigned_webhooks {
@@ -176,4 +182,22 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use bellhop_service::settings::parse;
+
+    use super::*;
+
+    #[test]
+    fn its_debug_output_holds_neither_a_secret_nor_a_signature() {
+        let settings = parse(["ingress", "--webhook-secret", "hunter2"]).unwrap();
+        let known = KnownSecrets::load(&settings).unwrap();
+        let shown = format!("{known:?} {:?}", known.origin.load().unwrap());
+        let accepted = sign(&WebhookSecret::new("hunter2").unwrap(), b"");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(!shown.contains(&accepted), "{shown}");
+    }
 }
