@@ -63,7 +63,7 @@ fn webhook(summary: &str, parameters: &Value) -> Value {
             "408": problem("The body came too slowly"),
             "413": problem("The body is too large"),
             "422": problem("Verified, but it can't be read; it is kept for an operator, and `field` names what is wrong"),
-            "503": with_retry_after(problem("Not stored; nothing will be done")),
+            "503": with_retry_after(problem("Not known to be stored: it may still be. Sending it again is safe")),
         },
     })
 }

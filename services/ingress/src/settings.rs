@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bellhop_event_store::EventStoreSettings;
-use bellhop_service::settings::{boolean, seconds};
+use bellhop_service::settings::{boolean, positive_seconds};
 use bellhop_service::{HttpSettings, TelemetrySettings};
-use clap::builder::TypedValueParser;
 use clap::{ArgAction, Parser};
 use secrecy::SecretString;
 
@@ -85,7 +84,7 @@ pub struct IngressSettings {
     )]
     pub max_body_bytes: NonZeroUsize,
 
-    /// The most connections that are open at once; further ones wait.
+    /// The most connections that are open at once. A further one gets the place of the client that has been silent longest.
     ///
     /// Times MAX_BODY_BYTES, this is the most memory that bodies can take.
     #[arg(
@@ -109,14 +108,6 @@ pub struct IngressSettings {
     /// The reservation system's back end waits 10 s for an answer, and sends nothing else meanwhile.
     #[arg(long, env = "STORE_TIMEOUT", help_heading = "Limits of the ingress", default_value = "5", value_parser = positive_seconds())]
     pub store_timeout: Duration,
-}
-
-/// Like [`seconds`], but not zero: a limit of no time refuses everything.
-fn positive_seconds() -> impl TypedValueParser<Value = Duration> {
-    seconds().try_map(|time| match time {
-        Duration::ZERO => Err("it must be more than nothing"),
-        time => Ok(time),
-    })
 }
 
 #[cfg(test)]
