@@ -14,6 +14,8 @@ const TOLERANCE: Duration = Duration::from_mins(10);
 const REMEMBERED: Duration = Duration::from_hours(1);
 /// The kind of the alarm.
 const ALARM: &str = "sender_clock";
+/// The key of all webhooks that have no secret of their own: their ids are the sender's word, and may be endless.
+const OTHERS: &str = "webhooks without a secret of their own";
 
 /// The webhooks that lately came with a `timestamp` far from our clock.
 #[derive(Debug)]
@@ -30,8 +32,15 @@ impl ClockWatch {
         }
     }
 
-    /// Takes note of a webhook; says whether its `timestamp` is too far away.
-    pub(crate) fn saw(&self, webhook_id: &str, distance: Duration, now: Timestamp) -> bool {
+    /// Takes note of a webhook; says whether its `timestamp` is too far away. Only a configured id tells one webhook from
+    /// the others.
+    pub(crate) fn saw(
+        &self,
+        configured_id: Option<&str>,
+        distance: Duration,
+        now: Timestamp,
+    ) -> bool {
+        let webhook_id = configured_id.unwrap_or(OTHERS);
         let is_far = distance > TOLERANCE;
         if is_far {
             let mut last_seen = self
@@ -79,10 +88,10 @@ mod tests {
         let now: Timestamp = "2026-12-03T08:00:00Z".parse().unwrap();
         let later = |minutes: i64| now + jiff::SignedDuration::from_mins(minutes);
 
-        assert!(!watch.saw("12", TOLERANCE, now));
+        assert!(!watch.saw(Some("12"), TOLERANCE, now));
         assert!(alarms.list().is_empty());
-        assert!(watch.saw("12", TOLERANCE + Duration::from_secs(1), now));
-        assert!(watch.saw("12", Duration::from_hours(24), later(30)));
+        assert!(watch.saw(Some("12"), TOLERANCE + Duration::from_secs(1), now));
+        assert!(watch.saw(Some("12"), Duration::from_hours(24), later(30)));
         watch.sweep(later(89));
         assert_eq!(alarms.list().len(), 1);
         watch.sweep(later(90));

@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellhop_service::Alarms;
+use jiff::Timestamp;
 use tokio_util::task::TaskTracker;
 
 use crate::broker::Broker;
 use crate::clock::ClockWatch;
+use crate::lost::LostWebhooks;
 use crate::metrics::IngressMetrics;
+use crate::refusals::Refusals;
 use crate::secrets::KnownSecrets;
+use crate::verification::Verification;
 use bellhop_domain::served::ResourceTypes;
 use bellhop_domain::served::SiteIds;
 
@@ -23,9 +27,21 @@ pub(crate) struct Intake {
     pub(crate) body_read_timeout: Duration,
     pub(crate) store_timeout: Duration,
     pub(crate) broker: Arc<Broker>,
-    pub(crate) clock: Arc<ClockWatch>,
+    pub(crate) verification: Verification,
+    pub(crate) clock: ClockWatch,
+    pub(crate) lost: LostWebhooks,
+    pub(crate) refusals: Refusals,
     pub(crate) metrics: IngressMetrics,
     pub(crate) alarms: Alarms,
     /// Requests that are being stored: each is seen through, even if its sender hangs up or the service stops.
     pub(crate) under_way: TaskTracker,
+}
+
+impl Intake {
+    /// Brings what is remembered of the last minutes up to date.
+    pub(crate) fn sweep(&self, now: Timestamp) {
+        self.clock.sweep(now);
+        self.lost.sweep(now);
+        self.refusals.sweep(now);
+    }
 }

@@ -19,11 +19,14 @@
 //! | `webhook` | the way of one request, top to bottom |
 //! | `body` | reads a body within its limits |
 //! | `sender` | who may speak for which webhook |
+//! | `verification` | checks signatures, large bodies one at a time |
 //! | `secrets` | the configured secrets, read again every few seconds |
 //! | `classification` | whether there is something to do now |
 //! | `delivery` | what is stored |
 //! | `answer`, `problem` | what the sender hears |
 //! | `broker` | the connection to the event store, its health, the dead letters in it |
+//! | `lost` | verified webhooks that could not be stored |
+//! | `refusals` | requests that were turned away: few lines for many, an alarm for a wrong secret |
 //! | `clock` | senders whose clock is far from ours |
 //! | `openapi` | `/openapi.json` |
 
@@ -34,13 +37,16 @@ mod classification;
 mod clock;
 mod delivery;
 mod intake;
+mod lost;
 mod metrics;
 mod openapi;
 mod problem;
+mod refusals;
 mod secrets;
 mod sender;
 mod server;
 mod settings;
+mod verification;
 mod webhook;
 
 pub use server::{Ingress, IngressError, run};

@@ -34,25 +34,43 @@ pub(crate) enum Unauthorized {
     TwoWebhooks,
 }
 
+impl Unauthorized {
+    /// Whether it came with a signature of a form that a sender makes.
+    pub(crate) fn is_well_formed(self) -> bool {
+        match self {
+            Self::NotSigned | Self::Undecodable => false,
+            Self::WrongSignature | Self::NotItsWebhook | Self::TwoWebhooks => true,
+        }
+    }
+}
+
 impl Sender {
-    /// Checks the signature over the raw body. Without any secret everybody is accepted: the configuration was checked
-    /// at start, and a reload never takes away the last secret.
-    pub(crate) fn verify(
+    /// The signature that a request carries; none where none is needed. Without any secret everybody is accepted: the
+    /// configuration was checked at start, and a reload never takes away the last secret.
+    pub(crate) fn signature(
         secrets: &WebhookSecrets,
         headers: &HeaderMap,
-        body: &[u8],
-    ) -> Result<Self, Unauthorized> {
+    ) -> Result<Option<Signature>, Unauthorized> {
         if secrets.is_empty() {
-            return Ok(Self::Anyone);
+            return Ok(None);
         }
         let mut signatures = headers.get_all(SIGNATURE_HEADER).iter();
         let (Some(header), None) = (signatures.next(), signatures.next()) else {
             return Err(Unauthorized::NotSigned);
         };
-        let signature =
-            Signature::parse(header.as_bytes()).map_err(|_| Unauthorized::Undecodable)?;
+        Signature::parse(header.as_bytes())
+            .map(Some)
+            .map_err(|_| Unauthorized::Undecodable)
+    }
+
+    /// Checks a signature over the raw body.
+    pub(crate) fn signed(
+        secrets: &WebhookSecrets,
+        signature: &Signature,
+        body: &[u8],
+    ) -> Result<Self, Unauthorized> {
         secrets
-            .verify(&signature, body)
+            .verify(signature, body)
             .map(Self::Signed)
             .map_err(|_| Unauthorized::WrongSignature)
     }
@@ -112,13 +130,20 @@ mod tests {
         )])
     }
 
+    fn verify(secrets: &WebhookSecrets, headers: &HeaderMap) -> Result<Sender, Unauthorized> {
+        match Sender::signature(secrets, headers)? {
+            Some(signature) => Sender::signed(secrets, &signature, BODY),
+            None => Ok(Sender::Anyone),
+        }
+    }
+
     fn sender(secret: &str) -> Sender {
-        Sender::verify(&secrets(), &signed_with(secret), BODY).unwrap()
+        verify(&secrets(), &signed_with(secret)).unwrap()
     }
 
     #[test]
     fn without_a_signature_of_a_configured_secret_nobody_is_accepted() {
-        let refused = |headers: &HeaderMap| Sender::verify(&secrets(), headers, BODY).unwrap_err();
+        let refused = |headers: &HeaderMap| verify(&secrets(), headers).unwrap_err();
         assert_eq!(refused(&HeaderMap::new()), Unauthorized::NotSigned);
         assert_eq!(
             refused(&signed_with("stranger")),
@@ -180,7 +205,7 @@ mod tests {
 
     #[test]
     fn without_any_secret_everybody_is_accepted() {
-        let anyone = Sender::verify(&WebhookSecrets::default(), &HeaderMap::new(), BODY);
+        let anyone = verify(&WebhookSecrets::default(), &HeaderMap::new());
         assert_eq!(anyone, Ok(Sender::Anyone));
     }
 }

@@ -19,13 +19,16 @@ use tokio_util::task::TaskTracker;
 use crate::broker::Broker;
 use crate::clock::ClockWatch;
 use crate::intake::Intake;
+use crate::lost::LostWebhooks;
 use crate::metrics::IngressMetrics;
+use crate::refusals::Refusals;
 use crate::secrets::{KnownSecrets, SecretsUnusable};
 use crate::settings::IngressSettings;
+use crate::verification::Verification;
 use crate::{SERVICE, openapi, problem, webhook};
 
-/// How often alarms about clocks are looked at.
-const CLOCK_SWEEP: Duration = Duration::from_secs(60);
+/// How often it is looked at which alarms are over.
+const SWEEP: Duration = Duration::from_secs(60);
 /// What an open request may take beyond the time to store it, when the service stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -112,7 +115,10 @@ impl Ingress {
             body_read_timeout,
             store_timeout,
             broker: Arc::new(Broker::new(nats, alarms.clone(), own_metrics.clone())),
-            clock: Arc::new(ClockWatch::new(alarms.clone())),
+            verification: Verification::new(),
+            clock: ClockWatch::new(alarms.clone()),
+            lost: LostWebhooks::new(alarms.clone()),
+            refusals: Refusals::new(alarms.clone()),
             metrics: own_metrics,
             alarms,
             under_way: TaskTracker::new(),
@@ -164,10 +170,7 @@ impl Ingress {
         let followed =
             Arc::clone(&intake.secrets).follow(intake.alarms.clone(), until_drained.clone());
         background.spawn(followed);
-        background.spawn(sweep_clock(
-            Arc::clone(&intake.clock),
-            until_drained.clone(),
-        ));
+        background.spawn(sweep(Arc::clone(&intake), until_drained.clone()));
 
         let router = router(Arc::clone(&intake), &health, &http);
         let served = serve_within(router, listener, token, limits).await;
@@ -200,12 +203,12 @@ fn router(intake: Arc<Intake>, health: &Health, http: &HttpSettings) -> Router {
         .method_not_allowed_fallback(problem::method_not_allowed)
 }
 
-async fn sweep_clock(clock: Arc<ClockWatch>, token: CancellationToken) {
+async fn sweep(intake: Arc<Intake>, token: CancellationToken) {
     while token
-        .run_until_cancelled(tokio::time::sleep(CLOCK_SWEEP))
+        .run_until_cancelled(tokio::time::sleep(SWEEP))
         .await
         .is_some()
     {
-        clock.sweep(Timestamp::now());
+        intake.sweep(Timestamp::now());
     }
 }

@@ -21,11 +21,9 @@ use crate::body;
 use crate::classification::{Classification, classify};
 use crate::delivery::{Arrival, kept_headers};
 use crate::intake::Intake;
+use crate::lost::Loss;
 use crate::secrets::with_causes;
-use crate::sender::{Sender, Unauthorized};
-
-/// The kind of the alarm for webhooks that were lost because they could not be stored.
-const NOT_STORED_ALARM: &str = "webhook_not_stored";
+use crate::sender::Sender;
 
 /// Whatever stands after `/webhook/`; none at `/webhook`.
 type PathId = Result<Option<Path<String>>, PathRejection>;
@@ -58,12 +56,19 @@ async fn take(
     let body = body::read(body, intake.max_body_bytes, intake.body_read_timeout)
         .await
         .map_err(|why| {
-            tracing::warn!("a webhook is not taken: {why}");
+            intake.refusals.not_taken(&why, received_at);
             Answer::BodyRefused(why)
         })?;
 
     // Verify: the raw bytes, before anything looks into them.
-    let sender = Sender::verify(&intake.secrets.current(), headers, &body).map_err(unauthorized)?;
+    let unauthorized = |why| {
+        intake.refusals.unauthorized(why, received_at);
+        Answer::Unauthorized
+    };
+    let secrets = intake.secrets.current();
+    let owners = secrets.webhook_ids().count() + usize::from(secrets.has_default());
+    let sender = intake.verification.verify(secrets, headers, &body);
+    let sender = sender.await.map_err(unauthorized)?;
 
     // Read. What can't be read is kept too, if the sender may speak for the webhook that it names.
     let reading = Webhook::parse(&body);
@@ -74,6 +79,7 @@ async fn take(
     let webhook_id = sender
         .speaks_for(id_in(path), in_body)
         .map_err(unauthorized)?;
+    intake.refusals.authorized(owners == 1);
 
     let headers = kept_headers(headers);
     Ok((
@@ -212,39 +218,32 @@ async fn store_with(
         Ok(stored) => {
             intake.metrics.stored_within(begun.elapsed());
             intake.broker.stored();
-            intake.alarms.clear(NOT_STORED_ALARM, "nats");
+            intake.lost.stored();
             Ok(stored)
         }
         Err(error) => Err(not_stored(intake, error)),
     }
 }
 
-/// Says everywhere that a webhook is lost, unless its sender is one of the few that try again.
+/// Says everywhere that a webhook is lost: its sender does not try again.
 fn not_stored(intake: &Intake, error: Option<StoreError>) -> Answer {
     let why = error.as_ref().map_or_else(
         || "there is no connection to NATS yet".to_owned(),
         |error| with_causes(error),
     );
-    tracing::error!("a verified webhook is not stored: {why}");
-    intake.alarms.raise(
-        NOT_STORED_ALARM,
-        "nats",
-        "verified webhooks could not be stored, and the reservation system does not send them again: mend NATS, then \
-         compare the reservations",
-    );
-    if let Some(error) = error {
-        intake.broker.failed(&error);
-        if error.class() == ErrorClass::Permanent {
-            // Our own headers are always valid, so it is the size.
-            return Answer::TooLargeForBroker;
-        }
-    }
-    Answer::NotStored
-}
-
-fn unauthorized(why: Unauthorized) -> Answer {
-    tracing::warn!("a webhook is refused: {why}");
-    Answer::Unauthorized
+    tracing::error!("a verified webhook is not known to be stored: {why}");
+    let is_too_large = error.as_ref().is_some_and(|error| {
+        intake.broker.failed(error);
+        // Our own headers are always valid, so it is the size.
+        error.class() == ErrorClass::Permanent
+    });
+    let (loss, answer) = if is_too_large {
+        (Loss::TooLarge, Answer::TooLargeForBroker)
+    } else {
+        (Loss::NotStored, Answer::NotStored)
+    };
+    intake.lost.lost(loss, Timestamp::now());
+    answer
 }
 
 fn id_in(path: PathId) -> Option<Result<WebhookId, InvalidWebhookId>> {
@@ -292,9 +291,15 @@ fn receipt(arrival: &Arrival, traceparent: Option<&TraceParent>) -> Receipt {
 }
 
 fn watch_clock(intake: &Intake, arrival: &Arrival) {
-    let webhook_id = arrival.webhook_id.as_ref().map_or("", WebhookId::as_str);
+    let secrets = intake.secrets.current();
+    let is_configured = |id: &&WebhookId| secrets.webhook_ids().any(|known| known == *id);
+    let webhook_id = arrival.webhook_id.as_ref().filter(is_configured);
+    let configured_id = webhook_id.map(WebhookId::as_str);
     let distance = arrival.distance_from_our_clock();
-    if intake.clock.saw(webhook_id, distance, arrival.received_at) {
+    if intake
+        .clock
+        .saw(configured_id, distance, arrival.received_at)
+    {
         intake.metrics.far_timestamp();
     }
 }

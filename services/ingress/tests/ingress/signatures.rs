@@ -235,3 +235,35 @@ fn hex_of(base64: &str) -> String {
         })
         .collect()
 }
+
+#[tokio::test]
+async fn a_secret_that_is_not_the_senders_is_alarmed_until_a_signature_is_right() {
+    let harness = Harness::start().await;
+    let is_alarmed = async || {
+        harness
+            .has_metric(r#"bellhop_alarms{kind="webhooks_unauthorized"} 1"#)
+            .await
+    };
+    let body = flat(json!({}));
+    for _ in 0..3 {
+        assert!(!is_alarmed().await);
+        let wrong = signature("rotated", &body);
+        let answer = harness.post_signed("/webhook", &body, &wrong).await;
+        assert_eq!(answer, refusal());
+    }
+    assert!(is_alarmed().await);
+    assert_eq!(harness.post(&body).await.status, StatusCode::ACCEPTED);
+    assert!(!is_alarmed().await);
+}
+
+#[tokio::test]
+async fn a_large_body_is_checked_like_any_other() {
+    let harness = Harness::start().await;
+    let body = flat(json!({"eventTitle": "x".repeat(100_000)}));
+    let wrong = signature("stranger", &body);
+    assert_eq!(
+        harness.post_signed("/webhook", &body, &wrong).await,
+        refusal()
+    );
+    assert_eq!(harness.post(&body).await.status, StatusCode::ACCEPTED);
+}
