@@ -1,5 +1,10 @@
 //! The connection to the event store: made in the background, so that probes are answered from the first moment, and
-//! watched, so that readiness says whether a webhook could be stored now.
+//! watched, so that it can be seen whether a webhook could be stored now.
+//!
+//! A new process is not ready before it could store a webhook, so that a rollout with a wrong `NATS_URL` stops there.
+//! From then on a broker that is away makes it *degraded*, not unready: every replica would become unready at once, a
+//! Service without endpoints refuses connections, and then nobody would even know of the webhooks that are lost. Open, it
+//! answers each with 503 and `Retry-After`, counts it and raises an alarm.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,12 +24,17 @@ const POLL: Duration = Duration::from_secs(2);
 const POLL_LIMIT: Duration = Duration::from_secs(3);
 /// The pause before another try to connect.
 const RECONNECT: Duration = Duration::from_secs(1);
-/// How long a refusal to store keeps the service from being ready. Asking does not tell whether a stream is full; only
-/// another webhook does.
+/// How long a refusal to store is shown, unless something is stored before. Asking does not tell whether a stream is
+/// full; only another webhook does.
 const REFUSAL: Duration = Duration::from_secs(30);
+/// After how long without a broker that stores an operator is told, whether or not a webhook came meanwhile. A restart
+/// of the broker takes less.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The kind of the alarm for dead letters of this service.
 const DEAD_LETTERS_ALARM: &str = "dead_letters";
+/// The kind of the alarm for a broker that does not store.
+const OUTAGE_ALARM: &str = "broker_away";
 
 /// The event store, once there is a connection and its streams are there.
 #[derive(Debug)]
@@ -32,6 +42,7 @@ pub(crate) struct Broker {
     store: OnceLock<EventStore>,
     look_now: Notify,
     refused: Mutex<Option<(Instant, String)>>,
+    outage: Mutex<Outage>,
     nats: Dependency,
     alarms: Alarms,
     metrics: IngressMetrics,
@@ -44,6 +55,7 @@ impl Broker {
             store: OnceLock::new(),
             look_now: Notify::new(),
             refused: Mutex::default(),
+            outage: Mutex::default(),
             nats,
             alarms,
             metrics,
@@ -63,10 +75,10 @@ impl Broker {
     /// The broker did not store something. A refusal lasts a while; whether it answers again is soon asked.
     pub(crate) fn failed(&self, error: &StoreError) {
         match error {
-            StoreError::Unconfirmed { .. } => self.nats.down("it did not confirm in time"),
+            StoreError::Unconfirmed { .. } => self.nats.degraded("it did not confirm in time"),
             StoreError::Refused { cause, .. } => {
                 let why = format!("it refuses to store webhooks: {cause}");
-                self.nats.down(why.clone());
+                self.nats.degraded(why.clone());
                 *self.refused.lock().unwrap_or_else(PoisonError::into_inner) =
                     Some((Instant::now(), why));
             }
@@ -94,13 +106,14 @@ impl Broker {
         let _: Option<()> = token.run_until_cancelled(tended).await;
     }
 
-    /// Tries until there is a connection and every stream is as it must be. An operator may have to make the streams
+    /// Tries until there is a connection, and the streams that take webhooks are as they must be; those of the other
+    /// services are theirs to judge. An operator may have to make the streams
     /// first; until then the service is not ready, and says why.
     async fn connect(&self, settings: &EventStoreSettings) -> EventStore {
         loop {
             match EventStore::connect(settings, &format!("bellhop-{SERVICE}")).await {
                 Ok(store) => loop {
-                    match store.prepare().await {
+                    match store.prepare_deliveries().await {
                         Ok(()) => return store,
                         Err(error) => self.nats.down(with_causes(&error)),
                     }
@@ -112,24 +125,47 @@ impl Broker {
         }
     }
 
-    /// Asks for the number of dead letters: an answer also shows that the broker's store works.
+    /// Looks whether a webhook could be stored now, and how many dead letters there are.
     async fn look(&self, store: &EventStore) {
-        if !store.is_connected() {
-            self.nats.down("the connection is lost; connecting again");
-            return;
-        }
-        match tokio::time::timeout(POLL_LIMIT, store.dead_letters_of(SERVICE)).await {
-            Ok(Ok(count)) => {
-                self.show_dead_letters(count);
-                match self.recent_refusal() {
-                    Some(why) => self.nats.down(why),
-                    None => self.nats.ok(),
+        let asked = async {
+            // Of a stream that has no leader the first question gets no answer.
+            store.deliveries_end().await?;
+            store.dead_letters_of(SERVICE).await
+        };
+        let trouble = if store.is_connected() {
+            match tokio::time::timeout(POLL_LIMIT, asked).await {
+                Ok(Ok(count)) => {
+                    self.show_dead_letters(count);
+                    self.recent_refusal()
                 }
+                Ok(Err(error)) => Some(with_causes(&error)),
+                Err(_) => Some(format!("no answer within {} s", POLL_LIMIT.as_secs())),
             }
-            Ok(Err(error)) => self.nats.down(with_causes(&error)),
-            Err(_) => self
-                .nats
-                .down(format!("no answer within {} s", POLL_LIMIT.as_secs())),
+        } else {
+            Some("the connection is lost; connecting again".to_owned())
+        };
+        self.show_trouble(trouble);
+    }
+
+    fn show_trouble(&self, trouble: Option<String>) {
+        let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_long = outage.is_long(trouble.is_some(), Instant::now());
+        match trouble {
+            None => {
+                self.nats.ok();
+                self.alarms.clear(OUTAGE_ALARM, "nats");
+            }
+            Some(why) => {
+                if is_long {
+                    self.alarms.raise(
+                        OUTAGE_ALARM,
+                        "nats",
+                        "webhooks can't be stored now: they are answered 503 and lost, since the reservation system does not \
+                         send them again; mend NATS",
+                    );
+                }
+                self.nats.degraded(why);
+            }
         }
     }
 
@@ -139,7 +175,9 @@ impl Broker {
             self.alarms.clear(DEAD_LETTERS_ALARM, SERVICE);
         } else {
             let text = format!(
-                "{count} verified webhook(s) can't be read and wait as dead letters: look at each, then replay or drop it"
+                "{count} verified webhook(s) can't be read and wait as dead letters: look at them with `nats stream view \
+                 DEAD_LETTERS`, see to their reservations by hand, then remove each with `nats stream rmm DEAD_LETTERS \
+                 SEQUENCE`"
             );
             self.alarms.raise(DEAD_LETTERS_ALARM, SERVICE, &text);
         }
@@ -151,5 +189,41 @@ impl Broker {
             .as_ref()
             .filter(|(at, _)| at.elapsed() < REFUSAL)
             .map(|(_, why)| why.clone())
+    }
+}
+
+/// Since when the broker has not been storing.
+#[derive(Debug, Default)]
+struct Outage {
+    since: Option<Instant>,
+}
+
+impl Outage {
+    /// Takes note of how it is now, and says whether it has been so for longer than a restart takes.
+    fn is_long(&mut self, is_away: bool, now: Instant) -> bool {
+        if !is_away {
+            self.since = None;
+            return false;
+        }
+        now.duration_since(*self.since.get_or_insert(now)) >= PATIENCE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_long_when_it_did_not_end_for_half_a_minute() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut outage = Outage::default();
+        assert!(!outage.is_long(true, at(0)));
+        assert!(!outage.is_long(true, at(29)));
+        assert!(!outage.is_long(false, at(30)));
+        assert!(!outage.is_long(true, at(31)));
+        assert!(!outage.is_long(true, at(60)));
+        assert!(outage.is_long(true, at(61)));
+        assert!(!outage.is_long(false, at(62)));
     }
 }
