@@ -3,6 +3,7 @@
 //! One module for each command; to add one, add a variant to [`Command`] and its module.
 
 mod demo;
+mod kubernetes;
 mod settings;
 mod steps;
 mod test;
@@ -22,7 +23,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Checks the format, runs clippy (warnings are errors) and all tests, with real nats-server processes
-    Test,
+    Test(test::TestArguments),
     /// Plays reservations through the real services on this machine, with a simulated cluster and reservation system
     Demo(demo::DemoArguments),
     /// Writes deploy/bellhop.env and the reference in docs/configuration.md from the settings' declarations
@@ -31,7 +32,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Test => test::run(),
+        Command::Test(arguments) => test::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Settings => settings::run(),
     };

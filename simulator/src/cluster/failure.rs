@@ -19,6 +19,8 @@ pub struct Failure {
     pub message: String,
     /// The `details` of the Status object; null where there are none.
     pub details: Value,
+    /// The message is answered as it is, without a Status object.
+    plain: bool,
 }
 
 impl Failure {
@@ -29,6 +31,7 @@ impl Failure {
             reason,
             message: message.into(),
             details: Value::Null,
+            plain: false,
         }
     }
 
@@ -127,6 +130,11 @@ impl Failure {
             "causes": [{"field": field, "reason": reason, "message": message}],
         });
         failure
+    }
+
+    fn in_plain_text(mut self) -> Self {
+        self.plain = true;
+        self
     }
 
     fn about(mut self, key: &ObjectKey) -> Self {
@@ -239,11 +247,7 @@ impl Failure {
     }
 
     pub(super) fn unknown_path() -> Self {
-        Self::new(
-            404,
-            "NotFound",
-            "the server could not find the requested resource",
-        )
+        Self::new(404, "NotFound", "404 page not found\n").in_plain_text()
     }
 
     pub(super) fn method_not_allowed() -> Self {
@@ -269,8 +273,9 @@ impl Failure {
         let mut failure = Self::new(
             429,
             "TooManyRequests",
-            "the server has received too many requests, please try again later",
-        );
+            "Too many requests, please try again later.\n",
+        )
+        .in_plain_text();
         failure.details = json!({"retryAfterSeconds": retry_after_seconds});
         failure
     }
@@ -294,7 +299,11 @@ impl Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(self.to_status())).into_response();
+        let mut response = if self.plain {
+            (status, self.message.clone()).into_response()
+        } else {
+            (status, Json(self.to_status())).into_response()
+        };
         if let Some(seconds) = self
             .details
             .get("retryAfterSeconds")

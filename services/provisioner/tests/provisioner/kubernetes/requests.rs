@@ -104,11 +104,12 @@ impl Requests {
         if code.is_success() {
             return Ok(body);
         }
-        let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         Err(Refused {
             code: code.as_u16(),
-            reason: text("reason"),
-            message: text("message"),
+            reason: text(&body["reason"]),
+            // What the server says before it knows what was asked for is plain text.
+            message: text(body.get("message").unwrap_or(&body)),
         })
     }
 }

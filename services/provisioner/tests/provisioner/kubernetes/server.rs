@@ -104,6 +104,9 @@ async fn real(path: PathBuf) -> Place {
 
 /// Installs the definition of BareMetalHosts where there is none.
 async fn define_hosts(requests: &Requests) {
+    while requests.get("/readyz").await.is_err() {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
     let path = format!("{DEFINITIONS}/baremetalhosts.metal3.io");
     if requests.get(&path).await.is_err() {
         let definition = match std::env::var_os(DEFINITION) {

@@ -1,0 +1,298 @@
+//! `cargo xtask test --kubernetes`: the suite about Kubernetes on a real API server.
+//!
+//! The server is that of `KUBECONFIG`, else one that is built once from `tools/kubernetes` with Go, kept in the user's cache,
+//! and started on loopback with a throw-away certificate authority, tokens and storage. All of it ends with this process.
+
+use std::collections::hash_map::RandomState;
+use std::fs;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use bellhop_nats_server::guardian;
+
+use crate::steps::{self, Failure, announce, cargo, nats_server, workspace};
+
+/// Go 1.27 builds an API server whose OpenAPI output is broken.
+const GO: &str = "go1.26";
+/// How long the API server may take to listen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs the suite.
+pub(crate) fn run() -> Result<(), Failure> {
+    let own;
+    let kubeconfig = match std::env::var_os("KUBECONFIG").filter(|path| !path.is_empty()) {
+        Some(path) => {
+            announce("API server: that of KUBECONFIG");
+            PathBuf::from(path)
+        }
+        None => {
+            own = ApiServer::start(&programs()?)?;
+            own.kubeconfig()
+        }
+    };
+    let nats_server = nats_server()?;
+    announce("tests: the suite about Kubernetes, on the real API server");
+    steps::run(
+        cargo("test")
+            .args(["--locked", "--package", "bellhop-provisioner"])
+            .args(["--test", "provisioner", "kubernetes::"])
+            .env("NATS_SERVER", nats_server)
+            .env("BELLHOP_TEST_KUBECONFIG", kubeconfig),
+    )
+}
+
+/// The folder with `kube-apiserver` and `etcd`; built if they are not there.
+fn programs() -> Result<PathBuf, Failure> {
+    let module = workspace().join("tools/kubernetes");
+    let kubernetes = version(&module, "k8s.io/kubernetes")?;
+    let etcd = version(&module, "go.etcd.io/etcd/server/v3")?;
+    let cache = cache()?;
+    let folder = cache.join(format!("kubernetes-{kubernetes}-etcd-{etcd}"));
+    if folder.is_dir() {
+        announce(&format!(
+            "API server: Kubernetes {kubernetes}, built before"
+        ));
+        return Ok(folder);
+    }
+    check_go(&module)?;
+    announce(&format!(
+        "API server: build Kubernetes {kubernetes} and etcd {etcd} (once; some ten minutes)"
+    ));
+    // Not there until it is whole.
+    let building = cache.join(format!("building-{}", std::process::id()));
+    fs::create_dir_all(&building).map_err(|source| Failure::File(building.clone(), source))?;
+    let flags = format!("-s -w -X k8s.io/component-base/version.gitVersion={kubernetes}");
+    for (program, package) in [
+        ("etcd", "go.etcd.io/etcd/server/v3"),
+        ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+    ] {
+        steps::run(
+            Command::new("go")
+                .current_dir(&module)
+                .args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false"])
+                .arg(format!("-ldflags={flags}"))
+                .arg("-o")
+                .arg(building.join(program))
+                .arg(package),
+        )?;
+    }
+    fs::rename(&building, &folder).map_err(|source| Failure::File(folder.clone(), source))?;
+    Ok(folder)
+}
+
+/// The version that the tools module pins.
+fn version(module: &Path, dependency: &str) -> Result<String, Failure> {
+    let file = module.join("go.mod");
+    let text = fs::read_to_string(&file).map_err(|source| Failure::File(file.clone(), source))?;
+    text.lines()
+        .find_map(|line| {
+            let mut words = line.split_whitespace().filter(|word| *word != "require");
+            let found = (words.next() == Some(dependency)).then(|| words.next())?;
+            found.filter(|version| version.starts_with('v'))
+        })
+        .map(str::to_owned)
+        .ok_or_else(|| Failure::NoKubernetes(format!("{} pins no {dependency}", file.display())))
+}
+
+fn check_go(module: &Path) -> Result<(), Failure> {
+    let asked = Command::new("go")
+        .current_dir(module)
+        .args(["env", "GOVERSION"])
+        .stderr(Stdio::null())
+        .output();
+    let found = asked.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    let why = match found {
+        Ok(version) if version.starts_with(GO) => return Ok(()),
+        Ok(version) => format!("KUBECONFIG is not set, and Go is {version}, not {GO}"),
+        Err(_) => format!("KUBECONFIG is not set, and there is no {GO} to build one with"),
+    };
+    Err(Failure::NoKubernetes(why))
+}
+
+fn cache() -> Result<PathBuf, Failure> {
+    let of = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty());
+    let cache = of("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(of("HOME")?).join(".cache")))
+        .ok_or_else(|| Failure::NoKubernetes("neither XDG_CACHE_HOME nor HOME is set".to_owned()))?
+        .join("bellhop");
+    fs::create_dir_all(&cache).map_err(|source| Failure::File(cache.clone(), source))?;
+    Ok(cache)
+}
+
+/// A running API server with its etcd. When it is dropped both end, and what they stored goes.
+struct ApiServer {
+    folder: PathBuf,
+    children: Vec<Child>,
+}
+
+impl Drop for ApiServer {
+    fn drop(&mut self) {
+        for child in self.children.iter_mut().rev() {
+            // One that has ended by itself can't be killed.
+            let _killed = child.kill();
+            let _ended = child.wait();
+        }
+        let _removed = fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl ApiServer {
+    fn start(programs: &Path) -> Result<Self, Failure> {
+        let folder = std::env::temp_dir().join(format!("bellhop-kubernetes-{:016x}", random()));
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&folder)
+            .map_err(|source| Failure::File(folder.clone(), source))?;
+        let mut server = Self {
+            folder,
+            children: Vec::new(),
+        };
+        let port = free_port()?;
+        let etcd = format!("http://127.0.0.1:{}", free_port()?);
+        let token = format!("{:016x}{:016x}", random(), random());
+        server.write("kubeconfig", &server.text_of_kubeconfig(port, &token))?;
+        server.write(
+            "tokens.csv",
+            &format!("{token},administrator,1,system:masters\n"),
+        )?;
+        server.run(&programs.join("etcd"), &server.arguments_of_etcd(&etcd)?)?;
+        server.run(
+            &programs.join("kube-apiserver"),
+            &server.arguments_of_kubernetes(&etcd, port),
+        )?;
+        announce(&format!("API server: started at https://127.0.0.1:{port}"));
+        server.wait_for(port)?;
+        Ok(server)
+    }
+
+    fn arguments_of_etcd(&self, address: &str) -> Result<Vec<String>, Failure> {
+        let peers = format!("http://127.0.0.1:{}", free_port()?);
+        Ok(vec![
+            format!("--data-dir={}", self.file("etcd")),
+            "--unsafe-no-fsync".to_owned(),
+            format!("--listen-client-urls={address}"),
+            format!("--advertise-client-urls={address}"),
+            format!("--listen-peer-urls={peers}"),
+            format!("--initial-advertise-peer-urls={peers}"),
+            format!("--initial-cluster=default={peers}"),
+        ])
+    }
+
+    fn arguments_of_kubernetes(&self, etcd: &str, port: u16) -> Vec<String> {
+        let key = self.file("certificates/apiserver.key");
+        vec![
+            format!("--etcd-servers={etcd}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            format!("--secure-port={port}"),
+            // It makes a certificate authority and a certificate of its own there.
+            format!("--cert-dir={}", self.file("certificates")),
+            format!("--token-auth-file={}", self.file("tokens.csv")),
+            "--authorization-mode=RBAC".to_owned(),
+            "--endpoint-reconciler-type=none".to_owned(),
+            // No controller makes the accounts that it would wait for.
+            "--disable-admission-plugins=ServiceAccount".to_owned(),
+            "--service-account-issuer=https://kubernetes.invalid".to_owned(),
+            format!("--service-account-signing-key-file={key}"),
+            format!("--service-account-key-file={key}"),
+            "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+        ]
+    }
+
+    fn text_of_kubeconfig(&self, port: u16, token: &str) -> String {
+        let authority = self.file("certificates/apiserver.crt");
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
+             clusters:\n- name: test\n  cluster:\n    server: https://127.0.0.1:{port}\n    \
+             certificate-authority: {authority}\n\
+             users:\n- name: administrator\n  user:\n    token: {token}\n\
+             contexts:\n- name: test\n  context:\n    cluster: test\n    user: administrator\n"
+        )
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.folder.join("kubeconfig")
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), Failure> {
+        let path = self.folder.join(name);
+        fs::write(&path, text).map_err(|source| Failure::File(path, source))
+    }
+
+    fn log(&self, program: &Path) -> PathBuf {
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        self.folder.join(format!("{name}.log"))
+    }
+
+    fn run(&mut self, program: &Path, arguments: &[String]) -> Result<(), Failure> {
+        let log = self.log(program);
+        let to_log = fs::File::create(&log).map_err(|source| Failure::File(log, source))?;
+        let mut command = guardian::command(program);
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(to_log);
+        let child = guardian::spawn(command)
+            .map_err(|source| Failure::NotRun(program.display().to_string(), source))?;
+        self.children.push(child);
+        Ok(())
+    }
+
+    /// Waits until the API server listens; the tests wait until it is ready.
+    fn wait_for(&mut self, port: u16) -> Result<(), Failure> {
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            for (number, name) in ["etcd", "kube-apiserver"].into_iter().enumerate() {
+                let ended = self.children.get_mut(number).map(Child::try_wait);
+                if let Some(Ok(Some(status))) = ended {
+                    let log = fs::read_to_string(self.log(Path::new(name))).unwrap_or_default();
+                    let last = log.lines().last().unwrap_or_default();
+                    let why = format!("{name} ended with {status}: {last}");
+                    return Err(Failure::NoKubernetes(why));
+                }
+            }
+            if begun.elapsed() > PATIENCE {
+                return Err(Failure::NoKubernetes("it does not listen".to_owned()));
+            }
+            sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+}
+
+fn free_port() -> Result<u16, Failure> {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(|source| Failure::NotRun("a listener on 127.0.0.1".to_owned(), source))
+}
+
+/// Enough for a token that lives as long as this process, on loopback.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tools_module_pins_both_programs() {
+        let module = workspace().join("tools/kubernetes");
+        for dependency in ["k8s.io/kubernetes", "go.etcd.io/etcd/server/v3"] {
+            assert!(version(&module, dependency).unwrap().starts_with("v"));
+        }
+        assert!(version(&module, "example.com/nothing").is_err());
+    }
+}
