@@ -19,6 +19,8 @@ pub(crate) struct AlarmBoard {
     known: KnownHosts,
     raised: HashMap<ResourceId, HashSet<(&'static str, String)>>,
     unknown: HashSet<String>,
+    /// Seen once: the watch may lag behind the ledger.
+    suspected: HashSet<String>,
 }
 
 impl AlarmBoard {
@@ -29,6 +31,7 @@ impl AlarmBoard {
             known,
             raised: HashMap::new(),
             unknown: HashSet::new(),
+            suspected: HashSet::new(),
         }
     }
 
@@ -65,6 +68,7 @@ impl AlarmBoard {
     fn unknown_holders(&mut self) {
         let held = self.folded.read(held_hosts);
         let mut on = HashSet::new();
+        let suspected = std::mem::take(&mut self.suspected);
         for (name, host) in self.known.all() {
             let Some(reservation) = host.reservation else {
                 continue;
@@ -73,6 +77,10 @@ impl AlarmBoard {
                 .get(&host.uid)
                 .is_some_and(|holder| *holder == reservation)
             {
+                continue;
+            }
+            self.suspected.insert(name.clone());
+            if !suspected.contains(&name) {
                 continue;
             }
             let text = format!(

@@ -7,6 +7,7 @@ use bellhop_domain::reservation::{Command, Fact, Policy, Resource, decide};
 use bellhop_event_store::{AppendError, ErrorClass, EventStore, EventStoreError, NewEntry};
 use bellhop_service::trace_context::current_traceparent;
 use jiff::Timestamp;
+use tracing::{Instrument, Span};
 
 use crate::folded::FoldedLedger;
 
@@ -71,10 +72,12 @@ impl Decisions {
     ) -> Result<(), DecisionError> {
         for _ in 0..TRIES {
             let state = self.folded.resource(resource);
-            match self.decide_upon(resource, &state, command, cause).await {
+            match self
+                .decide_upon(resource, &state, command, cause, Span::current)
+                .await
+            {
                 Err(DecisionError::Append(AppendError::Conflict { .. })) => {
-                    let newest = self.store.newest_version(resource).await?;
-                    self.read_up_to(newest).await?;
+                    self.catch_up_on(resource).await?;
                 }
                 other => return other.map(drop),
             }
@@ -84,19 +87,34 @@ impl Decisions {
         })
     }
 
-    /// Decides upon `state`, and on nothing newer: for what was read in the light of that state. Returns the facts.
+    /// Decides upon `state`, and on nothing newer: for what was read in the light of that state. Where facts follow, they are
+    /// recorded in a span of `span`. Returns them.
     pub(crate) async fn decide_upon(
         &self,
         resource: &ResourceId,
         state: &Resource,
         command: &Command,
         cause: &str,
+        span: impl FnOnce() -> Span,
     ) -> Result<Vec<Fact>, DecisionError> {
         let at = Timestamp::now();
         let facts = decide(state, command, at, &self.policy);
         if facts.is_empty() {
             return Ok(facts);
         }
+        self.record(resource, state.version, at, facts, cause)
+            .instrument(span())
+            .await
+    }
+
+    async fn record(
+        &self,
+        resource: &ResourceId,
+        expected: Version,
+        at: Timestamp,
+        facts: Vec<Fact>,
+        cause: &str,
+    ) -> Result<Vec<Fact>, DecisionError> {
         let traceparent = current_traceparent().map(|traceparent| traceparent.as_str().to_owned());
         let entry = NewEntry {
             at,
@@ -104,10 +122,16 @@ impl Decisions {
             traceparent,
             cause: cause.to_owned(),
         };
-        let version = self.store.append(resource, state.version, &entry).await?;
+        let version = self.store.append(resource, expected, &entry).await?;
         log(resource, &entry);
         self.read_up_to(version).await?;
         Ok(entry.facts)
+    }
+
+    /// Waits until what others decided on `resource` is folded.
+    pub(crate) async fn catch_up_on(&self, resource: &ResourceId) -> Result<(), DecisionError> {
+        let newest = self.store.newest_version(resource).await?;
+        self.read_up_to(newest).await
     }
 
     /// The patience that decisions are made with.

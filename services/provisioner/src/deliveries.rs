@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellhop_domain::id::ResourceId;
-use bellhop_domain::reservation::{Command, Word, moved_by};
+use bellhop_domain::reservation::{Command, Said, Word, moved_by};
 use bellhop_event_store::{
     ConsumerLimits, DeadLetter, DeadLetterClass, Delivery, ErrorClass, EventStore, EventStoreError,
     Handed, StoreError,
@@ -13,8 +13,8 @@ use bellhop_event_store::{
 use bellhop_service::trace_context::{TraceParent, set_parent};
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::decisions::{DecisionError, Decisions};
@@ -49,6 +49,10 @@ enum DeliveryError {
     Decision(#[from] DecisionError),
     #[error(transparent)]
     Unreadable(#[from] bellhop_reservation_system::Unreadable),
+    #[error("its time is over, but what else waits may have extended it")]
+    Early,
+    #[error("its reservation is moved from resource to resource")]
+    Moving,
     #[error("it is stored in a form that this version does not read")]
     Form(#[source] bellhop_event_store::Unreadable),
 }
@@ -57,6 +61,11 @@ impl DeliveryError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Decision(error) => error.class(),
+            // A rolling update: a newer provisioner takes it.
+            Self::Form(bellhop_event_store::Unreadable::NewerFormat { .. }) => {
+                ErrorClass::Transient
+            }
+            Self::Early | Self::Moving => ErrorClass::Transient,
             Self::Unreadable(_) | Self::Form(_) => ErrorClass::Permanent,
         }
     }
@@ -72,7 +81,7 @@ impl Deliveries {
         };
         let mut inbox = self.store.deliveries(CONSUMER, limits);
         let places = Arc::new(Semaphore::new(AT_ONCE));
-        let tasks = TaskTracker::new();
+        let mut tasks = JoinSet::new();
         loop {
             let place = places
                 .clone()
@@ -83,14 +92,18 @@ impl Deliveries {
                 () = stop.cancelled() => break,
                 handed = inbox.next() => handed,
             };
+            while let Some(handled) = tasks.try_join_next() {
+                handled.expect("handling a delivery does not panic");
+            }
             let deliveries = self.clone();
             tasks.spawn(async move {
                 deliveries.handle(handed).await;
                 drop(place);
             });
         }
-        tasks.close();
-        tasks.wait().await;
+        while let Some(handled) = tasks.join_next().await {
+            handled.expect("handling a delivery does not panic");
+        }
     }
 
     async fn handle(&self, handed: Handed<Delivery>) {
@@ -114,7 +127,7 @@ impl Deliveries {
         );
         async {
             let result = match &handed.item {
-                Ok(delivery) => self.decide(delivery).await,
+                Ok(delivery) => self.decide(delivery, handed.tries).await,
                 Err(error) => Err(DeliveryError::Form(error.clone())),
             };
             self.settle(&handed, result).await;
@@ -123,7 +136,7 @@ impl Deliveries {
         .await;
     }
 
-    async fn decide(&self, delivery: &Delivery) -> Result<&'static str, DeliveryError> {
+    async fn decide(&self, delivery: &Delivery, tries: u64) -> Result<&'static str, DeliveryError> {
         let span = tracing::Span::current();
         span.record("delivery", tracing::field::display(&delivery.id));
         let (word, place) = match self.reading.of(delivery)? {
@@ -133,6 +146,12 @@ impl Deliveries {
                 return Ok("nothing_to_do");
             }
         };
+        // A start that comes after its end is refused for good. Deliveries that waited together come in any order, so an
+        // extension may be right behind it.
+        let late = word.knowledge.schedule.end <= Timestamp::now();
+        if late && tries == 1 && matches!(word.said, Said::Start { .. }) {
+            return Err(DeliveryError::Early);
+        }
         let named = match place {
             Place::Named(named) => Some(named),
             Place::NotOurs(reason) if self.folded.place_of(&word.reservation).is_none() => {
@@ -183,7 +202,7 @@ impl Deliveries {
                 return Ok(());
             }
         }
-        Ok(())
+        Err(DeliveryError::Moving)
     }
 
     /// Moves a reservation to `named` where the word says so: a fact there, then one on the old resource. What a crash between
@@ -195,7 +214,10 @@ impl Deliveries {
         named: &ResourceId,
         cause: &str,
     ) -> Result<ResourceId, DeliveryError> {
-        let Some(started) = moved_by(word, &self.folded.resource(&stands)) else {
+        let Some(started) = moved_by(word, named, &stands, &self.folded.resource(&stands)) else {
+            if named.name() != stands.name() {
+                tracing::warn!(%named, %stands, "another name for the same resource: decided where the reservation stands");
+            }
             return Ok(stands);
         };
         let moved = Command::MovedIn {
@@ -279,7 +301,23 @@ impl Deliveries {
             headers: handed.headers(),
             body: handed.body(),
         };
-        self.store.bury(&letter, BURIAL).await?;
+        match self.store.bury(&letter, BURIAL).await {
+            // With its reason and headers it is larger than the broker takes: the delivery itself has its body.
+            Err(StoreError::NotAMessage { .. }) => {
+                let reason = format!(
+                    "{} (its body is in DELIVERIES at {})",
+                    letter.reason, handed.sequence
+                );
+                let short = DeadLetter {
+                    reason,
+                    headers: Vec::new(),
+                    body: bytes::Bytes::new(),
+                    ..letter
+                };
+                self.store.bury(&short, BURIAL).await?
+            }
+            buried => buried?,
+        };
         tracing::error!(
             error = error as &dyn std::error::Error,
             sequence = handed.sequence,

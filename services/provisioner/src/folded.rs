@@ -87,6 +87,16 @@ impl FoldedLedger {
             .unwrap_or_default()
     }
 
+    /// The state of a resource, with how far the whole ledger was folded at that instant.
+    pub(crate) fn resource_and_version(&self, id: &ResourceId) -> (Resource, Version) {
+        self.read(|ledger| {
+            (
+                ledger.resource(id).cloned().unwrap_or_default(),
+                ledger.version(),
+            )
+        })
+    }
+
     /// Where a known reservation stands.
     pub(crate) fn place_of(&self, reservation: &ReservationId) -> Option<ResourceId> {
         self.read(|ledger| ledger.place_of(reservation).cloned())

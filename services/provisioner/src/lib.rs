@@ -15,6 +15,7 @@
 
 mod alarms;
 pub mod baremetalhost;
+mod catch_up;
 mod decisions;
 mod deliveries;
 mod folded;

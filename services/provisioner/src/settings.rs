@@ -6,7 +6,9 @@ use std::time::Duration;
 use bellhop_domain::reservation::{Image, Policy, Terms};
 use bellhop_domain::served::{ResourceTypes, ResourceTypesError, SiteIds};
 use bellhop_event_store::EventStoreSettings;
-use bellhop_service::settings::{HttpSettings, TelemetrySettings, boolean, seconds};
+use bellhop_service::settings::{
+    HttpSettings, TelemetrySettings, boolean, positive_seconds, seconds,
+};
 use clap::{ArgAction, ValueEnum};
 
 /// Folds deliveries into the ledger, and brings the hosts to what the ledger asks for.
@@ -124,7 +126,7 @@ pub struct ProvisionerSettings {
     /// How long Metal3 may work on one reservation's image before the reservation fails.
     ///
     /// Only the time counts in which it works: not while the host waits for its turn, is paused or is detached.
-    #[arg(long, env = "PROVISIONING_TIMEOUT", help_heading = "Time limits of a reservation", value_name = "PROVISIONING_TIMEOUT", default_value = "2700", value_parser = seconds())]
+    #[arg(long, env = "PROVISIONING_TIMEOUT", help_heading = "Time limits of a reservation", value_name = "PROVISIONING_TIMEOUT", default_value = "2700", value_parser = positive_seconds())]
     pub provisioning_timeout: Duration,
 
     /// After so many errors of Metal3 a reservation fails.
@@ -233,11 +235,11 @@ pub struct ProvisionerSettings {
     pub deliveries_retention_days: u32,
 
     /// How often a snapshot of the folded ledger is kept, so that a start need not replay all of it.
-    #[arg(long, env = "SNAPSHOT_INTERVAL", value_name = "SNAPSHOT_INTERVAL", default_value = "300", value_parser = seconds())]
+    #[arg(long, env = "SNAPSHOT_INTERVAL", value_name = "SNAPSHOT_INTERVAL", default_value = "300", value_parser = positive_seconds())]
     pub snapshot_interval: Duration,
 
     /// How often every host that is in use is looked at, whether or not anything changed.
-    #[arg(long, env = "SWEEP_INTERVAL", help_heading = "Kubernetes", value_name = "SWEEP_INTERVAL", default_value = "60", value_parser = seconds())]
+    #[arg(long, env = "SWEEP_INTERVAL", help_heading = "Kubernetes", value_name = "SWEEP_INTERVAL", default_value = "60", value_parser = positive_seconds())]
     pub sweep_interval: Duration,
 }
 

@@ -10,10 +10,10 @@ use bellhop_service::metrics::Metrics;
 use bellhop_service::notices::{Alarms, Shown};
 use bellhop_service::server;
 use bellhop_service::settings::HttpBindError;
-use jiff::Timestamp;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::alarms::AlarmBoard;
 use crate::baremetalhost::cluster::Cluster;
@@ -21,8 +21,9 @@ use crate::baremetalhost::driver::Driver;
 use crate::baremetalhost::host::BareMetalHost;
 use crate::baremetalhost::user_data::{UserDataBase, UserDataError};
 use crate::baremetalhost::watch::{self, KnownHosts};
+use crate::catch_up;
 use crate::decisions::Decisions;
-use crate::deliveries::{CONSUMER, Deliveries};
+use crate::deliveries::Deliveries;
 use crate::folded::FoldedLedger;
 use crate::metrics::ProvisionerMetrics;
 use crate::settings::ProvisionerSettings;
@@ -34,6 +35,9 @@ use crate::{retention, snapshots, timers};
 /// one provisioner.
 const WORKERS: usize = 16;
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long a start waits for the deliveries that wait.
+const PATIENCE: Duration = Duration::from_secs(60);
+const DELIVERIES_WAIT: &str = "deliveries_wait";
 
 /// Why a provisioner can't start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +62,9 @@ pub enum ProvisionerError {
     /// The ledger can't be read further.
     #[error(transparent)]
     Ledger(#[from] FollowError),
+    /// A part of it panicked; the log says where.
+    #[error("a part of the provisioner panicked; it can't go on")]
+    Panicked,
     /// The HTTP server failed.
     #[error("the HTTP server failed")]
     Server(#[source] std::io::Error),
@@ -104,32 +111,30 @@ pub async fn run_in(
     let ready = health.dependency("ledger");
 
     let listener = settings.http.bind().await?;
-    let http = tokio::spawn(server::serve(
-        health.router(&settings.http),
-        listener,
-        stop.clone(),
-    ));
+    let http = server::serve(health.router(&settings.http), listener, stop.clone());
+    let http = AbortOnDropHandle::new(tokio::spawn(http));
     let Some(store) = connect(&settings, &nats, &stop).await? else {
         return Ok(());
     };
     let cluster = Cluster::new(configuration, &settings)
         .map_err(|error| ProvisionerError::Kubernetes(error.into()))?;
-
-    let metrics = ProvisionerMetrics::new(&metrics);
     let folded = FoldedLedger::from(snapshots::load(&store).await);
+    let metrics = ProvisionerMetrics::new(&metrics);
     let decisions = Decisions::new(store.clone(), folded.clone(), settings.policy());
     let driver = Arc::new(Driver {
         ledger: store.ledger_id(),
         store: store.clone(),
         folded: folded.clone(),
         decisions: decisions.clone(),
-        cluster: cluster.clone(),
+        cluster,
         known: KnownHosts::default(),
         user_data,
         installation: settings.installation.clone(),
         address_template: settings.host_address_template.clone(),
         power_off: settings.power_off_after_release,
         shown,
+        alarms: alarms.clone(),
+        kubernetes,
         metrics: metrics.clone(),
     });
     let deliveries = Arc::new(Deliveries {
@@ -140,44 +145,46 @@ pub async fn run_in(
         metrics: metrics.clone(),
     });
 
-    let tasks = TaskTracker::new();
-    let follow = tokio::spawn({
-        let (folded, store, stop) = (folded.clone(), store.clone(), stop.clone());
-        async move { folded.follow(&store, &stop).await }
-    });
+    // What is in hand at a stop is finished, and for that our own reading has to go on: it is stopped last.
+    let following = CancellationToken::new();
+    let mut follow = AbortOnDropHandle::new(tokio::spawn({
+        let (folded, store, following) = (folded.clone(), store.clone(), following.clone());
+        async move { folded.follow(&store, &following).await }
+    }));
+    let mut tasks = JoinSet::new();
     tasks.spawn(watch_connection(
         store.clone(),
         folded.clone(),
-        metrics.clone(),
+        metrics,
         nats,
         stop.clone(),
     ));
-
     let work = async {
         ready.down("reading the ledger");
-        let Some(()) = catch_up_with_ledger(&store, &folded, &stop).await else {
-            return;
-        };
+        if catch_up::with_ledger(&store, &folded, &stop)
+            .await
+            .is_none()
+        {
+            return Ok(());
+        }
         ready.down("folding the deliveries that waited");
         tasks.spawn(deliveries.run(stop.clone()));
-        let Some(()) = catch_up_with_deliveries(&store, &folded, &stop).await else {
-            return;
-        };
+        if !fold_what_waits(&store, &folded, &alarms, &mut tasks, &stop).await {
+            return Ok(());
+        }
         ready.ok();
-        let up_since = Timestamp::now();
         tracing::info!(version = %folded.version(), "everything that waited is folded; driving hosts");
-        let board = AlarmBoard::new(alarms, folded.clone(), driver.known.clone());
+        let board = AlarmBoard::new(alarms.clone(), folded.clone(), driver.known.clone());
         tasks.spawn(timers::run(
+            store.clone(),
             folded.clone(),
             decisions,
-            up_since,
             stop.clone(),
         ));
-        let every = settings.snapshot_interval;
         tasks.spawn(snapshots::run(
             store.clone(),
             folded.clone(),
-            every,
+            settings.snapshot_interval,
             stop.clone(),
         ));
         let keep = Duration::from_secs(u64::from(settings.deliveries_retention_days) * 24 * 3600);
@@ -187,23 +194,82 @@ pub async fn run_in(
             keep,
             stop.clone(),
         ));
-        drive(&settings, &driver, board, &kubernetes, &tasks, &stop).await;
+        drive(&settings, &driver, board, &mut tasks, &stop);
+        until_stopped_or_panicked(&mut tasks, &stop).await
     };
     let result = tokio::select! {
-        () = async { work.await; stop.cancelled().await } => Ok(()),
-        followed = follow => match followed {
+        result = work => result,
+        followed = &mut follow => match followed {
             Ok(Err(error)) => Err(ProvisionerError::Ledger(error)),
-            _ => Ok(()),
+            Ok(Ok(())) => Ok(()),
+            Err(_) => Err(ProvisionerError::Panicked),
         },
     };
     stop.cancel();
-    tasks.close();
-    tasks.wait().await;
+    let finished = finish(&mut tasks).await;
+    following.cancel();
     store.flush().await;
-    match http.await {
-        Ok(Err(error)) => result.and(Err(ProvisionerError::Server(error))),
-        _ => result,
+    let served = match http.await {
+        Ok(Err(error)) => Err(ProvisionerError::Server(error)),
+        _ => Ok(()),
+    };
+    result.and(finished).and(served)
+}
+
+/// Waits until the deliveries that wait are folded. One that can't be handled must not keep all hosts from being driven for
+/// ever: after a while it is alarmed, and the rest goes on. Returns whether to go on.
+async fn fold_what_waits(
+    store: &EventStore,
+    folded: &FoldedLedger,
+    alarms: &Alarms,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> bool {
+    let waiting = catch_up::with_deliveries(store, folded, stop);
+    if let Ok(caught_up) = tokio::time::timeout(PATIENCE, waiting).await {
+        return caught_up.is_some();
     }
+    let text =
+        "a delivery that waited at the start is still not handled; hosts are driven without it";
+    alarms.raise(DELIVERIES_WAIT, "start", text);
+    let (store, folded, alarms, stop) =
+        (store.clone(), folded.clone(), alarms.clone(), stop.clone());
+    tasks.spawn(async move {
+        if catch_up::with_deliveries(&store, &folded, &stop)
+            .await
+            .is_some()
+        {
+            alarms.clear(DELIVERIES_WAIT, "start");
+        }
+    });
+    true
+}
+
+/// Waits until told to stop. A task that panics must not go unnoticed: what it did would not be done any more.
+async fn until_stopped_or_panicked(
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> Result<(), ProvisionerError> {
+    loop {
+        let ended = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            Some(ended) = tasks.join_next() => ended,
+        };
+        if ended.is_err() {
+            return Err(ProvisionerError::Panicked);
+        }
+    }
+}
+
+/// Waits until what is in hand is finished.
+async fn finish(tasks: &mut JoinSet<()>) -> Result<(), ProvisionerError> {
+    let mut finished = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        if ended.is_err() {
+            finished = Err(ProvisionerError::Panicked);
+        }
+    }
+    finished
 }
 
 /// Connects and prepares the streams, trying again while the broker is away. None where it was told to stop meanwhile.
@@ -218,7 +284,11 @@ async fn connect(
             store.prepare().await?;
             Ok::<_, SetupError>(store)
         };
-        match attempt.await {
+        let attempted = tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            attempted = attempt => attempted,
+        };
+        match attempted {
             Ok(store) => return Ok(Some(store)),
             Err(error) if error.class() == ErrorClass::Transient => {
                 tracing::warn!(
@@ -233,55 +303,6 @@ async fn connect(
             () = stop.cancelled() => return Ok(None),
             () = tokio::time::sleep(PAUSE) => {}
         }
-    }
-}
-
-/// Waits until all that the ledger holds now is folded. None where it was told to stop meanwhile.
-async fn catch_up_with_ledger(
-    store: &EventStore,
-    folded: &FoldedLedger,
-    stop: &CancellationToken,
-) -> Option<()> {
-    let end = until_answered(|| store.ledger_end(), stop).await?;
-    tokio::select! {
-        () = stop.cancelled() => None,
-        () = folded.reach(end) => Some(()),
-    }
-}
-
-/// Waits until all deliveries that are stored now are handled, by whichever provisioner, and what follows is folded.
-async fn catch_up_with_deliveries(
-    store: &EventStore,
-    folded: &FoldedLedger,
-    stop: &CancellationToken,
-) -> Option<()> {
-    let end = until_answered(|| store.deliveries_end(), stop).await?;
-    while end > 0 && until_answered(|| store.deliveries_handled(CONSUMER), stop).await? < end {
-        tokio::select! {
-            () = stop.cancelled() => return None,
-            () = tokio::time::sleep(Duration::from_millis(50)) => {}
-        }
-    }
-    catch_up_with_ledger(store, folded, stop).await
-}
-
-async fn until_answered<T, F>(ask: impl Fn() -> F, stop: &CancellationToken) -> Option<T>
-where
-    F: Future<Output = Result<T, EventStoreError>>,
-{
-    loop {
-        let answer = tokio::select! {
-            () = stop.cancelled() => return None,
-            answer = ask() => answer,
-        };
-        match answer {
-            Ok(answer) => return Some(answer),
-            Err(error) => tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "NATS does not answer; asking again"
-            ),
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -307,32 +328,34 @@ async fn watch_connection(
 }
 
 /// Starts the watch, the sweep and the workers.
-async fn drive(
+fn drive(
     settings: &ProvisionerSettings,
     driver: &Arc<Driver>,
     board: AlarmBoard,
-    kubernetes: &Dependency,
-    tasks: &TaskTracker,
+    tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
 ) {
     let queue = WorkQueue::default();
     tasks.spawn({
-        let (driver, queue, dependency, stop) = (
-            driver.clone(),
-            queue.clone(),
-            kubernetes.clone(),
-            stop.clone(),
-        );
+        let (driver, queue, stop) = (driver.clone(), queue.clone(), stop.clone());
         async move {
             let changed = |host: &BareMetalHost| ask_about(host, &driver.folded, &queue);
-            watch::run(&driver.cluster, &driver.known, &dependency, &stop, changed).await;
+            watch::run(
+                &driver.cluster,
+                &driver.known,
+                &driver.kubernetes,
+                &stop,
+                changed,
+            )
+            .await;
         }
     });
+    let sweep = settings.sweep_interval;
     tasks.spawn(listen(
         driver.folded.clone(),
         queue.clone(),
         board,
-        settings.sweep_interval,
+        sweep,
         stop.clone(),
     ));
     for _ in 0..WORKERS {

@@ -6,9 +6,11 @@ use bellhop_domain::id::ResourceId;
 use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::{Command, timer};
 use bellhop_domain::time;
+use bellhop_event_store::EventStore;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use crate::catch_up;
 use crate::decisions::Decisions;
 use crate::folded::FoldedLedger;
 
@@ -23,31 +25,41 @@ const AWAY: Duration = Duration::from_secs(90);
 /// How often to look for what a crash in the middle of a move left.
 const STRAYS: Duration = Duration::from_secs(10);
 
-/// Fires deadlines until told to stop.
+/// How long what waits in the broker may take to be folded, before a deadline that is due is put off.
+const FOLDING: Duration = Duration::from_secs(30);
+
+/// Fires deadlines until told to stop. Everything that waited must be folded when this begins.
 pub(crate) async fn run(
+    store: EventStore,
     folded: FoldedLedger,
     decisions: Decisions,
-    mut up_since: Timestamp,
     stop: CancellationToken,
 ) {
     let mut changes = folded.changes();
-    let mut looked = Timestamp::now();
+    let mut connections = store.connections();
+    let mut up_since = Timestamp::now();
+    let mut looked = up_since;
     let mut searched = Timestamp::UNIX_EPOCH;
-    loop {
+    while !stop.is_cancelled() {
         let now = Timestamp::now();
-        // This process was stopped, or its machine asleep: what passed meanwhile passed while we were away.
-        if time::elapsed(looked, now) > AWAY {
-            tracing::warn!(last = %looked, "this process did not run for a while; deadlines that passed begin their hold anew");
-            up_since = now;
-        }
+        // This process was stopped, its machine asleep, or the broker away: what passed meanwhile passed while we were away.
+        let slept = time::elapsed(looked, now) > AWAY;
         looked = now;
-        for resource in due(&folded, &decisions, now) {
-            let decided = decisions
-                .decide(&resource, &Command::TimePassed { up_since }, "time")
-                .await;
-            if let Err(error) = decided {
-                tracing::warn!(%resource, error = &error as &dyn std::error::Error, "could not decide on a deadline; trying again");
+        let due = due(&folded, &decisions, now);
+        if slept || connections.has_changed().unwrap_or(false) || !due.is_empty() {
+            // An extension may wait in the broker. Wiping can't be undone, so nothing fires before it is folded.
+            if is_up_to_date(&store, &folded, &stop).await {
+                // The connection may have come back while that was asked.
+                if slept || connections.has_changed().unwrap_or(false) {
+                    tracing::info!(
+                        "was away for a while; deadlines that passed meanwhile begin their hold anew"
+                    );
+                    connections.mark_unchanged();
+                    up_since = Timestamp::now();
+                }
+                fire(&due, &decisions, up_since, &stop).await;
             }
+            looked = Timestamp::now();
         }
         if time::elapsed(searched, now) >= STRAYS {
             searched = now;
@@ -65,6 +77,40 @@ pub(crate) async fn run(
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause.clamp(SHORTEST, LONGEST)) => {}
             () = wake => {}
+        }
+    }
+}
+
+/// Whether everything that the broker has is folded: asked anew each time, so that a broker that is away, or a connection that
+/// is dead and not noticed yet, puts deadlines off.
+async fn is_up_to_date(
+    store: &EventStore,
+    folded: &FoldedLedger,
+    stop: &CancellationToken,
+) -> bool {
+    let caught_up = catch_up::with_deliveries(store, folded, stop);
+    matches!(tokio::time::timeout(FOLDING, caught_up).await, Ok(Some(())))
+}
+
+async fn fire(
+    due: &[ResourceId],
+    decisions: &Decisions,
+    up_since: Timestamp,
+    stop: &CancellationToken,
+) {
+    for resource in due {
+        if stop.is_cancelled() {
+            return;
+        }
+        let decided = decisions
+            .decide(resource, &Command::TimePassed { up_since }, "time")
+            .await;
+        if let Err(error) = decided {
+            tracing::warn!(
+                %resource,
+                error = &error as &dyn std::error::Error,
+                "could not decide on a deadline; trying again"
+            );
         }
     }
 }

@@ -4,7 +4,9 @@ use bellhop_domain::id::{ReservationId, ResourceId, SiteId, UserId, WebhookId};
 use bellhop_domain::reservation::{DeliveryRef, Knowledge, Said, Schedule, TenantKey, Terms, Word};
 use bellhop_domain::served::{ResourceTypes, SiteIds};
 use bellhop_event_store::Delivery;
-use bellhop_reservation_system::{Booking, Content, EventType, SshPublicKey, Unreadable, Webhook};
+use bellhop_reservation_system::{
+    Booking, Content, EventType, LOG_TEXT_LIMIT, SshPublicKey, Unreadable, Webhook, cut,
+};
 use serde_json::Value;
 
 use crate::settings::ProvisionerSettings;
@@ -111,10 +113,20 @@ fn word(delivery: &Delivery, webhook: &Webhook, booking: &Booking, said: Said) -
             sequence: delivery.sequence,
             id: delivery.id.clone(),
         },
-        user: booking.user_id.as_ref().map(UserId::new),
+        user: user(booking),
         resource_number: booking.resource.id,
         payload: payload(&delivery.body),
     }
+}
+
+/// Whose it is. An id of absurd length is none: it could not be told anything, and a fact is kept for ever.
+fn user(booking: &Booking) -> Option<UserId> {
+    const LONGEST: usize = 255;
+    booking
+        .user_id
+        .as_ref()
+        .filter(|user| user.len() <= LONGEST)
+        .map(UserId::new)
 }
 
 /// Whether the start brought a key; the key itself stays in the delivery.
@@ -151,5 +163,6 @@ fn payload(body: &[u8]) -> String {
     }
     let mut value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     strip(&mut value);
-    value.to_string()
+    // A fact is kept for ever, and no log takes more.
+    cut(&value.to_string(), LOG_TEXT_LIMIT).into_owned()
 }

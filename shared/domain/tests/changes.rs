@@ -256,9 +256,61 @@ fn only_a_newer_word_moves_a_reservation_and_an_end_never_does() {
     let end = site.word(Said::End, HOUR, 3 * HOUR);
     let newer = site.word(Said::Changed, HOUR, 3 * HOUR);
     let one = site.ledger.resource(&node("one")).unwrap();
-    assert_eq!(moved_by(&stale, one), None);
-    assert_eq!(moved_by(&end, one), None);
-    assert_eq!(moved_by(&newer, one), Some(Some(accepted_by("d2", 2))));
+    let moved = |word: &Word, to: &str, number: Option<i64>| {
+        let word = Word {
+            resource_number: number,
+            ..word.clone()
+        };
+        moved_by(&word, &node(to), &node("one"), one)
+    };
+    let started = Some(Some(accepted_by("d2", 2)));
+    assert_eq!(moved(&stale, "two", Some(32)), None);
+    assert_eq!(moved(&end, "two", Some(32)), None);
+    assert_eq!(moved(&newer, "two", Some(32)), started);
+    assert_eq!(moved(&newer, "two", None), started);
+    // Renamed by an administrator, or mapped to another namespace by us: the same resource for the sender.
+    assert_eq!(moved(&newer, "two", Some(31)), None);
+    let elsewhere = ResourceId::new(ResourceKind::new("baremetalhost"), "other", "one");
+    assert_eq!(moved_by(&newer, &elsewhere, &node("one"), one), None);
+}
+
+#[test]
+fn a_start_that_comes_again_with_a_key_ends_the_wait_for_one() {
+    let mut site = Site {
+        now: HOUR - 60,
+        ..Site::default()
+    };
+    let key = TenantKey::Missing {
+        reason: "none".into(),
+    };
+    site.said(
+        "one",
+        Said::Start {
+            key,
+            terms: terms(),
+        },
+        HOUR,
+        3 * HOUR,
+    );
+    assert_eq!(
+        desired(site.ledger.resource(&node("one")).unwrap()),
+        Desired::Wait
+    );
+    let facts = site.said(
+        "one",
+        Said::Start {
+            key: TenantKey::InDelivery,
+            terms: terms(),
+        },
+        HOUR,
+        3 * HOUR,
+    );
+    assert!(names(&facts).contains(&"KeyBrought"));
+    assert!(matches!(site.phase("one"), Phase::Waiting(waiting) if waiting.delivery.sequence == 2));
+    assert!(matches!(
+        desired(site.ledger.resource(&node("one")).unwrap()),
+        Desired::Offer { .. }
+    ));
 }
 
 #[test]

@@ -1,22 +1,22 @@
 //! The claim: when a host may be claimed, the one write that claims it, and what a claimed host tells.
 
-use bellhop_domain::id::{LedgerId, ReservationId, Version};
+use bellhop_domain::id::{ReservationId, Version};
 use bellhop_domain::reservation::{ClaimedHost, Holding, Progress};
 use serde_json::{Value, json};
 
-use super::fence::{Fence, Verdict, check};
+use super::fence::{Verdict, Writer};
 use super::host::{
     ADDRESS, BareMetalHost, CONSUMER_API_VERSION, CONSUMER_KIND, Consumer, FENCE, INSTALLATION,
     TRACEPARENT,
 };
 
-/// Why a host can't be claimed now (R4, R6); none where it can. `own` is the version of the state that wants it.
-pub(crate) fn obstacle(host: &BareMetalHost, ledger: &LedgerId, own: Version) -> Option<String> {
+/// Why a host can't be claimed by `writer` now (R4, R6); none where it can.
+pub(crate) fn obstacle(host: &BareMetalHost, writer: &Writer) -> Option<String> {
     let status = &host.status;
     if host.metadata.deletion_timestamp.is_some() {
         return Some("it is being deleted".to_owned());
     }
-    match check(host, ledger, own) {
+    match writer.check(host) {
         Verdict::Open(_) => {}
         Verdict::Newer(_) => return Some("a newer decision has written it".to_owned()),
         Verdict::Other(fence) => {
@@ -69,7 +69,7 @@ pub(crate) fn obstacle(host: &BareMetalHost, ledger: &LedgerId, own: Version) ->
 pub(crate) fn patch(
     host: &BareMetalHost,
     holding: &Holding,
-    fence: &Fence,
+    writer: &Writer,
     installation: &str,
     traceparent: Option<&str>,
 ) -> Value {
@@ -79,7 +79,7 @@ pub(crate) fn patch(
             "uid": host.uid(),
             "resourceVersion": host.resource_version(),
             "annotations": {
-                FENCE: fence.to_string(),
+                FENCE: writer.fence().to_string(),
                 INSTALLATION: installation,
                 TRACEPARENT: traceparent,
             },
@@ -193,6 +193,7 @@ pub(crate) mod tests {
     use bellhop_domain::reservation::{DeliveryRef, Image, Stage, TenantKey, Terms};
     use rstest::rstest;
 
+    use super::super::fence::tests::{fence, writer};
     use super::super::host::tests::host;
     use super::*;
 
@@ -227,10 +228,6 @@ pub(crate) mod tests {
         }
     }
 
-    fn ledger() -> LedgerId {
-        LedgerId::new("ledger")
-    }
-
     #[rstest]
     #[case::foreign_consumer(json!({"spec": {"consumerRef": {"kind": "Metal3Machine", "name": "m", "apiVersion": "x/v1"}}}), "Metal3Machine m")]
     #[case::other_reservation(json!({"spec": {"consumerRef": {"kind": "Reservation", "name": "s:9", "apiVersion": "bellhop.dev/v1"}}}), "s:9")]
@@ -244,13 +241,13 @@ pub(crate) mod tests {
     #[case::paused(json!({"metadata": {"annotations": {"baremetalhost.metal3.io/paused": ""}}}), "paused")]
     #[case::detached(json!({"metadata": {"annotations": {"baremetalhost.metal3.io/detached": ""}}}), "detached")]
     #[case::deleted(json!({"metadata": {"deletionTimestamp": "2026-11-22T00:00:00Z"}}), "deleted")]
-    #[case::other_ledger(json!({"metadata": {"annotations": {"bellhop.dev/fence": "other/1"}}}), "another ledger")]
-    #[case::newer_fence(json!({"metadata": {"annotations": {"bellhop.dev/fence": "ledger/9"}}}), "newer decision")]
+    #[case::other_ledger(json!({"metadata": {"annotations": {"bellhop.dev/fence": "other/0123456789ab/1"}}}), "another ledger")]
+    #[case::newer_fence(json!({"metadata": {"annotations": {"bellhop.dev/fence": fence(9)}}}), "newer decision")]
     fn a_host_that_is_not_clean_or_not_ours_is_not_claimed(
         #[case] changes: Value,
         #[case] reason: &str,
     ) {
-        let obstacle = obstacle(&host(changes), &ledger(), Version(5)).unwrap();
+        let obstacle = obstacle(&host(changes), &writer(5)).unwrap();
         assert!(obstacle.contains(reason), "{obstacle}");
     }
 
@@ -258,9 +255,9 @@ pub(crate) mod tests {
     #[case(json!({}))]
     #[case::older_metal3(json!({"status": {"provisioning": {"state": "ready"}}}))]
     #[case::on_and_meant_to_be(json!({"spec": {"online": true}, "status": {"poweredOn": true}}))]
-    #[case::our_older_fence(json!({"metadata": {"annotations": {"bellhop.dev/fence": "ledger/5"}}}))]
+    #[case::our_older_fence(json!({"metadata": {"annotations": {"bellhop.dev/fence": fence(5)}}}))]
     fn a_clean_host_is_claimed(#[case] changes: Value) {
-        assert_eq!(obstacle(&host(changes), &ledger(), Version(5)), None);
+        assert_eq!(obstacle(&host(changes), &writer(5)), None);
     }
 
     fn claimed(changes: Value) -> BareMetalHost {

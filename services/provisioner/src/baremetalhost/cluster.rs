@@ -20,6 +20,8 @@ use crate::settings::ProvisionerSettings;
 pub(crate) const PAGE: u32 = 500;
 /// How long the API server may take to answer, or to go on answering.
 const ANSWER: Duration = Duration::from_secs(15);
+/// How long a watch may say nothing: longer than kube lets the server hold one.
+const WATCH: Duration = Duration::from_secs(300);
 /// Who we are in managed fields.
 const FIELD_MANAGER: &str = "bellhop-provisioner";
 
@@ -31,7 +33,7 @@ const LEDGER: &str = "bellhop.dev/ledger";
 #[derive(Clone)]
 pub(crate) struct Cluster {
     client: Client,
-    /// Without a limit on the time between two bytes: a quiet watch is a good one.
+    /// With a longer limit on the time between two bytes: a quiet watch is a good one.
     watching: Client,
     resource: ApiResource,
     namespace: String,
@@ -115,8 +117,12 @@ impl Cluster {
         mut configuration: Config,
         settings: &ProvisionerSettings,
     ) -> Result<Self, kube::Error> {
+        // A watch is closed by the server after 290 s; a list, or one that was forgotten, must end too.
+        configuration.read_timeout = Some(WATCH);
         let watching = Client::try_from(configuration.clone())?;
         configuration.read_timeout = Some(ANSWER);
+        // The time counts from the request, not from when its connection was last used.
+        configuration.reset_reader_on_write = true;
         // A look that fails is shown, and tried again by the work queue, which holds up no other host meanwhile.
         configuration.default_retry = false;
         let client = Client::try_from(configuration)?;
@@ -155,8 +161,14 @@ impl Cluster {
         namespace: &str,
         name: &str,
     ) -> Result<Option<BareMetalHost>, ClusterError> {
-        let host = self.hosts(namespace).get_opt(name).await;
-        host.map_err(|error| ClusterError::new(format!("read host {namespace}/{name}"), error))
+        match self.hosts(namespace).get(name).await {
+            Ok(host) => Ok(Some(host)),
+            Err(kube::Error::Api(status)) if is_absence_of(&status, name) => Ok(None),
+            Err(error) => Err(ClusterError::new(
+                format!("read host {namespace}/{name}"),
+                error,
+            )),
+        }
     }
 
     /// The names of all hosts that answer to `resource`, by a list of all from the API server.
@@ -285,6 +297,13 @@ impl Cluster {
         let secret = self.secrets(namespace).get_opt(name).await;
         secret.map_err(|error| ClusterError::new(format!("read secret {namespace}/{name}"), error))
     }
+}
+
+/// Whether the API server says that there is no object of this name. A bare 404 says less: a definition that is not served
+/// (any more) or a proxy in between answers so too, and a host that is thought gone is given to the next.
+fn is_absence_of(status: &kube::core::Status, name: &str) -> bool {
+    let of = status.details.as_ref().map(|details| details.name.as_str());
+    status.code == 404 && status.reason == "NotFound" && of == Some(name)
 }
 
 fn belongs_to(secret: &Secret, owner: &SecretOwner<'_>) -> bool {

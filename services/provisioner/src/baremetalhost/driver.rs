@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
-use bellhop_domain::id::{HostRef, LedgerId, ReservationId, ResourceId};
+use bellhop_domain::id::{HostRef, LedgerId, ReservationId, ResourceId, Version};
 use bellhop_domain::reservation::{
     Command, Desired, Holding, HostLeft, Observation, Release, Resource, desired,
 };
 use bellhop_event_store::{AppendError, EventStore, EventStoreError};
 use bellhop_reservation_system::Webhook;
-use bellhop_service::notices::Shown;
+use bellhop_service::health::Dependency;
+use bellhop_service::notices::{Alarms, Shown};
 use bellhop_service::trace_context::{TraceParent, current_traceparent, set_parent};
 use sha2::{Digest, Sha256};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::claim;
 use super::cluster::{Cluster, ClusterError, SecretCreated, SecretOwner, names};
-use super::fence::{Fence, Verdict, check};
+use super::fence::{Verdict, Writer};
 use super::host::BareMetalHost;
 use super::release::{Step, next_step};
 use super::user_data::UserDataBase;
@@ -28,6 +29,9 @@ use crate::work_queue::Next;
 
 /// How soon to look again at what can't go on by itself and may change without an event.
 const BLOCKED: Duration = Duration::from_secs(30);
+
+/// The alarm for a host that can't be given back.
+const RELEASE_BLOCKED: &str = "release_blocked";
 
 /// Brings hosts to what the ledger asks for.
 pub(crate) struct Driver {
@@ -42,7 +46,34 @@ pub(crate) struct Driver {
     pub(crate) address_template: Option<String>,
     pub(crate) power_off: bool,
     pub(crate) shown: Shown,
+    pub(crate) alarms: Alarms,
+    pub(crate) kubernetes: Dependency,
     pub(crate) metrics: ProvisionerMetrics,
+}
+
+/// What a look is made upon.
+struct Look {
+    id: ResourceId,
+    state: Resource,
+    /// How far the whole ledger was folded when the state was taken.
+    folded: Version,
+}
+
+impl Look {
+    /// A span in the trace of the start that the look is for. Only for what leads to something: most looks do not, and a
+    /// reservation of days has thousands of them.
+    fn span(&self, step: &'static str) -> Span {
+        let (reservation, traceparent) = concerns(&self.state);
+        let span = tracing::info_span!(
+            "drive",
+            otel.name = step,
+            resource = %self.id,
+            reservation = reservation.map(tracing::field::display),
+        );
+        let traceparent = traceparent.and_then(|text| TraceParent::try_from(text.to_owned()).ok());
+        set_parent(&span, traceparent.as_ref());
+        span
+    }
 }
 
 /// A look failed.
@@ -59,31 +90,34 @@ pub(crate) enum LookError {
 impl Driver {
     /// Looks at `id` and its host. What fails is shown and tried again later.
     pub(crate) async fn look(&self, id: &ResourceId) -> Next {
-        let state = self.folded.resource(id);
-        let (concerns, traceparent) = concerns(&state);
-        let span = tracing::info_span!(
-            "drive",
-            resource = %id,
-            reservation = concerns.map(tracing::field::display),
-        );
-        set_parent(
-            &span,
-            traceparent
-                .and_then(|text| TraceParent::try_from(text.to_owned()).ok())
-                .as_ref(),
-        );
-        let result = self.bring_about(id, &state).instrument(span).await;
+        let (state, folded) = self.folded.resource_and_version(id);
+        let look = Look {
+            id: id.clone(),
+            state,
+            folded,
+        };
+        let result = self.bring_about(&look).await;
         let key = id.to_string();
         let (next, outcome) = match result {
             Ok(next) => {
+                self.kubernetes.ok();
                 self.shown.clear("failing", &key);
                 (next, "done")
             }
-            // Someone else was first, at the ledger or at the host: begin again at the read.
+            // Someone else was first at the ledger: begin again when we know what they decided.
             Err(LookError::Decision(DecisionError::Append(AppendError::Conflict { .. }))) => {
-                (Next::Again, "conflict")
+                let caught_up = self.decisions.catch_up_on(id).await;
+                (
+                    if caught_up.is_ok() {
+                        Next::Again
+                    } else {
+                        Next::Failed
+                    },
+                    "conflict",
+                )
             }
-            Err(LookError::Cluster(error)) if error.is_conflict() => (Next::Again, "conflict"),
+            // Someone else was first at the host: begin again at the read, but never spin.
+            Err(LookError::Cluster(error)) if error.is_conflict() => (Next::Failed, "conflict"),
             Err(error) => {
                 self.shown.show("failing", &key, &error.to_string());
                 (Next::Failed, "failed")
@@ -93,32 +127,37 @@ impl Driver {
         next
     }
 
-    async fn bring_about(&self, id: &ResourceId, state: &Resource) -> Result<Next, LookError> {
-        match desired(state) {
+    fn writer(&self, look: &Look) -> Writer {
+        Writer {
+            ledger: self.ledger.clone(),
+            resource: look.id.clone(),
+            version: look.state.version,
+            folded: look.folded,
+        }
+    }
+
+    async fn bring_about(&self, look: &Look) -> Result<Next, LookError> {
+        match desired(&look.state) {
             Desired::Nothing => {
-                self.shown.clear("waiting", &id.to_string());
+                self.wait(&look.id, None);
                 Ok(Next::Rest)
             }
-            Desired::Wait => self.offer(id, state, None).await,
-            Desired::Offer { next } => self.offer(id, state, Some(next)).await,
-            Desired::Claim(holding) => self.claim(id, state, holding).await,
-            Desired::Keep(holding) => self.keep(id, state, holding).await,
-            Desired::Release(release) => self.release(id, state, release).await,
+            Desired::Wait => self.offer(look, None).await,
+            Desired::Offer { next } => self.offer(look, Some(next)).await,
+            Desired::Claim(holding) => self.claim(look, holding).await,
+            Desired::Keep(holding) => self.keep(look, holding).await,
+            Desired::Release(release) => self.release(look, release).await,
         }
     }
 
     /// Decides what `observation` means. Returns whether anything follows: then the host is looked at anew.
-    async fn observe(
-        &self,
-        id: &ResourceId,
-        state: &Resource,
-        observation: Observation,
-    ) -> Result<bool, LookError> {
-        let facts = self
-            .decisions
-            .decide_upon(id, state, &Command::Observed(observation), "observation")
-            .await?;
-        Ok(!facts.is_empty())
+    async fn observe(&self, look: &Look, observation: Observation) -> Result<bool, LookError> {
+        let command = Command::Observed(observation);
+        let span = || look.span("observe");
+        let decided =
+            self.decisions
+                .decide_upon(&look.id, &look.state, &command, "observation", span);
+        Ok(!decided.await?.is_empty())
     }
 
     fn wait(&self, id: &ResourceId, why: Option<&str>) {
@@ -128,16 +167,11 @@ impl Driver {
         }
     }
 
-    async fn offer(
-        &self,
-        id: &ResourceId,
-        state: &Resource,
-        next: Option<&ReservationId>,
-    ) -> Result<Next, LookError> {
-        let observation = match self.find_host(id).await? {
-            Found::One(host) => match (claim::obstacle(&host, &self.ledger, state.version), next) {
+    async fn offer(&self, look: &Look, next: Option<&ReservationId>) -> Result<Next, LookError> {
+        let observation = match self.find_host(&look.id).await? {
+            Found::One(host) => match (claim::obstacle(&host, &self.writer(look)), next) {
                 (Some(text), _) => {
-                    self.wait(id, Some(&text));
+                    self.wait(&look.id, Some(&text));
                     Observation::NotClean {
                         text: format!("the host {} can't be used now: {text}", host.name()),
                     }
@@ -152,9 +186,9 @@ impl Driver {
             Found::Not(text) => Observation::NoHost { text },
         };
         let clean = matches!(observation, Observation::Clean { .. });
-        let followed = self.observe(id, state, observation).await?;
+        let followed = self.observe(look, observation).await?;
         if clean {
-            self.wait(id, None);
+            self.wait(&look.id, None);
         }
         Ok(if followed {
             Next::Again
@@ -163,7 +197,8 @@ impl Driver {
         })
     }
 
-    /// The host that answers to a resource. The watch says where to look; the API server has the last word.
+    /// The host of a resource: the one whose annotation or label names it, else the one of its name that carries none. The
+    /// watch says where to look; the API server has the last word.
     async fn find_host(&self, id: &ResourceId) -> Result<Found, LookError> {
         let mut found = Vec::new();
         for name in self.known.answering_to(id.name()) {
@@ -176,63 +211,84 @@ impl Driver {
                 .hosts_that_answer_to(id.namespace(), id.name())
                 .await?;
         }
-        let text = match found.len() {
-            0 => format!(
-                "no BareMetalHost of namespace {} answers to {}",
-                id.namespace(),
-                id.name()
-            ),
-            1 => return Ok(Found::One(Box::new(found.remove(0)))),
-            _ => format!(
-                "more than one BareMetalHost answers to {}: {}",
-                id.name(),
+        if found.iter().any(BareMetalHost::is_marked) {
+            found.retain(BareMetalHost::is_marked);
+        }
+        let (namespace, name) = (id.namespace(), id.name());
+        Ok(match found.len() {
+            0 => Found::Not(format!(
+                "no BareMetalHost of namespace {namespace} answers to {name}"
+            )),
+            1 => Found::One(Box::new(found.remove(0))),
+            _ => Found::Not(format!(
+                "more than one BareMetalHost answers to {name}: {}",
                 names(&found)
-            ),
-        };
-        Ok(Found::Not(text))
+            )),
+        })
     }
 
-    async fn claim(
-        &self,
-        id: &ResourceId,
-        state: &Resource,
-        holding: &Holding,
-    ) -> Result<Next, LookError> {
+    async fn claim(&self, look: &Look, holding: &Holding) -> Result<Next, LookError> {
         let Some(host) = self.held_host(&holding.host).await? else {
-            return Ok(if self.observe(id, state, Observation::HostGone).await? {
+            return Ok(if self.observe(look, Observation::HostGone).await? {
                 Next::Again
             } else {
                 Next::Rest
             });
         };
-        if let Verdict::Open(written) = check(&host, &self.ledger, state.version)
+        if let Verdict::Open(written) = self.writer(look).check(&host)
             && claim::was_written(&host, holding, written)
         {
-            self.wait(id, None);
-            return self.claimed(id, state, holding, &host).await;
+            self.wait(&look.id, None);
+            return self.claimed(look, holding, &host).await;
         }
-        if self.observe(id, state, Observation::Unclaimed).await? {
+        if self.observe(look, Observation::Unclaimed).await? {
             return Ok(Next::Again);
         }
-        if let Some(obstacle) = claim::obstacle(&host, &self.ledger, state.version) {
-            self.wait(id, Some(&obstacle));
+        if let Some(obstacle) = claim::obstacle(&host, &self.writer(look)) {
+            self.wait(&look.id, Some(&obstacle));
             return Ok(Next::After(BLOCKED));
         }
-        self.wait(id, None);
-        match self.write_claim(state, holding, &host).await? {
+        self.wait(&look.id, None);
+        let written = self
+            .write_claim(look, holding, &host)
+            .instrument(look.span("claim"))
+            .await;
+        if written.is_err() {
+            self.forget_secret(look, holding).await;
+        }
+        match written? {
             Claimed::Written => Ok(Next::Again),
             Claimed::Later => Ok(Next::After(Duration::from_secs(1))),
             Claimed::Refused(text) => {
-                self.observe(id, state, Observation::ClaimRefused { text })
+                self.observe(look, Observation::ClaimRefused { text })
                     .await?;
                 Ok(Next::Again)
             }
         }
     }
 
+    /// After a claim that failed: the reservation may be over by now, and whoever released its host found no secret yet (R9).
+    async fn forget_secret(&self, look: &Look, holding: &Holding) {
+        let now = self.folded.resource(&look.id);
+        if now
+            .holding()
+            .is_some_and(|now| now.reservation == holding.reservation)
+        {
+            return;
+        }
+        let owner = self.owner(&holding.reservation, &holding.host);
+        if let Err(error) = self.cluster.delete_secret(&holding.secret, &owner).await {
+            tracing::warn!(
+                secret = holding.secret,
+                error = error.text(),
+                "could not delete a secret that is not needed any more"
+            );
+        }
+    }
+
     async fn write_claim(
         &self,
-        state: &Resource,
+        look: &Look,
         holding: &Holding,
         host: &BareMetalHost,
     ) -> Result<Claimed, LookError> {
@@ -262,7 +318,7 @@ impl Driver {
         let patch = claim::patch(
             host,
             holding,
-            &self.fence(state),
+            &self.writer(look),
             &self.installation,
             traceparent,
         );
@@ -291,15 +347,10 @@ impl Driver {
         })
     }
 
-    async fn keep(
-        &self,
-        id: &ResourceId,
-        state: &Resource,
-        holding: &Holding,
-    ) -> Result<Next, LookError> {
+    async fn keep(&self, look: &Look, holding: &Holding) -> Result<Next, LookError> {
         match self.held_host(&holding.host).await? {
-            Some(host) => self.claimed(id, state, holding, &host).await,
-            None => Ok(if self.observe(id, state, Observation::HostGone).await? {
+            Some(host) => self.claimed(look, holding, &host).await,
+            None => Ok(if self.observe(look, Observation::HostGone).await? {
                 Next::Again
             } else {
                 Next::Rest
@@ -309,59 +360,63 @@ impl Driver {
 
     async fn claimed(
         &self,
-        id: &ResourceId,
-        state: &Resource,
+        look: &Look,
         holding: &Holding,
         host: &BareMetalHost,
     ) -> Result<Next, LookError> {
         let read = claim::read(host, holding, self.address_template.as_deref());
         match &read.progress {
             bellhop_domain::reservation::Progress::Suspended { reason } => {
-                self.wait(id, Some(reason))
+                self.wait(&look.id, Some(reason))
             }
-            _ => self.wait(id, None),
+            _ => self.wait(&look.id, None),
         }
-        let followed = self.observe(id, state, Observation::Claimed(read)).await?;
+        let followed = self.observe(look, Observation::Claimed(read)).await?;
         Ok(if followed { Next::Again } else { Next::Rest })
     }
 
-    async fn release(
-        &self,
-        id: &ResourceId,
-        state: &Resource,
-        release: &Release,
-    ) -> Result<Next, LookError> {
+    async fn release(&self, look: &Look, release: &Release) -> Result<Next, LookError> {
         let host = self
             .cluster
             .host(&release.host.namespace, &release.host.name)
             .await?;
-        match next_step(
-            host.as_ref(),
-            release,
-            &self.ledger,
-            state.version,
-            self.power_off,
-        ) {
+        match next_step(host.as_ref(), release, &self.writer(look), self.power_off) {
             Step::Write(patch) => {
-                self.write(&release.host, &patch, "release").await?;
+                self.alarms.clear(RELEASE_BLOCKED, &look.id.to_string());
+                let span = look.span("release");
+                self.write(&release.host, &patch, "release")
+                    .instrument(span)
+                    .await?;
                 Ok(Next::Again)
             }
             Step::Wait(text) => {
-                self.wait(id, Some(&text));
+                self.wait(&look.id, Some(&text));
                 Ok(Next::After(BLOCKED))
             }
             Step::Blocked(text) => {
-                self.wait(id, Some(&format!("its release is blocked: {text}")));
+                self.wait(&look.id, Some(&format!("its release is blocked: {text}")));
+                self.alarms
+                    .raise(RELEASE_BLOCKED, &look.id.to_string(), &text);
+                // What can't be given back now need not keep the tenant's key as well.
+                let refers = host.as_ref().and_then(BareMetalHost::user_data)
+                    == Some(release.secret.as_str());
+                if !refers {
+                    self.cluster
+                        .delete_secret(
+                            &release.secret,
+                            &self.owner(&release.reservation, &release.host),
+                        )
+                        .await?;
+                }
                 Ok(Next::After(BLOCKED))
             }
-            Step::Done(left) => self.released(id, state, release, left).await,
+            Step::Done(left) => self.released(look, release, left).await,
         }
     }
 
     async fn released(
         &self,
-        id: &ResourceId,
-        state: &Resource,
+        look: &Look,
         release: &Release,
         left: HostLeft,
     ) -> Result<Next, LookError> {
@@ -371,9 +426,9 @@ impl Driver {
                 &self.owner(&release.reservation, &release.host),
             )
             .await?;
-        self.wait(id, None);
-        self.observe(id, state, Observation::Released { left })
-            .await?;
+        self.wait(&look.id, None);
+        self.alarms.clear(RELEASE_BLOCKED, &look.id.to_string());
+        self.observe(look, Observation::Released { left }).await?;
         Ok(Next::Again)
     }
 
@@ -397,13 +452,6 @@ impl Driver {
             tracing::info!(%host, what, "wrote the host");
         }
         result
-    }
-
-    fn fence(&self, state: &Resource) -> Fence {
-        Fence {
-            ledger: self.ledger.clone(),
-            version: state.version,
-        }
     }
 
     fn owner<'a>(&'a self, reservation: &'a ReservationId, host: &'a HostRef) -> SecretOwner<'a> {

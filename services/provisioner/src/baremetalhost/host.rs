@@ -145,6 +145,15 @@ impl BareMetalHost {
 
     /// The name of the resource that this host answers to: what its annotation or label says, else its own name.
     pub(crate) fn answers_to(&self) -> &str {
+        self.mark().unwrap_or_else(|| self.name())
+    }
+
+    /// Whether an annotation or label says to which resource the host answers.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.mark().is_some()
+    }
+
+    fn mark(&self) -> Option<&str> {
         let label = || {
             self.metadata
                 .labels
@@ -152,9 +161,7 @@ impl BareMetalHost {
                 .get(RESOURCE)
                 .map(String::as_str)
         };
-        self.annotation(RESOURCE)
-            .or_else(label)
-            .unwrap_or_else(|| self.name())
+        self.annotation(RESOURCE).or_else(label)
     }
 
     /// Why Metal3 does not touch the host at all now, where it doesn't.

@@ -7,12 +7,10 @@
 //! Both writes carry the fence. Even a host that our claim never reached gets it, so that the claim of a replica that slept
 //! can't be written any more once the resource is free.
 
-use bellhop_domain::id::LedgerId;
-use bellhop_domain::id::Version;
 use bellhop_domain::reservation::{HostLeft, Release};
 use serde_json::{Value, json};
 
-use super::fence::{Fence, Verdict, check};
+use super::fence::{Verdict, Writer};
 use super::host::{BareMetalHost, Consumer, FENCE, INSTALLATION, TRACEPARENT};
 
 /// What comes next on the way back.
@@ -28,18 +26,17 @@ pub(crate) enum Step {
     Done(HostLeft),
 }
 
-/// The next step. `power_off`: whether a released host is switched off. `own`: the version of the state that asks.
+/// The next step. `power_off`: whether a released host is switched off.
 pub(crate) fn next_step(
     host: Option<&BareMetalHost>,
     release: &Release,
-    ledger: &LedgerId,
-    own: Version,
+    writer: &Writer,
     power_off: bool,
 ) -> Step {
     let Some(host) = host.filter(|host| host.uid() == release.host.uid) else {
         return Step::Done(HostLeft::Gone);
     };
-    let written = match check(host, ledger, own) {
+    let written = match writer.check(host) {
         Verdict::Open(written) => written,
         Verdict::Newer(_) => return Step::Wait("a newer decision has written it".to_owned()),
         Verdict::Other(fence) => {
@@ -49,13 +46,18 @@ pub(crate) fn next_step(
         }
     };
     let given_back = written >= release.ordered;
-    let ours = host.consumer() == Consumer::Reservation(&release.reservation.to_string());
-    let image_is_ours = host.image_url() == Some(release.image_url.as_str());
-    // Someone took our consumerRef away, but left our image and user data.
-    let stripped = image_is_ours
-        && host.user_data() == Some(release.secret.as_str())
-        && host.consumer() == Consumer::None;
-    if given_back && !ours && !stripped {
+    let consumer = host.consumer();
+    let ours = consumer == Consumer::Reservation(&release.reservation.to_string());
+    // Someone may have taken our consumerRef away and left what else we wrote. The name of the secret is ours alone; the image
+    // is ours if our claim was seen there.
+    let image = release.claimed && host.image_url() == Some(release.image_url.as_str());
+    let user_data = host.user_data() == Some(release.secret.as_str());
+    let left_over = (image && consumer == Consumer::None) || user_data;
+    if given_back
+        && !ours
+        && !left_over
+        && (consumer != Consumer::None || !release.claimed || unclean(host).is_none())
+    {
         return Step::Done(if host.spec.online {
             HostLeft::On
         } else {
@@ -65,27 +67,25 @@ pub(crate) fn next_step(
     if let Some(standstill) = host.standstill() {
         return Step::Blocked(format!("it is {standstill}"));
     }
-    let fence = Fence {
-        ledger: ledger.clone(),
-        version: own,
-    };
-    if ours || stripped {
-        return take_back(host, release, &fence, given_back, power_off);
-    }
-    match host.consumer() {
-        // Our claim never reached it.
-        Consumer::None => Step::Write(json!({"metadata": metadata(host, &fence)})),
-        Consumer::Reservation(other) => Step::Blocked(format!("reservation {other} has it")),
+    match consumer {
         Consumer::Foreign(consumer) => {
             Step::Blocked(format!("{} {} uses it", consumer.kind, consumer.name))
         }
+        Consumer::Reservation(other) if !ours => {
+            Step::Blocked(format!("reservation {other} has it"))
+        }
+        _ if ours || left_over || release.claimed => {
+            take_back(host, release, writer, given_back, power_off)
+        }
+        // Our claim never reached it.
+        _ => Step::Write(json!({"metadata": metadata(host, writer)})),
     }
 }
 
 fn take_back(
     host: &BareMetalHost,
     release: &Release,
-    fence: &Fence,
+    writer: &Writer,
     given_back: bool,
     power_off: bool,
 ) -> Step {
@@ -97,35 +97,40 @@ fn take_back(
     }
     let user_data_is_ours = host.user_data() == Some(release.secret.as_str());
     if image_is_ours || user_data_is_ours || !given_back {
-        return Step::Write(give_back(host, fence, user_data_is_ours, power_off));
+        return Step::Write(give_back(host, writer, user_data_is_ours, power_off));
     }
+    if let Some(unclean) = unclean(host) {
+        return Step::Wait(unclean);
+    }
+    let mut metadata = metadata(host, writer);
+    metadata["annotations"][INSTALLATION] = Value::Null;
+    metadata["annotations"][TRACEPARENT] = Value::Null;
+    Step::Write(json!({"metadata": metadata, "spec": {"consumerRef": null}}))
+}
+
+/// What keeps a host that was given back from being clean (R4).
+fn unclean(host: &BareMetalHost) -> Option<String> {
     let status = &host.status;
     if let Some(error) = host.error() {
-        return Step::Wait(format!(
+        return Some(format!(
             "Metal3 has an error while it takes it back: {}: {}",
             error.kind, error.message
         ));
     }
     if !host.is_available() || !status.provisioning.image.url.is_empty() {
-        return Step::Wait(format!(
+        return Some(format!(
             "Metal3 takes it back: {}",
             status.provisioning.state
         ));
     }
-    if !host.spec.online && status.powered_on {
-        return Step::Wait("it is still being switched off".to_owned());
-    }
-    let mut metadata = metadata(host, fence);
-    metadata["annotations"][INSTALLATION] = Value::Null;
-    metadata["annotations"][TRACEPARENT] = Value::Null;
-    Step::Write(json!({"metadata": metadata, "spec": {"consumerRef": null}}))
+    (!host.spec.online && status.powered_on).then(|| "it is still being switched off".to_owned())
 }
 
 /// Image and user data go, and the host is switched off where that is allowed: `online: false` is refused, and all of the
 /// patch with it, where the host says `disablePowerOff`.
 fn give_back(
     host: &BareMetalHost,
-    fence: &Fence,
+    writer: &Writer,
     user_data_is_ours: bool,
     power_off: bool,
 ) -> Value {
@@ -136,14 +141,14 @@ fn give_back(
     if power_off && !host.spec.disable_power_off {
         spec["online"] = Value::Bool(false);
     }
-    json!({"metadata": metadata(host, fence), "spec": spec})
+    json!({"metadata": metadata(host, writer), "spec": spec})
 }
 
-fn metadata(host: &BareMetalHost, fence: &Fence) -> Value {
+fn metadata(host: &BareMetalHost, writer: &Writer) -> Value {
     json!({
         "uid": host.uid(),
         "resourceVersion": host.resource_version(),
-        "annotations": {FENCE: fence.to_string()},
+        "annotations": {FENCE: writer.fence().to_string()},
     })
 }
 
@@ -151,9 +156,10 @@ fn metadata(host: &BareMetalHost, fence: &Fence) -> Value {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
 
-    use bellhop_domain::id::{HostRef, ReservationId, Source};
+    use bellhop_domain::id::{HostRef, ReservationId, Source, Version};
     use jiff::Timestamp;
 
+    use super::super::fence::tests::{fence, writer};
     use super::super::host::tests::host;
     use super::*;
 
@@ -167,19 +173,14 @@ mod tests {
             },
             secret: "node01-abc".into(),
             image_url: "http://i/noble".into(),
+            claimed: true,
             ordered: Version(8),
             since: Timestamp::UNIX_EPOCH,
         }
     }
 
     fn step(changes: Value) -> Step {
-        next_step(
-            Some(&host(changes)),
-            &release(),
-            &LedgerId::new("l"),
-            Version(9),
-            true,
-        )
+        next_step(Some(&host(changes)), &release(), &writer(9), true)
     }
 
     fn with(fence: &str, spec: Value, status: Value) -> Value {
@@ -196,14 +197,14 @@ mod tests {
 
     #[test]
     fn a_claimed_host_loses_image_and_user_data_and_is_switched_off_in_one_fenced_write() {
-        let Step::Write(patch) = step(with("l/5", provisioned(), json!({}))) else {
+        let Step::Write(patch) = step(with(&fence(5), provisioned(), json!({}))) else {
             panic!()
         };
         assert_eq!(
             patch["spec"],
             json!({"image": null, "userData": null, "online": false})
         );
-        assert_eq!(patch["metadata"]["annotations"], json!({FENCE: "l/9"}));
+        assert_eq!(patch["metadata"]["annotations"], json!({FENCE: fence(9)}));
         assert_eq!(
             (
                 &patch["metadata"]["uid"],
@@ -217,7 +218,7 @@ mod tests {
     fn a_host_that_may_not_be_switched_off_stays_on() {
         let mut spec = provisioned();
         spec["disablePowerOff"] = json!(true);
-        let Step::Write(patch) = step(with("l/5", spec, json!({}))) else {
+        let Step::Write(patch) = step(with(&fence(5), spec, json!({}))) else {
             panic!()
         };
         assert_eq!(patch["spec"], json!({"image": null, "userData": null}));
@@ -228,42 +229,47 @@ mod tests {
         let spec = || json!({"consumerRef": ours()});
         let deprovisioning = json!({"provisioning": {"state": "deprovisioning", "image": {"url": "http://i/noble"}}});
         assert!(matches!(
-            step(with("l/8", spec(), deprovisioning)),
+            step(with(&fence(8), spec(), deprovisioning)),
             Step::Wait(_)
         ));
         assert!(matches!(
-            step(with("l/8", spec(), json!({"poweredOn": true}))),
+            step(with(&fence(8), spec(), json!({"poweredOn": true}))),
             Step::Wait(_)
         ));
         assert!(matches!(
             step(with(
-                "l/8",
+                &fence(8),
                 spec(),
                 json!({"errorType": "power management error"})
             )),
             Step::Wait(_)
         ));
-        let Step::Write(patch) = step(with("l/8", spec(), json!({}))) else {
+        let Step::Write(patch) = step(with(&fence(8), spec(), json!({}))) else {
             panic!()
         };
         assert_eq!(patch["spec"], json!({"consumerRef": null}));
         assert_eq!(
             patch["metadata"]["annotations"],
-            json!({FENCE: "l/9", INSTALLATION: null, TRACEPARENT: null})
+            json!({FENCE: fence(9), INSTALLATION: null, TRACEPARENT: null})
         );
     }
 
     #[test]
     fn a_host_that_our_claim_never_reached_gets_the_fence_all_the_same() {
-        let Step::Write(patch) = step(with("l/5", json!({}), json!({}))) else {
+        let unclaimed = Release {
+            claimed: false,
+            ..release()
+        };
+        let step = |changes| next_step(Some(&host(changes)), &unclaimed, &writer(9), true);
+        let Step::Write(patch) = step(with(&fence(5), json!({}), json!({}))) else {
             panic!()
         };
         assert_eq!(
             patch,
-            json!({"metadata": {"uid": "uid-1", "resourceVersion": "7", "annotations": {FENCE: "l/9"}}})
+            json!({"metadata": {"uid": "uid-1", "resourceVersion": "7", "annotations": {FENCE: fence(9)}}})
         );
         assert_eq!(
-            step(with("l/8", json!({}), json!({}))),
+            step(with(&fence(8), json!({}), json!({}))),
             Step::Done(HostLeft::Off)
         );
     }
@@ -274,7 +280,7 @@ mod tests {
             step(json!({"metadata": {"uid": "another"}})),
             Step::Done(HostLeft::Gone)
         );
-        let gone = next_step(None, &release(), &LedgerId::new("l"), Version(9), true);
+        let gone = next_step(None, &release(), &writer(9), true);
         assert_eq!(gone, Step::Done(HostLeft::Gone));
     }
 
@@ -283,19 +289,19 @@ mod tests {
         let foreign =
             json!({"consumerRef": {"kind": "Metal3Machine", "name": "m", "apiVersion": "x/v1"}});
         assert!(matches!(
-            step(with("l/5", foreign.clone(), json!({}))),
+            step(with(&fence(5), foreign.clone(), json!({}))),
             Step::Blocked(_)
         ));
         assert_eq!(
-            step(with("l/8", foreign, json!({}))),
+            step(with(&fence(8), foreign, json!({}))),
             Step::Done(HostLeft::Off)
         );
         assert!(matches!(
-            step(with("other/5", provisioned(), json!({}))),
+            step(with("other/0123456789ab/5", provisioned(), json!({}))),
             Step::Blocked(_)
         ));
         assert!(matches!(
-            step(with("l/10", provisioned(), json!({}))),
+            step(with(&fence(10), provisioned(), json!({}))),
             Step::Wait(_)
         ));
         let paused = json!({"metadata": {"annotations": {"baremetalhost.metal3.io/paused": ""}}, "spec": provisioned()});
@@ -303,7 +309,7 @@ mod tests {
         let mut replaced = provisioned();
         replaced["image"] = json!({"url": "http://theirs"});
         assert!(matches!(
-            step(with("l/5", replaced, json!({}))),
+            step(with(&fence(5), replaced, json!({}))),
             Step::Blocked(_)
         ));
     }
@@ -312,9 +318,44 @@ mod tests {
     fn a_host_whose_consumer_ref_was_stripped_is_still_taken_back() {
         let mut stripped = provisioned();
         stripped["consumerRef"] = Value::Null;
-        let Step::Write(patch) = step(with("l/5", stripped, json!({}))) else {
+        let Step::Write(patch) = step(with(&fence(5), stripped, json!({}))) else {
             panic!()
         };
         assert_eq!(patch["spec"]["image"], Value::Null);
+    }
+
+    #[test]
+    fn a_host_that_lost_consumer_ref_and_user_data_but_not_our_image_is_still_taken_back() {
+        let spec = json!({"online": true, "image": {"url": "http://i/noble"}});
+        let running = json!({"poweredOn": true, "provisioning": {"state": "provisioned", "image": {"url": "http://i/noble"}}});
+        let Step::Write(patch) = step(with(&fence(5), spec, running)) else {
+            panic!()
+        };
+        assert_eq!(patch["spec"], json!({"image": null, "online": false}));
+    }
+
+    #[test]
+    fn a_host_that_lost_our_consumer_ref_on_its_way_back_is_not_released_before_it_is_clean() {
+        let deprovisioning = json!({"provisioning": {"state": "deprovisioning", "image": {"url": "http://i/noble"}}});
+        assert!(matches!(
+            step(with(&fence(8), json!({}), deprovisioning)),
+            Step::Wait(_)
+        ));
+        assert_eq!(
+            step(with(&fence(8), json!({}), json!({}))),
+            Step::Done(HostLeft::Off)
+        );
+    }
+
+    #[test]
+    fn our_user_data_is_taken_back_wherever_it_stands() {
+        let Step::Write(patch) = step(with(
+            &fence(8),
+            json!({"userData": {"name": "node01-abc"}}),
+            json!({}),
+        )) else {
+            panic!()
+        };
+        assert_eq!(patch["spec"]["userData"], Value::Null);
     }
 }

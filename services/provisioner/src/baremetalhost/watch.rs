@@ -2,6 +2,7 @@
 //! is kept of each host is just enough to know whom to look for.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::StreamExt;
@@ -25,11 +26,16 @@ pub(crate) struct KnownHost {
 #[derive(Clone, Default)]
 pub(crate) struct KnownHosts {
     hosts: Arc<RwLock<HashMap<String, KnownHost>>>,
+    /// All were listed at least once.
+    complete: Arc<AtomicBool>,
 }
 
 impl KnownHosts {
-    /// The names of the hosts that answer to `resource`.
+    /// The names of the hosts that answer to `resource`; none while not all are known.
     pub(crate) fn answering_to(&self, resource: &str) -> Vec<String> {
+        if !self.complete.load(Ordering::Acquire) {
+            return Vec::new();
+        }
         let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
         hosts
             .iter()
@@ -120,7 +126,10 @@ fn take(
             known.put(&host);
             changed(&host);
         }
-        watcher::Event::InitDone => known.keep_only(listed),
+        watcher::Event::InitDone => {
+            known.keep_only(listed);
+            known.complete.store(true, Ordering::Release);
+        }
         watcher::Event::Apply(host) => {
             known.put(&host);
             changed(&host);

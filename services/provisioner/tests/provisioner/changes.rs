@@ -5,7 +5,8 @@ use std::time::Duration;
 use bellhop_domain::reservation::Fact;
 use bellhop_simulator::cluster::HostSpec;
 
-use crate::world::{KEY, NS, World, end, in_seconds, is_clean, nested, start};
+use crate::installation::nested;
+use crate::world::{KEY, NS, World, end, in_seconds, is_clean, start};
 
 #[tokio::test]
 async fn a_booking_that_is_moved_gets_the_other_host_with_its_own_key_and_gives_the_first_back() {
@@ -36,7 +37,20 @@ async fn a_booking_that_is_moved_gets_the_other_host_with_its_own_key_and_gives_
     );
     // The event processor names the new resource; an end that names the old one would do as well.
     world.says(end("1", "node02")).await;
+    world
+        .until_fact(|fact| matches!(fact, Fact::ReservationEnded(_)))
+        .await;
     world.until_host("node02", is_clean).await;
+    while world
+        .fact_names()
+        .await
+        .iter()
+        .filter(|name| **name == "HostReleased")
+        .count()
+        < 2
+    {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     assert!(world.cluster.secrets(NS).is_empty());
     let names = world.fact_names().await;
     assert_eq!(

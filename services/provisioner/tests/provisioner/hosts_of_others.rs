@@ -115,7 +115,8 @@ async fn a_stripped_host_is_not_claimed_again_for_the_same_reservation() {
 
 #[tokio::test]
 async fn a_host_of_another_ledger_is_left_alone_and_so_is_an_unknown_holders() {
-    let other = HostSpec::new(NS, "node01").annotation("bellhop.dev/fence", "another-ledger/7");
+    let other = HostSpec::new(NS, "node01")
+        .annotation("bellhop.dev/fence", "another-ledger/0123456789ab/7");
     let held = HostSpec::new(NS, "node02").spec(json!({
         "image": {"url": IMAGE}, "online": true,
         "consumerRef": {"apiVersion": "bellhop.dev/v1", "kind": "Reservation", "name": "reservation-system:77"},
@@ -129,8 +130,15 @@ async fn a_host_of_another_ledger_is_left_alone_and_so_is_an_unknown_holders() {
     );
     world.says(end("77", "node02")).await;
     world.until("ReservationEnded").await;
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-    assert!(provisioner.readyz().await.contains("unknown_holder"));
+    // Seen in two sweeps in a row.
+    let told = async {
+        while !provisioner.readyz().await.contains("unknown_holder") {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), told)
+        .await
+        .unwrap();
     assert!(world.cluster.writes().is_empty());
 }
 
@@ -138,8 +146,7 @@ async fn a_host_of_another_ledger_is_left_alone_and_so_is_an_unknown_holders() {
 async fn a_host_whose_fence_is_newer_than_our_state_is_not_written() {
     let world = World::with_host("node01").await;
     let ledger = world.store.ledger_id();
-    let fence =
-        json!({"metadata": {"annotations": {"bellhop.dev/fence": format!("{ledger}/1000000")}}});
+    let fence = json!({"metadata": {"annotations": {"bellhop.dev/fence": format!("{ledger}/0123456789ab/1000000")}}});
     let _provisioner = world.provisioner();
     world.says(start("1", "node01")).await;
     world.until("HostProvisioned").await;
@@ -205,4 +212,35 @@ async fn a_host_that_is_deleted_while_it_is_prepared_fails_its_reservation() {
     ));
     world.until("HostReleased").await;
     assert!(world.cluster.secrets(NS).is_empty());
+}
+
+#[tokio::test]
+async fn a_host_that_was_stripped_of_all_but_our_image_is_taken_back_and_wiped() {
+    let world = World::with_host("node01").await;
+    let _provisioner = world.provisioner();
+    world.says(start("1", "node01")).await;
+    world.until("HostProvisioned").await;
+    let stripped = json!({"spec": {"userData": null, "consumerRef": null}});
+    world
+        .cluster
+        .edit_as_someone_else(NS, "node01", &stripped)
+        .unwrap();
+    world.until("HostChangedByOthers").await;
+    world.says(end("1", "node01")).await;
+    world.until("HostReleased").await;
+    world.until_host("node01", is_clean).await;
+}
+
+#[tokio::test]
+async fn the_host_that_is_marked_for_a_resource_serves_it_though_another_has_its_name() {
+    let hosts = [
+        HostSpec::new(NS, "blade").annotation("bellhop.dev/resource", "node01"),
+        HostSpec::new(NS, "node01"),
+    ];
+    let world = World::with_hosts(hosts).await;
+    let _provisioner = world.provisioner();
+    world.says(start("1", "node01")).await;
+    world.until("HostProvisioned").await;
+    assert_eq!(world.claims("blade").len(), 1);
+    assert!(world.cluster.writes_to_host(NS, "node01").is_empty());
 }

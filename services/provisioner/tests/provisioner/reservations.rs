@@ -290,3 +290,117 @@ async fn a_missing_end_is_told_held_and_then_released() {
     world.until("HostReleased").await;
     world.until_host("node01", is_clean).await;
 }
+
+#[tokio::test]
+async fn a_deadline_does_not_fire_while_what_waits_in_the_broker_is_not_folded() {
+    let mut world = World::with_host("node01").await;
+    let mut settings = world.settings();
+    settings.deadline_grace = Duration::from_secs(1);
+    settings.deadline_hold = Duration::from_secs(4);
+    let _provisioner = world.provisioner_with(settings);
+    world
+        .says(flat(
+            "EVENT_START",
+            "1",
+            "node01",
+            in_seconds(-10),
+            in_seconds(3),
+        ))
+        .await;
+    world.until("DeadlinePassed").await;
+    // The broker is away when the hold ends; an extension comes as soon as it is back.
+    world.installation.nats.kill().unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    world.installation.nats.restart().unwrap();
+    world
+        .says(crate::installation::nested(
+            "EVENT_UPDATED",
+            1,
+            "node01",
+            in_seconds(-10),
+            in_seconds(600),
+        ))
+        .await;
+    world.until("ReservationChanged").await;
+    world.quiet().await;
+    let names = world.fact_names().await;
+    assert!(!names.contains(&"ReservationEnded"), "{names:?}");
+    assert!(!world.cluster.host(NS, "node01").unwrap()["spec"]["image"].is_null());
+}
+
+#[tokio::test]
+async fn a_large_payload_is_a_good_start_and_the_fact_stays_small() {
+    let world = World::with_host("node01").await;
+    let _provisioner = world.provisioner();
+    let mut large = start("1", "node01");
+    large["eventDescription"] = json!("\"".repeat(300_000));
+    world.says(large).await;
+    world.until("HostProvisioned").await;
+    let Fact::ReservationStarted(started) = world.until("ReservationStarted").await else {
+        panic!()
+    };
+    assert!(started.payload.encode_utf16().count() <= 4000);
+}
+
+#[tokio::test]
+async fn a_start_whose_end_passed_while_its_extension_waited_behind_it_is_served() {
+    let world = World::with_host("node01").await;
+    world
+        .says(flat(
+            "EVENT_START",
+            "1",
+            "node01",
+            in_seconds(-100),
+            in_seconds(-1),
+        ))
+        .await;
+    world
+        .says(crate::installation::nested(
+            "EVENT_UPDATED",
+            1,
+            "node01",
+            in_seconds(-100),
+            in_seconds(600),
+        ))
+        .await;
+    let _provisioner = world.provisioner();
+    world.until("HostProvisioned").await;
+}
+
+#[tokio::test]
+async fn a_renamed_resource_or_another_namespace_of_ours_moves_no_host() {
+    let world = World::with_host("node01").await;
+    let provisioner = world.provisioner();
+    world.says(start("1", "node01")).await;
+    world.until("HostProvisioned").await;
+    let mut renamed = crate::installation::nested(
+        "EVENT_UPDATED",
+        1,
+        "node01-new",
+        in_seconds(60),
+        in_seconds(7200),
+    );
+    renamed["data"]["resource"]["id"] = json!(31);
+    world.says(renamed).await;
+    world.until("ReservationChanged").await;
+    provisioner.stop().await;
+    let mut settings = world.settings();
+    settings.k8s_namespace = "other".into();
+    let _elsewhere = world.provisioner_with(settings);
+    let mut extended = crate::installation::nested(
+        "EVENT_UPDATED",
+        1,
+        "node01",
+        in_seconds(60),
+        in_seconds(9000),
+    );
+    extended["data"]["resource"]["id"] = json!(31);
+    world.says(extended).await;
+    world.until_fact(|fact| matches!(fact, Fact::ReservationChanged(changed) if changed.knowledge.schedule.end > in_seconds(8000))).await;
+    world.quiet().await;
+    let names = world.fact_names().await;
+    assert!(
+        !names.contains(&"ReservationMovedOut") && !names.contains(&"ReservationEnded"),
+        "{names:?}"
+    );
+}

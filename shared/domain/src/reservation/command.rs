@@ -181,14 +181,26 @@ impl Default for Policy {
     }
 }
 
-/// What a word moves, where it says that its reservation is on another resource than `stands`, on which it stands: what its
-/// accepted start gave it, where it had started. None where it moves nothing: it is older than what is known, the
-/// reservation is over, or it only says that it ended.
-pub fn moved_by(word: &Word, stands: &Resource) -> Option<Option<AcceptedStart>> {
-    let known = stands
+/// What a word that names the resource `named` moves of a reservation that stands on `stands`, in that state: what its accepted
+/// start gave it, where it had started. None where it moves nothing: the sender means the same resource, the word is older
+/// than what is known, the reservation is over, or it only says that it ended.
+///
+/// The sender's number of a resource tells whether it means the same one: a name is changed by an administrator, a namespace
+/// by our own configuration, and neither moves a host under its user (R12).
+pub fn moved_by(
+    word: &Word,
+    named: &ResourceId,
+    stands: &ResourceId,
+    state: &Resource,
+) -> Option<Option<AcceptedStart>> {
+    let known = state
         .reservations
         .get(&word.reservation)
         .filter(|known| known.is_live())?;
+    let another = match (word.resource_number, known.resource_number) {
+        (Some(named), Some(known)) => named != known,
+        _ => named.name() != stands.name(),
+    };
     let moves = matches!(
         word.said,
         Said::Announced | Said::Changed | Said::Start { .. }
@@ -201,14 +213,14 @@ pub fn moved_by(word: &Word, stands: &Resource) -> Option<Option<AcceptedStart>>
         Phase::Waiting(waiting) | Phase::Postponed(waiting) => {
             Some(AcceptedStart::from(waiting.as_ref()))
         }
-        Phase::Holding => stands
+        Phase::Holding => state
             .holding()
             .map(Waiting::from)
             .as_ref()
             .map(AcceptedStart::from),
         Phase::Announced { .. } | Phase::Over(_) | Phase::Moved => None,
     };
-    (moves && newer).then_some(started)
+    (another && moves && newer && named != stands).then_some(started)
 }
 
 impl From<&Waiting> for AcceptedStart {

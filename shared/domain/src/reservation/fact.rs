@@ -52,6 +52,13 @@ pub enum Fact {
         /// Whose it was.
         user: UserId,
     },
+    /// A usable key came for a reservation that waited for one.
+    KeyBrought {
+        /// For which.
+        reservation: ReservationId,
+        /// The delivery that holds it.
+        delivery: DeliveryRef,
+    },
     /// The booking was changed after the reservation was over: that changes nothing.
     ChangeCameTooLate(Announced),
     /// A start was accepted; the reservation waits for its host. What it gets is fixed here (R12).
@@ -474,6 +481,7 @@ impl Fact {
             | Self::ReservationResumed { reservation }
             | Self::OwnerChanged { reservation, .. }
             | Self::OwnerWithdrawn { reservation, .. }
+            | Self::KeyBrought { reservation, .. }
             | Self::HostAssigned { reservation, .. }
             | Self::HostClaimed { reservation }
             | Self::ProvisioningResumed { reservation }
@@ -504,6 +512,7 @@ impl Fact {
             Self::ReservationResumed { .. } => "ReservationResumed",
             Self::OwnerChanged { .. } => "OwnerChanged",
             Self::OwnerWithdrawn { .. } => "OwnerWithdrawn",
+            Self::KeyBrought { .. } => "KeyBrought",
             Self::ChangeCameTooLate(_) => "ChangeCameTooLate",
             Self::ReservationStarted(_) => "ReservationStarted",
             Self::ReservationRefused(_) => "ReservationRefused",

@@ -112,6 +112,9 @@ pub struct Release {
     pub secret: String,
     /// The image that we had set.
     pub image_url: String,
+    /// Our claim was seen on it.
+    #[serde(default)]
+    pub claimed: bool,
     /// The decision that gives it back: the fence that the release writes is at least this.
     pub ordered: Version,
     /// When that was.
@@ -258,6 +261,18 @@ impl Resource {
                 if let Some(known) = self.reservations.get_mut(reservation) {
                     known.user = Some(to.clone());
                     known.owner_changed = true;
+                }
+            }
+            Fact::KeyBrought {
+                reservation,
+                delivery,
+            } => {
+                if let Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)) =
+                    self.phase_mut(reservation)
+                {
+                    waiting.key = TenantKey::InDelivery;
+                    waiting.delivery = delivery.clone();
+                    waiting.told = None;
                 }
             }
             // Told to a user; what follows from it is in the fact beside it.
@@ -547,6 +562,7 @@ impl Resource {
                 host: holding.host.clone(),
                 secret: holding.secret.clone(),
                 image_url: holding.terms.image.url.clone(),
+                claimed: holding.stage != Stage::Claiming,
                 ordered: recorded.version,
                 since: recorded.at,
             };

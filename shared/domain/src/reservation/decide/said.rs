@@ -28,9 +28,16 @@ impl Decision<'_> {
                 self.start(word, key, terms)
             }
             (
-                Said::Start { .. },
-                Some(Phase::Waiting(_) | Phase::Holding | Phase::Postponed(_)),
-            ) => self.learn(word),
+                Said::Start { key, .. },
+                Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)),
+            ) => {
+                let brings = *key == TenantKey::InDelivery && waiting.key != TenantKey::InDelivery;
+                self.learn(word);
+                if brings {
+                    self.key_brought(word);
+                }
+            }
+            (Said::Start { .. }, Some(Phase::Holding)) => self.learn(word),
             (Said::Deleted, _) => self.end(word, EndCause::Deleted),
             (Said::End, phase) => {
                 let keyless =
@@ -87,6 +94,23 @@ impl Decision<'_> {
                 reservation: reservation.clone(),
                 to: to.clone(),
             });
+        }
+    }
+
+    /// The sender said the start twice, and only this time with a key.
+    fn key_brought(&mut self, word: &Word) {
+        self.add(Fact::KeyBrought {
+            reservation: word.reservation.clone(),
+            delivery: word.delivery.clone(),
+        });
+        if let Some(Phase::Waiting(waiting)) = self
+            .resource
+            .reservations
+            .get(&word.reservation)
+            .map(|known| &known.phase)
+        {
+            let terms = waiting.terms.clone();
+            self.tell_who_is_before(&word.reservation, &TenantKey::InDelivery, &terms);
         }
     }
 
