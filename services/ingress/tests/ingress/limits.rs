@@ -113,12 +113,22 @@ async fn a_head_that_does_not_come_ends_the_connection() {
 
 #[tokio::test]
 async fn clients_that_send_nothing_keep_no_webhook_and_no_probe_out() {
-    let harness =
-        Harness::start_with(&["--webhook-secret", SECRET, "--max-connections", "2"]).await;
+    let harness = Harness::start_with(&[
+        "--webhook-secret",
+        SECRET,
+        "--max-connections",
+        "2",
+        "--header-read-timeout",
+        "3600",
+    ])
+    .await;
     let silent: Vec<TcpStream> = (0..4)
         .map(|_| TcpStream::connect(harness.address).unwrap())
         .collect();
-    let fresh = reqwest::Client::new();
+    let fresh = reqwest::Client::builder()
+        .timeout(Duration::from_secs(30))
+        .build()
+        .unwrap();
     let body = flat(json!({}));
     let request = fresh
         .post(harness.url("/webhook"))
@@ -127,7 +137,7 @@ async fn clients_that_send_nothing_keep_no_webhook_and_no_probe_out() {
         request.body(body).send().await.unwrap().status(),
         StatusCode::ACCEPTED
     );
-    let livez = reqwest::get(harness.url("/livez")).await.unwrap();
+    let livez = fresh.get(harness.url("/livez")).send().await.unwrap();
     assert_eq!(livez.status(), StatusCode::OK);
     drop(silent);
 }
