@@ -207,13 +207,18 @@ impl Failure {
     }
 
     /// What the refusal of a ValidatingAdmissionPolicy becomes.
-    pub(super) fn denied_by_policy(key: &ObjectKey, why: &str) -> Self {
+    pub(super) fn denied_by_policy(key: &ObjectKey, why: &str, forbidden: bool) -> Self {
         let message = format!(
             "{} \"{}\" is forbidden: ValidatingAdmissionPolicy 'simulated' with binding 'simulated' denied request: {why}",
             key.resource.qualified(),
             key.name
         );
-        Self::new(422, "Invalid", message).about(key)
+        let (code, reason) = if forbidden {
+            (403, "Forbidden")
+        } else {
+            (422, "Invalid")
+        };
+        Self::new(code, reason, message).about(key)
     }
 
     /// Nothing new is made in a namespace that is being deleted.

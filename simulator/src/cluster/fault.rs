@@ -56,8 +56,11 @@ pub enum FaultKind {
         /// The header's value.
         retry_after_seconds: u64,
     },
-    /// 422, as a ValidatingAdmissionPolicy refuses.
+    /// As a ValidatingAdmissionPolicy refuses: 422, or 403 if its reason is `Forbidden`.
     AdmissionDenies {
+        /// Whether the policy's reason is `Forbidden`.
+        #[serde(default)]
+        forbidden: bool,
         /// Only a write whose body has something at this JSON pointer.
         pointer: String,
         /// The policy's message.

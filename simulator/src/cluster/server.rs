@@ -199,7 +199,9 @@ impl Exchange<'_> {
                 Failure::forbidden(key.resource, &key.namespace, &key.name, &verb)
             }
             FaultKind::Conflict => Failure::modified(&key),
-            FaultKind::AdmissionDenies { message, .. } => Failure::denied_by_policy(&key, message),
+            FaultKind::AdmissionDenies {
+                message, forbidden, ..
+            } => Failure::denied_by_policy(&key, message, *forbidden),
             FaultKind::TooManyRequests {
                 retry_after_seconds,
             } => Failure::too_many_requests(*retry_after_seconds),

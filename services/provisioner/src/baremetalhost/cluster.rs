@@ -70,8 +70,12 @@ impl ClusterError {
             {
                 Some(&status.message)
             }
+            // Other 403s pass: a right, a quota, a namespace that is being deleted.
             kube::Error::Api(status)
-                if status.code == 403 && status.message.contains("admission webhook") =>
+                if status.code == 403
+                    && ["admission webhook \"", "ValidatingAdmissionPolicy '"]
+                        .iter()
+                        .any(|who| status.message.contains(who)) =>
             {
                 Some(&status.message)
             }

@@ -287,6 +287,38 @@ pub(crate) mod tests {
         assert_eq!(host(both).answers_to(), "a");
     }
 
+    /// The definition itself is compared with Metal3's on a real API server (`tests/provisioner/kubernetes/types.rs`).
+    #[test]
+    fn every_field_that_we_read_is_in_the_definition() {
+        let mut host = host(json!({}));
+        host.spec.image = Some(Image::default());
+        host.spec.user_data = Some(SecretReference::default());
+        host.spec.consumer_ref = Some(ConsumerRef::default());
+        host.spec.custom_deploy = Some(json!({"method": "m"}));
+        let host = serde_json::to_value(host).unwrap();
+        let definition = bellhop_simulator::cluster::definition();
+        let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        for part in ["spec", "status"] {
+            all_known(part, &host[part], &schema["properties"][part]);
+        }
+    }
+
+    fn all_known(path: &str, value: &Value, schema: &Value) {
+        let fitting = match value {
+            Value::String(_) => "string",
+            Value::Bool(_) => "boolean",
+            _ => "object",
+        };
+        assert_eq!(schema["type"], fitting, "{path}");
+        for (name, value) in value.as_object().into_iter().flatten() {
+            all_known(
+                &format!("{path}.{name}"),
+                value,
+                &schema["properties"][name],
+            );
+        }
+    }
+
     #[test]
     fn an_image_without_a_url_is_no_image() {
         assert_eq!(

@@ -1,6 +1,7 @@
 //! Requests that the API server refuses for reasons of its own.
 
 use bellhop_domain::reservation::{Fact, FailureReason};
+use rstest::rstest;
 use serde_json::json;
 
 use super::stage::Stage;
@@ -46,13 +47,28 @@ async fn requests_that_there_is_no_room_for_are_sent_again() {
     assert!(!stage.fact_names().await.contains(&"ReservationFailed"));
 }
 
+#[rstest]
+#[case::invalid("Invalid", 422)]
+#[case::forbidden("Forbidden", 403)]
 #[tokio::test]
-async fn a_claim_that_admission_refuses_fails_its_reservation_with_the_reason() {
+async fn a_claim_that_admission_refuses_fails_its_reservation_with_the_reason(
+    #[case] reason: &str,
+    #[case] code: u16,
+) {
     let stage = Stage::with_host("node01").await;
     let policy = stage
         .place
-        .refuse_images("images are frozen until Monday")
+        .refuse_images(reason, "images are frozen until Monday")
         .await;
+    let image = json!({"spec": {"image": {"url": "http://images.invalid/any"}}});
+    let answer = stage
+        .as_provisioner()
+        .patch(&stage.place.host_path("node01"), &image)
+        .await;
+    let answer = answer.unwrap_err();
+    assert_eq!((answer.code, answer.reason.as_str()), (code, reason));
+    let by = "baremetalhosts.metal3.io \"node01\" is forbidden: ValidatingAdmissionPolicy '";
+    assert!(answer.message.starts_with(by), "{answer:?}");
     let _provisioner = stage.provisioner();
     stage.says(start("1", "node01")).await;
     let failed = stage.until("ReservationFailed").await;

@@ -261,9 +261,10 @@ impl Place {
     }
 
     /// Admission refuses every host that gets an image, with this message.
-    pub(crate) async fn refuse_images(&self, message: &str) -> Refusing {
+    pub(crate) async fn refuse_images(&self, reason: &str, message: &str) -> Refusing {
         let Server::Real(_) = &self.server else {
             return self.inject(Fault::new(FaultKind::AdmissionDenies {
+                forbidden: reason == "Forbidden",
                 pointer: "/spec/image".to_owned(),
                 message: message.to_owned(),
             }));
@@ -275,7 +276,7 @@ impl Place {
                 "failurePolicy": "Fail",
                 "matchConstraints": {"resourceRules": [{"apiGroups": ["metal3.io"], "apiVersions": ["*"],
                                                         "operations": ["UPDATE"], "resources": ["baremetalhosts"]}]},
-                "validations": [{"expression": "!has(object.spec.image)", "message": message}],
+                "validations": [{"expression": "!has(object.spec.image)", "message": message, "reason": reason}],
             },
         });
         let binding = json!({
