@@ -140,7 +140,10 @@ impl<T> Inbox<T> {
         let ended =
             || EventStoreError::broker(format!("read {}", self.stream), "the consumer is gone");
         let (messages, connections) = self.messages.as_mut().ok_or_else(ended)?;
+        // What has arrived is handed out before a lost connection is noticed: thrown away, it would come back only after
+        // `ack_wait`.
         let message = tokio::select! {
+            biased;
             message = messages.next() => message,
             _ = connections.changed() => None,
         };
