@@ -1,8 +1,9 @@
-//! Why the notifier does not start. What goes wrong later never ends it: it waits, or keeps a dead letter.
+//! Why the notifier does not start. What goes wrong later does not end it: it waits, or keeps a dead letter; only the loss of
+//! the ledger that it reports upon does.
 
 use std::path::PathBuf;
 
-use bellhop_event_store::{EventStoreError, SetupError};
+use bellhop_event_store::{EventStoreError, FollowError, SetupError};
 use bellhop_reservation_system::SecretsError;
 use bellhop_service::SettingsError;
 use bellhop_service::settings::HttpBindError;
@@ -48,6 +49,9 @@ pub enum NotifierError {
     /// The streams are not as they must be.
     #[error(transparent)]
     Setup(#[from] SetupError),
+    /// The ledger is not the one any more that was read.
+    #[error(transparent)]
+    Ledger(#[from] FollowError),
     /// The service can't listen.
     #[error(transparent)]
     Bind(#[from] HttpBindError),

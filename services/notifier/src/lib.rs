@@ -172,7 +172,8 @@ impl Notifier {
                 return Ok(());
             };
             let (followed, follow) = Followed::new(store.clone(), ledger, alarms.clone());
-            background.spawn(follow);
+            let mut following = JoinSet::new();
+            following.spawn(follow);
             background.spawn(watch_connection(store.clone(), nats));
             background.spawn(watch_dead_letters(store.clone(), alarms.clone()));
             background.spawn(secrets.keep_fresh(alarms.clone()));
@@ -192,9 +193,18 @@ impl Notifier {
                 };
                 outboxes.spawn(Arc::new(outbox).run());
             }
-            while outboxes.join_next().await.is_some() {}
+            let mut result = Ok(());
+            loop {
+                tokio::select! {
+                    ended = outboxes.join_next() => if ended.is_none() { break },
+                    Some(Ok(error)) = following.join_next() => {
+                        result = Err(NotifierError::Ledger(error));
+                        token.cancel();
+                    }
+                }
+            }
             store.flush().await;
-            Ok(())
+            result
         };
         // Probes are answered from the beginning, so that one can see that the broker is waited for.
         let (served, worked) = tokio::join!(serve, async {

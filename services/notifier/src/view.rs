@@ -7,7 +7,7 @@ use std::time::Duration;
 use bellhop_domain::id::{ReservationId, Version};
 use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::{Fact, Phase};
-use bellhop_event_store::{Entry, EventStore};
+use bellhop_event_store::{Entry, EventStore, FollowError};
 use bellhop_service::{Alarms, Dependency};
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -226,13 +226,14 @@ struct Progress {
 }
 
 impl Followed {
-    /// The view, and the work that keeps it up to date for ever. `dependency` becomes ok when everything is read that the
+    /// The view, and the work that keeps it up to date for ever. It ends where the ledger is not the one any more that was
+    /// read: then nothing may be reported upon it. `dependency` becomes ok when everything is read that the
     /// ledger held at the start.
     pub(crate) fn new(
         store: EventStore,
         dependency: Dependency,
         alarms: Alarms,
-    ) -> (Self, impl Future<Output = ()> + Send) {
+    ) -> (Self, impl Future<Output = FollowError> + Send) {
         let (sender, progress) = watch::channel(Progress::default());
         let view = Arc::new(RwLock::new(LedgerView::default()));
         let work = follow(store, Arc::clone(&view), sender, dependency, alarms);
@@ -261,7 +262,7 @@ async fn follow(
     progress: watch::Sender<Progress>,
     dependency: Dependency,
     alarms: Alarms,
-) {
+) -> FollowError {
     let end = end_of_ledger(&store, &dependency).await;
     let tell = |version: Version| {
         let caught_up = version >= end;
@@ -274,26 +275,29 @@ async fn follow(
     let mut follower = store.follow_ledger(Version::default());
     loop {
         let next = follower.next().await;
-        let seen = {
+        let change = |change: &dyn Fn(&mut LedgerView)| {
             let mut view = view.write().unwrap_or_else(PoisonError::into_inner);
-            match &next {
-                Ok(entry) => view.take_in(entry),
-                Err(error) => view.pass_over(Version(error.sequence)),
-            }
+            change(&mut view);
             view.version()
         };
-        if let Err(error) = next {
-            // Its facts owe reports that we can't know of; that must not keep the others from leaving.
-            alarms.raise(
-                "ledger_unreadable",
-                &error.sequence.to_string(),
-                &format!(
-                    "{error} ({}); nothing that it says is reported",
-                    error.cause
-                ),
-            );
-            follower = store.follow_ledger(seen);
-        }
+        let seen = match next {
+            Ok(entry) => change(&|view| view.take_in(&entry)),
+            Err(FollowError::Unreadable { sequence, cause }) => {
+                // Its facts owe reports that we can't know of; that must not keep the others from leaving.
+                alarms.raise(
+                    "ledger_unreadable",
+                    &sequence.to_string(),
+                    &format!(
+                        "the ledger can't be read at sequence {sequence} ({cause}): was it written by a newer version of \
+                         Bellhop? Nothing that it says is reported"
+                    ),
+                );
+                let seen = change(&|view| view.pass_over(Version(sequence)));
+                follower = store.follow_ledger(seen);
+                seen
+            }
+            Err(error) => return error,
+        };
         tell(seen);
     }
 }

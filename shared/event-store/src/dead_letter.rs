@@ -114,7 +114,7 @@ impl EventStore {
     /// # Errors
     /// Where the broker does not answer.
     pub async fn dead_letters_of(&self, service: &str) -> Result<u64, EventStoreError> {
-        let filter = self.subject(&format!("dead_letters.{}.>", encode_token(service)));
+        let filter = self.subject(&subjects_of(service));
         let stream = self.stream(DEAD_LETTERS).await?;
         let info = stream.info_builder().subjects(filter).fetch().await;
         let subjects =
@@ -138,28 +138,65 @@ impl EventStore {
         from: u64,
         limit: usize,
     ) -> Result<Vec<BuriedLetter>, EventStoreError> {
+        self.letters("dead_letters.>", from, limit).await
+    }
+
+    /// As [`EventStore::dead_letters`], only those of one service.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn dead_letters_by(
+        &self,
+        service: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<BuriedLetter>, EventStoreError> {
+        self.letters(&subjects_of(service), from, limit).await
+    }
+
+    /// The dead letter at a sequence; none where there is none.
+    ///
+    /// # Errors
+    /// Where the broker does not answer, or it can't be read.
+    pub async fn dead_letter(
+        &self,
+        sequence: u64,
+    ) -> Result<Option<BuriedLetter>, EventStoreError> {
+        let letters = self.dead_letters(sequence, 1).await?;
+        Ok(letters
+            .into_iter()
+            .find(|letter| letter.sequence == sequence))
+    }
+
+    async fn letters(
+        &self,
+        subjects: &str,
+        mut from: u64,
+        limit: usize,
+    ) -> Result<Vec<BuriedLetter>, EventStoreError> {
         let stream = self.stream(DEAD_LETTERS).await?;
-        let state = &stream.cached_info().state;
         let mut letters = Vec::new();
-        for sequence in from.max(state.first_sequence)..=state.last_sequence {
-            if letters.len() == limit {
+        while letters.len() < limit {
+            let Some(found) = self.next_in(&stream, subjects, from).await? else {
                 break;
-            }
-            // Gaps are letters that were replayed or dropped.
-            let Ok(found) = stream.get_raw_message(sequence).await else {
-                continue;
             };
             let raw = Raw {
                 subject: self.without_prefix(&found.subject),
-                sequence,
+                sequence: found.sequence,
                 headers: &found.headers,
                 body: &found.payload,
                 stored_at: timestamp(found.time),
             };
             letters.push(read(&raw)?);
+            from = found.sequence + 1;
         }
         Ok(letters)
     }
+}
+
+/// Where a service's dead letters are, without prefix.
+fn subjects_of(service: &str) -> String {
+    format!("dead_letters.{}.>", encode_token(service))
 }
 
 fn outgoing(letter: &DeadLetter) -> Result<Outgoing, BadHeader> {

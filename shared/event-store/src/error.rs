@@ -5,7 +5,7 @@
 
 use std::error::Error;
 
-use bellhop_domain::id::Version;
+use bellhop_domain::id::{LedgerId, Version};
 
 /// What to do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,32 +156,72 @@ pub enum AppendError {
         /// The version that was expected.
         expected: Version,
     },
+    /// LEDGER is another one now. Nothing was sent.
+    #[error(transparent)]
+    OtherLedger(#[from] OtherLedger),
     /// It could not be stored, or is not known to be.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl AppendError {
-    /// What to do about it. An unconfirmed append is a conflict at worst: reload and decide again.
+    /// What to do about it. An unconfirmed append is a conflict at worst: reload and decide again. Another ledger is
+    /// transient for what is to be decided: the follower ends this service, and the one that starts next decides it upon
+    /// the ledger that is there.
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Conflict { .. } => ErrorClass::Conflict,
+            Self::OtherLedger(_) => ErrorClass::Transient,
             Self::Store(error) => error.class(),
         }
     }
 }
 
-/// The ledger can't be followed further: it holds what this version can't read, so nothing may be decided upon it.
-#[derive(Debug, thiserror::Error)]
+/// The stream LEDGER was made anew: what is folded here was decided in another one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the ledger can't be read at sequence {sequence}: was it written by a newer version of Bellhop?"
+    "NATS holds another ledger ({}) than the one that was read ({known}): its streams were lost and made anew while this \
+     service ran; restore LEDGER from a backup, or start the service again to go on with the new one (hosts that only the \
+     lost one knew are then left to an operator)",
+    found.as_ref().map_or_else(|| "without an id".to_owned(), ToString::to_string)
 )]
-pub struct FollowError {
-    /// Where.
-    pub sequence: u64,
-    /// Why.
-    #[source]
-    pub cause: Unreadable,
+pub struct OtherLedger {
+    /// Which one was read.
+    pub known: LedgerId,
+    /// Which one is there now; none where it carries no id.
+    pub found: Option<LedgerId>,
+}
+
+/// The ledger can't be followed further, and nothing may be decided upon what was read of it. Trying again does not help:
+/// the service ends.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// It holds what this version can't read.
+    #[error(
+        "the ledger can't be read at sequence {sequence}: was it written by a newer version of Bellhop?"
+    )]
+    Unreadable {
+        /// Where.
+        sequence: u64,
+        /// Why.
+        #[source]
+        cause: Unreadable,
+    },
+    /// It is another one now.
+    #[error(transparent)]
+    OtherLedger(#[from] OtherLedger),
+    /// It is the same one, and has lost entries that were read.
+    #[error(
+        "the ledger in NATS ends at {end} or differs at {read}, and was read up to {read}: the broker lost what it had stored, \
+         or was set back to a backup; start this service again to go on from what is there (hosts that were written to \
+         meanwhile are then left to an operator)"
+    )]
+    SetBack {
+        /// How far it was read.
+        read: Version,
+        /// Where it ends now.
+        end: Version,
+    },
 }
 
 /// A stored message is not of a form that this version reads.

@@ -1,18 +1,20 @@
 //! The ledger: what was decided, in order, for ever.
 
+mod follower;
+mod identity;
+
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use bellhop_domain::id::{ResourceId, Version};
 use bellhop_domain::reservation::Fact;
 use bytes::Bytes;
-use futures::StreamExt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
-use crate::error::{AppendError, EventStoreError, FollowError, Unreadable};
-use crate::inbox::{ConsumerLimits, Inbox, Raw, chain, timestamp};
+pub use self::follower::Follower;
+pub(crate) use self::identity::NotTheLedger;
+use crate::error::{AppendError, EventStoreError, Unreadable};
+use crate::inbox::{ConsumerLimits, Inbox, Raw};
 use crate::message::{self, BadHeader, Outgoing, header};
 use crate::store::{EventStore, PublishFailure, not_a_message};
 use crate::streams::LEDGER;
@@ -62,8 +64,9 @@ impl EventStore {
     ///
     /// # Errors
     /// [`AppendError::Conflict`] where the resource has newer entries: wait until the follower has passed them
-    /// ([`EventStore::newest_version`]) and decide again. After any other error it may be appended or not; deciding again
-    /// finds out, since a second append of the same decision would be a conflict.
+    /// ([`EventStore::newest_version`]) and decide again. [`AppendError::OtherLedger`] where the stream was made anew: nothing
+    /// was sent. After any other error it may be appended or not; deciding again finds out, since a second append of the
+    /// same decision would be a conflict.
     pub async fn append(
         &self,
         resource: &ResourceId,
@@ -76,7 +79,7 @@ impl EventStore {
             .into_message();
         let message = message.expected_last_subject_sequence(expected.0);
         match self
-            .publish(
+            .publish_to_ledger(
                 self.subject(&of_resource(resource)),
                 message,
                 &what,
@@ -89,6 +92,7 @@ impl EventStore {
                 resource: resource.to_string(),
                 expected,
             }),
+            Err(PublishFailure::OtherLedger(other)) => Err(AppendError::OtherLedger(other)),
             Err(PublishFailure::Store(error)) => Err(AppendError::Store(error)),
         }
     }
@@ -125,12 +129,7 @@ impl EventStore {
 
     /// Everything that the ledger says after `version`, in order.
     pub fn follow_ledger(&self, after: Version) -> Follower {
-        Follower {
-            store: self.clone(),
-            after,
-            messages: None,
-            troubled: false,
-        }
+        Follower::new(self, after)
     }
 
     /// The ledger, for the durable consumer `name`: for what must be done once for each entry.
@@ -144,104 +143,6 @@ impl EventStore {
             |_, raw| read(raw),
         )
     }
-}
-
-/// Reads the ledger in order, for ever, over lost connections and restarted brokers.
-pub struct Follower {
-    store: EventStore,
-    after: Version,
-    messages: Option<(pull::Ordered, watch::Receiver<u64>)>,
-    troubled: bool,
-}
-
-impl Follower {
-    /// The next entry; waits for it as long as it takes. Dropping the future loses nothing.
-    ///
-    /// # Errors
-    /// Only where an entry can't be read: a newer version wrote it. Nothing may be decided then.
-    pub async fn next(&mut self) -> Result<Entry, FollowError> {
-        loop {
-            match self.try_next().await {
-                Ok(None) => {}
-                Ok(Some(entry)) => {
-                    if std::mem::take(&mut self.troubled) {
-                        tracing::info!("following the ledger again");
-                    }
-                    return entry;
-                }
-                Err(error) => {
-                    if !std::mem::replace(&mut self.troubled, true) {
-                        tracing::warn!(error = %chain(&error), "cannot follow the ledger; trying again");
-                    }
-                    self.messages = None;
-                    tokio::time::sleep(Duration::from_millis(500)).await;
-                }
-            }
-        }
-    }
-
-    async fn try_next(&mut self) -> Result<Option<Result<Entry, FollowError>>, EventStoreError> {
-        let (messages, connections) = match &mut self.messages {
-            Some(messages) => messages,
-            none => none.insert(open(&self.store, self.after).await?),
-        };
-        let ended = || EventStoreError::broker("follow the ledger", "the consumer is gone");
-        let next = tokio::select! {
-            next = messages.next() => next,
-            _ = connections.changed() => None,
-        };
-        let next = next.ok_or_else(ended)?;
-        let message = next.map_err(|error| EventStoreError::broker("follow the ledger", error))?;
-        let info = message
-            .info()
-            .map_err(|error| EventStoreError::broker("follow the ledger", error))?;
-        let version = Version(info.stream_sequence);
-        if version <= self.after {
-            return Ok(None);
-        }
-        let empty = async_nats::HeaderMap::new();
-        let raw = Raw {
-            subject: self.store.without_prefix(&message.subject),
-            sequence: version.0,
-            headers: message.headers.as_ref().unwrap_or(&empty),
-            body: &message.payload,
-            stored_at: timestamp(info.published),
-        };
-        let entry = read(&raw).map_err(|cause| FollowError {
-            sequence: version.0,
-            cause,
-        });
-        if entry.is_ok() {
-            self.after = version;
-        }
-        Ok(Some(entry))
-    }
-}
-
-async fn open(
-    store: &EventStore,
-    after: Version,
-) -> Result<(pull::Ordered, watch::Receiver<u64>), EventStoreError> {
-    let connections = store.connections();
-    let stream = store.stream(LEDGER).await?;
-    let config = pull::OrderedConfig {
-        deliver_policy: DeliverPolicy::ByStartSequence {
-            start_sequence: after.0 + 1,
-        },
-        ..pull::OrderedConfig::default()
-    };
-    let cannot = |error: Box<dyn std::error::Error + Send + Sync>| {
-        EventStoreError::broker("follow the ledger", error)
-    };
-    let consumer = stream
-        .create_consumer(config)
-        .await
-        .map_err(|error| cannot(error.into()))?;
-    let messages = consumer
-        .messages()
-        .await
-        .map_err(|error| cannot(error.into()))?;
-    Ok((messages, connections))
 }
 
 fn outgoing(resource: &ResourceId, entry: &NewEntry) -> Result<Outgoing, BadHeader> {

@@ -14,6 +14,8 @@ use crate::streams::{report_stream, report_subject};
 use crate::subject::encode_token;
 
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+/// How many bytes of the reservation's token a key has at most: far below what a subject may have.
+const LONGEST_RESERVATION: usize = 500;
 
 /// Which report: the fact that owes it, and to whom.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,7 +32,9 @@ pub struct ReportKey {
 
 impl fmt::Display for ReportKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let reservation = encode_token(&self.reservation.to_string());
+        // The version and the index tell reports apart; the reservation is there for the reader, and may be any text.
+        let mut reservation = encode_token(&self.reservation.to_string());
+        reservation.truncate(LONGEST_RESERVATION);
         write!(
             f,
             "{reservation}.{}-{}.{}",
@@ -159,7 +163,10 @@ impl EventStore {
             Err(PublishFailure::WrongSequence) => Err(ReportError::Conflict {
                 key: key.to_string(),
             }),
-            Err(PublishFailure::Store(error)) => Err(ReportError::Store(store_failed(what, error))),
+            Err(failure) => {
+                let error = failure.into_store_error(&what);
+                Err(ReportError::Store(store_failed(what, error)))
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use async_nats::jetstream::stream::Stream;
 use jiff::Timestamp;
 
 use crate::error::EventStoreError;
@@ -13,6 +14,7 @@ use crate::streams::DELIVERIES;
 
 /// From this share of its limit on, a stream is nearly full.
 const NEARLY_FULL: f64 = 0.8;
+const ALL: &str = "deliveries.>";
 
 /// What may go.
 #[derive(Clone, Debug)]
@@ -41,29 +43,50 @@ impl EventStore {
         let info = stream.cached_info();
         let nearly_full = info.config.max_bytes > 0
             && info.state.bytes as f64 >= NEARLY_FULL * info.config.max_bytes as f64;
-        let mut removed = 0;
-        for sequence in info.state.first_sequence..=info.state.last_sequence.min(retention.handled)
-        {
-            if removed == retention.at_most {
+        let end = info.state.last_sequence.min(retention.handled);
+        let (mut removed, mut from) = (0, info.state.first_sequence);
+        while from <= end && removed < retention.at_most {
+            if retention.referred_to.contains(&from) {
+                from += 1;
+                continue;
+            }
+            // The broker knows where its gaps are, which one delivery that is long referred to may keep by the thousand.
+            let Some(message) = self.next_in(&stream, ALL, from).await? else {
                 break;
-            }
-            if retention.referred_to.contains(&sequence) {
-                continue;
-            }
-            // A gap: it went before.
-            let Ok(message) = stream.get_raw_message(sequence).await else {
-                continue;
             };
+            let sequence = message.sequence;
+            from = sequence + 1;
+            if sequence > end || retention.referred_to.contains(&sequence) {
+                continue;
+            }
             let age = bellhop_domain::time::elapsed(timestamp(message.time), now);
             if age < retention.keep && !nearly_full {
                 break;
             }
-            let gone = stream.delete_message(sequence).await;
-            gone.map_err(|error| {
-                EventStoreError::broker(format!("remove delivery {sequence}"), error)
-            })?;
-            removed += 1;
+            removed += usize::from(remove(self, &stream, sequence).await?);
         }
         Ok(removed)
+    }
+}
+
+/// Removes a delivery. False where another provisioner was first.
+async fn remove(
+    store: &EventStore,
+    stream: &Stream,
+    sequence: u64,
+) -> Result<bool, EventStoreError> {
+    match stream.delete_message(sequence).await {
+        Ok(removed) => Ok(removed),
+        Err(error) => {
+            let next = store.next_in(stream, ALL, sequence).await?;
+            if next.is_some_and(|message| message.sequence == sequence) {
+                Err(EventStoreError::broker(
+                    format!("remove delivery {sequence}"),
+                    error,
+                ))
+            } else {
+                Ok(false)
+            }
+        }
     }
 }

@@ -1,18 +1,23 @@
-//! The connection to the broker, and how anything is stored there.
+//! The connection to the broker; [`publish`] is how anything is stored there.
+
+mod publish;
 
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use async_nats::jetstream::context::{ContextBuilder, PublishErrorKind};
-use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::context::ContextBuilder;
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::RawMessageErrorKind;
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, connection};
 use bellhop_domain::id::LedgerId;
+use percent_encoding::percent_decode_str;
 use tokio::sync::watch;
 
-use crate::error::{EventStoreError, SetupError, StoreError};
-use crate::message::{BadHeader, is_wrong_sequence};
+pub(crate) use self::publish::{PublishFailure, not_a_message};
+use crate::error::{EventStoreError, SetupError};
 use crate::settings::EventStoreSettings;
 use crate::streams;
 
@@ -22,8 +27,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the client waits for the acknowledgement of a publish: more than any caller does, whose own limit counts.
 const LONGEST_PUBLISH: Duration = Duration::from_secs(60);
-/// How often to look whether the connection stands again.
-const RECONNECTED: Duration = Duration::from_millis(20);
 
 /// The broker and what is stored there. Cheap to clone; all clones share one connection, which mends itself for ever.
 #[derive(Clone, Debug)]
@@ -33,6 +36,8 @@ pub struct EventStore {
     publishing: Context,
     pub(crate) settings: Arc<EventStoreSettings>,
     ledger_id: Arc<OnceLock<LedgerId>>,
+    /// The connection over which LEDGER was last seen to be that ledger.
+    pub(crate) ledger_seen_over: Arc<AtomicU64>,
     connections: watch::Receiver<u64>,
 }
 
@@ -57,7 +62,10 @@ impl EventStore {
     ) -> Result<Self, EventStoreError> {
         let (connected, connections) = watch::channel(0);
         let servers = servers(&settings.nats_url)?;
-        let options = options(settings, client_name, connected).await?;
+        let mut options = options(settings, client_name, connected).await?;
+        if let Some((user, password)) = servers.iter().find_map(user_and_password) {
+            options = options.user_and_password(user, password);
+        }
         let client = options
             .connect(servers)
             .await
@@ -72,6 +80,7 @@ impl EventStore {
             client,
             settings: Arc::new(settings.clone()),
             ledger_id: Arc::default(),
+            ledger_seen_over: Arc::new(AtomicU64::new(u64::MAX)),
             connections,
         })
     }
@@ -82,8 +91,8 @@ impl EventStore {
     /// Where one is missing and may not be made, or is set up so that it would lose what is stored.
     pub async fn prepare(&self) -> Result<(), SetupError> {
         let ledger_id = streams::prepare(self, self.settings.create_streams).await?;
-        // A second call finds the same ledger, or the stream was made anew under us: the first id stays, and fences that
-        // carry another one are respected.
+        // A second call finds the same ledger, or the stream was made anew under us: the first id stays, and what follows or
+        // appends is refused.
         self.ledger_id.get_or_init(|| ledger_id);
         Ok(())
     }
@@ -117,6 +126,11 @@ impl EventStore {
             .expect("the streams were prepared before the ledger's id is asked for")
     }
 
+    /// Which ledger this is; none before [`EventStore::prepare`].
+    pub(crate) fn prepared_ledger(&self) -> Option<&LedgerId> {
+        self.ledger_id.get()
+    }
+
     /// Whether the connection stands now.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == connection::State::Connected
@@ -124,7 +138,7 @@ impl EventStore {
 
     /// Changes each time the connection was made anew: a pull request that was waiting is lost with the old one, and only a
     /// missing heartbeat would tell.
-    pub(crate) fn connections(&self) -> watch::Receiver<u64> {
+    pub fn connections(&self) -> watch::Receiver<u64> {
         let mut connections = self.connections.clone();
         connections.mark_unchanged();
         connections
@@ -174,92 +188,26 @@ impl EventStore {
         stream.map_err(|error| EventStoreError::broker(format!("look at stream {name}"), error))
     }
 
-    /// Publishes and waits until the broker confirms that it is stored.
-    pub(crate) async fn publish(
+    /// The first message from the sequence `from` on whose subject without prefix is one of `subjects`, as the stream's leader
+    /// knows it; none where there is none. What was deleted in between costs nothing.
+    pub(crate) async fn next_in(
         &self,
-        subject: String,
-        message: PublishMessage,
-        what: &str,
-        timeout: Duration,
-    ) -> Result<Stored, PublishFailure> {
-        let began = Instant::now();
-        let unconfirmed = || StoreError::Unconfirmed {
-            what: what.to_owned(),
-            seconds: began.elapsed().as_secs_f64(),
-        };
-        let mut connections = self.connections();
-        let publish = async {
-            loop {
-                // What is sent while the connection is away would wait in the client's memory, and leave after the caller gave up.
-                while !self.is_connected() {
-                    tokio::time::sleep(RECONNECTED).await;
-                }
-                connections.mark_unchanged();
-                let sent = async {
-                    self.publishing
-                        .send_publish(subject.clone(), message.clone())
-                        .await?
-                        .await
-                };
-                // The answer to what was sent over a connection that is lost comes no more. Sending it again stores nothing
-                // twice: by its message id, or by the sequence that it expects.
-                tokio::select! {
-                    biased;
-                    answer = sent => return answer,
-                    _ = connections.changed() => {}
-                }
-            }
-        };
-        match tokio::time::timeout(timeout, publish).await {
-            Err(_elapsed) => Err(PublishFailure::Store(unconfirmed())),
-            Ok(Ok(ack)) => Ok(Stored {
-                sequence: ack.sequence,
-                duplicate: ack.duplicate,
-            }),
-            Ok(Err(error)) if is_wrong_sequence(&error) => Err(PublishFailure::WrongSequence),
-            Ok(Err(error)) => Err(PublishFailure::Store(match error.kind() {
-                // No stream answers: JetStream is starting, or has no leader now.
-                PublishErrorKind::TimedOut
-                | PublishErrorKind::BrokenPipe
-                | PublishErrorKind::StreamNotFound => unconfirmed(),
-                PublishErrorKind::MaxPayloadExceeded => StoreError::NotAMessage {
-                    what: what.to_owned(),
-                    problem: "it is larger than NATS takes (max_payload)".to_owned(),
-                },
-                _ => StoreError::Refused {
-                    what: what.to_owned(),
-                    cause: Box::new(error),
-                },
-            })),
+        stream: &jetstream::stream::Stream,
+        subjects: &str,
+        from: u64,
+    ) -> Result<Option<StreamMessage>, EventStoreError> {
+        let subjects = self.subject(subjects);
+        match stream
+            .get_first_raw_message_by_subject(subjects, from)
+            .await
+        {
+            Ok(message) => Ok(Some(message)),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(EventStoreError::broker(
+                format!("read the next message from {from} on"),
+                error,
+            )),
         }
-    }
-}
-
-/// Why a publish failed.
-pub(crate) enum PublishFailure {
-    /// The subject's last sequence is not the expected one.
-    WrongSequence,
-    /// Anything else.
-    Store(StoreError),
-}
-
-impl PublishFailure {
-    /// For messages that expect no sequence.
-    pub(crate) fn into_store_error(self, what: &str) -> StoreError {
-        match self {
-            Self::Store(error) => error,
-            Self::WrongSequence => StoreError::Refused {
-                what: what.to_owned(),
-                cause: "unexpected sequence".into(),
-            },
-        }
-    }
-}
-
-pub(crate) fn not_a_message(what: &str, header: &BadHeader) -> StoreError {
-    StoreError::NotAMessage {
-        what: what.to_owned(),
-        problem: format!("header {} holds what a header can't", header.name),
     }
 }
 
@@ -351,6 +299,15 @@ fn servers(urls: &str) -> Result<Vec<ServerAddr>, EventStoreError> {
     } else {
         Ok(servers)
     }
+}
+
+/// The user and the password of a server's URL; the client leaves them out by itself.
+fn user_and_password(server: &ServerAddr) -> Option<(String, String)> {
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    Some((
+        decoded(server.username()?),
+        decoded(server.password().unwrap_or_default()),
+    ))
 }
 
 /// A list of URLs without user names and passwords.

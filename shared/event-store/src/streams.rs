@@ -35,8 +35,8 @@ pub(crate) async fn prepare(store: &EventStore, create: bool) -> Result<LedgerId
     prepare_deliveries(store, create).await?;
     ensure(store, reports(store), create).await?;
     let ledger = ensure(store, ledger(store), create).await?;
-    match ledger.metadata.get(LEDGER_ID) {
-        Some(id) => Ok(LedgerId::new(id)),
+    match ledger_id(&ledger) {
+        Some(id) => Ok(id),
         None => Err(SetupError::Unsafe {
             stream: ledger.name,
             difference: format!(
@@ -44,6 +44,11 @@ pub(crate) async fn prepare(store: &EventStore, create: bool) -> Result<LedgerId
             ),
         }),
     }
+}
+
+/// Which ledger the stream is, as its metadata says.
+pub(crate) fn ledger_id(config: &Config) -> Option<LedgerId> {
+    config.metadata.get(LEDGER_ID).map(LedgerId::new)
 }
 
 /// Checks what the ingress writes, and makes it where `create`.
