@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bellhop_event_store::EventStoreSettings;
-use bellhop_service::settings::seconds;
+use bellhop_service::settings::{positive_seconds, seconds};
 use bellhop_service::{HttpSettings, TelemetrySettings};
 use secrecy::SecretString;
 use url::Url;
@@ -42,7 +42,7 @@ pub struct ReportSettings {
     pub notification_endpoint: Option<Url>,
 
     /// How long one notification may take
-    #[arg(long, env = "NOTIFICATION_TIMEOUT", default_value = "30", value_parser = seconds())]
+    #[arg(long, env = "NOTIFICATION_TIMEOUT", default_value = "30", value_parser = positive_seconds())]
     pub notification_timeout: Duration,
 
     /// Where entries of the webhook log are posted, such as `https://reservations.example/api/webhooks/log`
@@ -52,7 +52,7 @@ pub struct ReportSettings {
     pub webhook_log_endpoint: Option<Url>,
 
     /// How long one entry of the webhook log may take
-    #[arg(long, env = "WEBHOOK_LOG_TIMEOUT", default_value = "30", value_parser = seconds())]
+    #[arg(long, env = "WEBHOOK_LOG_TIMEOUT", default_value = "30", value_parser = positive_seconds())]
     pub webhook_log_timeout: Duration,
 
     /// A file with certificate authorities (PEM) that the endpoints' certificates may be signed by, besides the system's own
@@ -76,9 +76,9 @@ pub struct ReportSettings {
     #[arg(long, env = "WEBHOOK_SECRETS_PATH", help_heading = "Webhook secrets")]
     pub webhook_secrets_path: Option<PathBuf>,
 
-    /// How often a report is tried that the receiver answers with an error (500); then it is a dead letter
+    /// How often a report is tried that the receiver answers with an error (500), or with nothing; then it is a dead letter
     ///
-    /// A receiver that does not answer at all, or says that it is unavailable, uses up none of them.
+    /// A receiver that can't be reached, or says that it is unavailable, uses up none of them.
     #[arg(long, env = "REPORT_ATTEMPTS", default_value = "12", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub report_attempts: u32,
 
@@ -169,6 +169,15 @@ mod tests {
             assert_eq!(reports.timeout(destination), Duration::from_secs(30));
         }
         assert_eq!(reports.report_attempts, 12);
+    }
+
+    #[test]
+    fn a_request_that_may_take_no_time_at_all_is_refused() {
+        for argument in ["--notification-timeout=0", "--webhook-log-timeout=0s"] {
+            let parsed =
+                bellhop_service::settings::parse::<NotifierSettings>(["notifier", argument]);
+            assert!(parsed.is_err(), "{argument}");
+        }
     }
 
     #[test]
