@@ -410,8 +410,8 @@ fn completed(about: &About<'_>, cause: EndCause) -> String {
         }
     };
     format!(
-        "{what} The server is being taken back: you can't log in any more, and the data that was on it is gone. If you need it \
-         again, make a new reservation."
+        "{what} The server is being taken back: your access ends now; treat the data on it as lost. If you need it again, make \
+         a new reservation."
     )
 }
 
