@@ -1,5 +1,5 @@
-//! The circuit of one destination: while nobody answers there, reports wait, one of them tries at a time, and none of them
-//! uses up its tries.
+//! The circuit of one destination: while nobody answers there, reports wait, and one of them tries at a time. Before it does,
+//! it is looked whether anybody answers at all, so that an outage uses up no tries.
 //!
 //! ```text
 //!            no answer, or 429, 502, 503, 504
@@ -116,6 +116,11 @@ impl Circuit {
 }
 
 impl Permit {
+    /// Whether the circuit is open, and this is the one report that tries.
+    pub(crate) fn is_probe(&self) -> bool {
+        self.is_probe
+    }
+
     /// The destination answered, whatever it said: the circuit closes.
     pub(crate) fn answered(mut self) {
         self.is_probe = false;

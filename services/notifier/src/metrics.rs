@@ -57,7 +57,7 @@ impl ReportMetrics {
         );
         metrics.register(
             "report_tries",
-            "Requests to destinations, by answer (delivered, refused, failed, unavailable)",
+            "Requests to destinations, by answer (delivered, refused, failed, unavailable, unanswered)",
             this.tries.clone(),
         );
         metrics.register(

@@ -37,14 +37,15 @@ impl SigningSecrets {
             .is_empty()
     }
 
-    /// The secret that signs for a webhook. Where none is known the files are read once more: it may be a new webhook.
-    pub(crate) async fn for_webhook(&self, webhook: &WebhookId) -> Option<WebhookSecret> {
-        if let Some(secret) = self.known(webhook) {
-            return Some(secret);
-        }
+    /// The secrets that sign for a webhook, the newest first. Where none is known the files are read once more: it may be a new
+    /// webhook.
+    pub(crate) async fn for_webhook(&self, webhook: &WebhookId) -> Vec<WebhookSecret> {
+        let known = self.known(webhook);
         // An error is told by the periodic reload.
-        self.reload().await.ok()?;
-        self.known(webhook)
+        if known.is_empty() && self.reload().await.is_ok() {
+            return self.known(webhook);
+        }
+        known
     }
 
     /// Reads the files anew from time to time, for ever. While they can't be used the secrets before stay in use.
@@ -64,9 +65,9 @@ impl SigningSecrets {
         }
     }
 
-    fn known(&self, webhook: &WebhookId) -> Option<WebhookSecret> {
+    fn known(&self, webhook: &WebhookId) -> Vec<WebhookSecret> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        current.signing_secret(webhook).cloned()
+        current.secrets_for(webhook).to_vec()
     }
 
     async fn reload(&self) -> Result<(), NotifierError> {
@@ -125,32 +126,34 @@ mod tests {
         WebhookId::parse(id).unwrap()
     }
 
+    async fn signatures(secrets: &SigningSecrets, id: &str) -> Vec<String> {
+        let secrets = secrets.for_webhook(&webhook(id)).await;
+        secrets.iter().map(|secret| sign(secret, b"x")).collect()
+    }
+
+    fn signature_of(secret: &str) -> String {
+        sign(&WebhookSecret::new(secret).unwrap(), b"x")
+    }
+
     #[tokio::test]
     async fn a_webhook_that_is_added_later_signs_without_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_str().unwrap();
         std::fs::write(folder.path().join("12"), "one").unwrap();
         let secrets = SigningSecrets::load(&settings(&["--webhook-secrets-path", path])).unwrap();
-        assert!(secrets.for_webhook(&webhook("13")).await.is_none());
+        assert!(secrets.for_webhook(&webhook("13")).await.is_empty());
         std::fs::write(folder.path().join("13"), "two").unwrap();
-        let added = secrets.for_webhook(&webhook("13")).await.unwrap();
-        assert_eq!(
-            sign(&added, b"x"),
-            sign(&WebhookSecret::new("two").unwrap(), b"x")
-        );
+        assert_eq!(signatures(&secrets, "13").await, [signature_of("two")]);
     }
 
     #[tokio::test]
-    async fn the_first_of_several_secrets_signs() {
+    async fn of_several_secrets_the_first_signs_first() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "new\nold\n").unwrap();
         let path = file.path().to_str().unwrap();
         let secrets = SigningSecrets::load(&settings(&["--webhook-secret-file", path])).unwrap();
-        let secret = secrets.for_webhook(&webhook("12")).await.unwrap();
-        assert_eq!(
-            sign(&secret, b"x"),
-            sign(&WebhookSecret::new("new").unwrap(), b"x")
-        );
+        let [new, old] = ["new", "old"].map(signature_of);
+        assert_eq!(signatures(&secrets, "12").await, [new, old]);
     }
 
     #[tokio::test]
@@ -163,6 +166,6 @@ mod tests {
             std::fs::write(file.path(), broken).unwrap();
             assert!(secrets.reload().await.is_err(), "{broken}");
         }
-        assert!(secrets.for_webhook(&webhook("12")).await.is_some());
+        assert_eq!(signatures(&secrets, "12").await, [signature_of("one")]);
     }
 }

@@ -3,7 +3,8 @@
 //! | answer | means |
 //! |---|---|
 //! | 2xx | delivered |
-//! | 408, 425, 429, 502, 503, 504; a redirect; no answer at all | the destination is unavailable: nothing to do with this report |
+//! | no connection; 408, 425, 429, 503; a redirect | the destination is unavailable, and did nothing: nothing to do with this report |
+//! | 502, 504; none in time; the connection breaks | nobody knows whether it was taken: the destination is unavailable, and it counts against the report, which may arrive a second time |
 //! | any other 4xx | this report is refused, and will be again |
 //! | anything else, above all 500 | an error that counts against the report: the receiver says 500 for an unknown user too |
 //!
@@ -15,7 +16,7 @@ use bellhop_reservation_system::SIGNATURE_HEADER;
 use bellhop_service::TraceParent;
 use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
-use reqwest::{Certificate, Client, Response, redirect};
+use reqwest::{Certificate, Client, RequestBuilder, Response, redirect};
 use tokio::time::Instant;
 use url::Url;
 
@@ -51,8 +52,13 @@ pub(crate) enum Outcome {
         status: u16,
         retry_after: Option<Duration>,
     },
-    /// Nobody can take any report now.
+    /// Nobody can take any report now, and this one was not taken.
     Unavailable {
+        why: String,
+        retry_after: Option<Duration>,
+    },
+    /// It was sent, and no answer came from the receiver itself: it may have been taken.
+    Unanswered {
         why: String,
         retry_after: Option<Duration>,
     },
@@ -66,6 +72,7 @@ impl Outcome {
             Self::Refused { .. } => "refused",
             Self::Failed { .. } => "failed",
             Self::Unavailable { .. } => "unavailable",
+            Self::Unanswered { .. } => "unanswered",
         }
     }
 }
@@ -134,6 +141,24 @@ impl Sender {
         if let Some(traceparent) = traceparent {
             request = request.header(TraceParent::HEADER, traceparent.as_str());
         }
+        self.send(request).await
+    }
+
+    /// Whether anybody answers there, without asking for anything: a GET does nothing, and any answer of the receiver itself
+    /// will do. A report that nobody answers may have been taken all the same; sent as a probe it would be taken again and again.
+    ///
+    /// # Errors
+    /// Why nobody does, and for how long the destination is to be left alone.
+    pub(crate) async fn look(&self) -> Result<(), (String, Option<Duration>)> {
+        let request = self.client.get(self.url.clone()).timeout(self.timeout);
+        match self.send(request).await {
+            Outcome::Unavailable { why, retry_after }
+            | Outcome::Unanswered { why, retry_after } => Err((why, retry_after)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Outcome {
         match request.send().await {
             Ok(response) => {
                 let retry_after = response
@@ -145,10 +170,14 @@ impl Sender {
                 drain(response).await;
                 outcome
             }
-            Err(error) => Outcome::Unavailable {
-                why: self.explain(&error),
-                retry_after: None,
-            },
+            Err(error) => {
+                let (why, retry_after) = (self.explain(&error), None);
+                if error.is_connect() {
+                    Outcome::Unavailable { why, retry_after }
+                } else {
+                    Outcome::Unanswered { why, retry_after }
+                }
+            }
         }
     }
 
@@ -180,7 +209,11 @@ pub(crate) fn judge(status: StatusCode, retry_after: Option<Duration>) -> Outcom
     let code = status.as_u16();
     match code {
         200..=299 => Outcome::Delivered { status: code },
-        408 | 425 | 429 | 502 | 503 | 504 => Outcome::Unavailable {
+        408 | 425 | 429 | 503 => Outcome::Unavailable {
+            why: format!("it answers {status}"),
+            retry_after,
+        },
+        502 | 504 => Outcome::Unanswered {
             why: format!("it answers {status}"),
             retry_after,
         },
@@ -229,8 +262,11 @@ mod tests {
         for status in [400, 401, 403, 404, 405, 413, 415, 422] {
             assert_eq!(name_of(status), "refused");
         }
-        for status in [301, 302, 307, 408, 425, 429, 502, 503, 504] {
+        for status in [301, 302, 307, 408, 425, 429, 503] {
             assert_eq!(name_of(status), "unavailable");
+        }
+        for status in [502, 504] {
+            assert_eq!(name_of(status), "unanswered");
         }
         for status in [100, 500, 501, 505, 507] {
             assert_eq!(name_of(status), "failed");

@@ -5,16 +5,17 @@
 mod facts;
 mod scene;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use axum::http::StatusCode;
-use axum::routing::post;
+use axum::http::{Method, StatusCode};
 use bellhop_domain::reservation::{EndCause, EndOutcome, FailureReason, WaitReason};
 use bellhop_event_store::{ReportKey, ReportState};
 use bellhop_notifier::Destination::{self, Notification, WebhookLog};
-use bellhop_simulator::reservation_system::{Endpoint, Fault, FaultKind, User};
+use bellhop_simulator::reservation_system::{Endpoint, Fault, FaultKind, User, Webhook};
 use facts::{SERVER_NUMBER, Story, USER, host_error, reservation};
-use scene::{LIMIT, Running, SECRET, Scene, TRACEPARENT, eventually};
+use scene::{LIMIT, Running, SECRET, Scene, TRACEPARENT, eventually, receiver};
 
 fn completed(story: &Story) -> bellhop_domain::reservation::Fact {
     story.ended(EndCause::End, EndOutcome::Completed)
@@ -279,23 +280,155 @@ async fn an_unknown_user_s_report_is_tried_so_often_and_then_buried() {
 #[tokio::test]
 async fn a_definite_refusal_is_not_repeated_and_the_next_report_leaves() {
     let scene = Scene::set().await;
-    let _notifier = scene.notifier().await;
-    let mut story = Story::of("5120");
-    story.number = Some(999);
+    let starts = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&starts);
+    let endpoint = receiver(move |_, body| {
+        if body.contains("EVENT_START") {
+            counted.fetch_add(1, Ordering::Relaxed);
+            StatusCode::BAD_REQUEST
+        } else {
+            StatusCode::CREATED
+        }
+    })
+    .await;
+    let endpoint = format!("--webhook-log-endpoint={endpoint}");
+    let _notifier = Running::start(scene.settings_without_endpoints(&[&endpoint], &[])).await;
+    let story = Story::of("5120");
     let start = scene.append(vec![story.started()]).await;
     assert!(matches!(
         scene.settled(&story, start, 0, WebhookLog).await,
-        ReportState::DeadLettered { reason, .. } if reason.contains("404")
+        ReportState::DeadLettered { reason, .. } if reason.contains("400")
     ));
-    assert_eq!(scene.system.refused().len(), 1);
     let end = scene
         .append(vec![story.ended(EndCause::Deleted, EndOutcome::Cancelled)])
         .await;
     assert!(is_delivered(
-        &scene.settled(&story, end, 0, Notification).await
+        &scene.settled(&story, end, 0, WebhookLog).await
     ));
-    scene.settled(&story, end, 0, WebhookLog).await;
-    assert_eq!(scene.system.refused().len(), 2);
+    assert_eq!(starts.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn what_became_of_a_deleted_resource_is_logged_without_its_number() {
+    let scene = Scene::set().await;
+    let _notifier = scene.notifier_with(&["--report-attempts=1"]).await;
+    let mut story = Story::of("5120");
+    story.number = Some(999);
+    let start = scene.append(vec![story.started()]).await;
+    assert!(is_delivered(
+        &scene.settled(&story, start, 0, WebhookLog).await
+    ));
+    let logs = scene.system.webhook_logs();
+    assert_eq!((logs.len(), logs[0].resource_id), (1, None));
+    assert_eq!(scene.system.refused().len(), 1);
+}
+
+#[tokio::test]
+async fn while_a_secret_is_replaced_the_receiver_may_have_either() {
+    let scene = Scene::set().await;
+    scene.set_secrets(&format!(r#"{{"12": ["the new one", "{SECRET}"]}}"#));
+    let _notifier = scene.notifier_with(&["--report-attempts=1"]).await;
+    let story = Story::of("5120");
+    let ready = scene.append_all(story.to_ready()).await;
+    scene.settled(&story, ready, 0, Notification).await;
+    scene
+        .system
+        .put_webhook(Webhook::new(12, "the new one", "http://127.0.0.1:9"));
+    let end = scene.append(vec![completed(&story)]).await;
+    scene.settled(&story, end, 0, Notification).await;
+    assert_eq!(
+        scene.told(),
+        ["PROVISIONING_COMPLETED", "RESERVATION_COMPLETED"]
+    );
+}
+
+#[tokio::test]
+async fn a_secret_that_the_receiver_does_not_have_yet_loses_no_report() {
+    let scene = Scene::set().await;
+    scene.set_secrets(r#"{"12": "the new one"}"#);
+    let _notifier = scene.notifier_with(&["--report-attempts=1000"]).await;
+    let story = Story::of("5120");
+    let ready = scene.append_all(story.to_ready()).await;
+    eventually("it was refused, and tried again", async || {
+        let received = scene.received_at("notifications/webhook");
+        (received.len() > 1).then_some(())
+    })
+    .await;
+    scene
+        .system
+        .put_webhook(Webhook::new(12, "the new one", "http://127.0.0.1:9"));
+    for destination in Destination::ALL {
+        assert!(is_delivered(
+            &scene.settled(&story, ready, 0, destination).await
+        ));
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_tried_so_often_and_then_the_report_is_buried() {
+    let scene = Scene::set().await;
+    scene.set_secrets(r#"{"12": ["wrong", "too"]}"#);
+    let _notifier = scene.notifier_with(&["--report-attempts=3"]).await;
+    let story = Story::of("5120");
+    let ready = scene.append_all(story.to_ready()).await;
+    assert!(matches!(
+        scene.settled(&story, ready, 0, Notification).await,
+        ReportState::DeadLettered { reason, .. }
+            if reason == "tried 3 times; the last time it answered HTTP 401"
+    ));
+    assert_eq!(scene.received_at("notifications/webhook").len(), 6);
+}
+
+#[tokio::test]
+async fn a_receiver_whose_answers_never_arrive_is_not_sent_a_report_for_ever() {
+    let scene = Scene::set().await;
+    scene
+        .system
+        .inject(Fault::new(FaultKind::LoseAnswer).on(Endpoint::Notifications));
+    let _notifier = scene.notifier_with(&["--report-attempts=3"]).await;
+    let story = Story::of("5120");
+    let ready = scene.append_all(story.to_ready()).await;
+    assert!(matches!(
+        scene.settled(&story, ready, 0, Notification).await,
+        ReportState::DeadLettered { reason, .. } if reason.contains("the connection broke")
+    ));
+    assert_eq!(scene.told(), ["PROVISIONING_COMPLETED"; 3]);
+    assert_eq!(scene.dead_letters().await[0].tries, 3);
+}
+
+#[tokio::test]
+async fn an_outage_behind_a_proxy_uses_up_no_tries() {
+    let scene = Scene::set().await;
+    let is_up = Arc::new(AtomicBool::new(false));
+    let (looks, posts) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let proxy = {
+        let (is_up, looks, posts) = (Arc::clone(&is_up), Arc::clone(&looks), Arc::clone(&posts));
+        receiver(move |method, _| {
+            let is_post = method == Method::POST;
+            let count = if is_post { &posts } else { &looks };
+            count.fetch_add(1, Ordering::Relaxed);
+            match (is_up.load(Ordering::Relaxed), is_post) {
+                (false, _) => StatusCode::BAD_GATEWAY,
+                (true, false) => StatusCode::METHOD_NOT_ALLOWED,
+                (true, true) => StatusCode::CREATED,
+            }
+        })
+        .await
+    };
+    let endpoint = format!("--notification-endpoint={proxy}");
+    let settings = scene.settings_without_endpoints(&[&endpoint], &["--report-attempts=2"]);
+    let _notifier = Running::start(settings).await;
+    let story = Story::of("5120");
+    let ready = scene.append_all(story.to_ready()).await;
+    eventually("it was looked again and again", async || {
+        (looks.load(Ordering::Relaxed) >= 5).then_some(())
+    })
+    .await;
+    assert_eq!(posts.load(Ordering::Relaxed), 1);
+    is_up.store(true, Ordering::Relaxed);
+    assert!(is_delivered(
+        &scene.settled(&story, ready, 0, Notification).await
+    ));
 }
 
 #[tokio::test]
@@ -350,20 +483,14 @@ async fn a_receiver_that_hangs_does_not_keep_the_other_destination_waiting() {
 #[tokio::test]
 async fn a_report_that_its_receiver_always_stumbles_over_holds_no_other_up() {
     let scene = Scene::set().await;
-    let stumbles = |body: String| async move {
+    let stumbles = |_, body: String| {
         if body.contains("5120") {
             StatusCode::SERVICE_UNAVAILABLE
         } else {
             StatusCode::OK
         }
     };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!(
-        "--notification-endpoint=http://{}/",
-        listener.local_addr().unwrap()
-    );
-    let receiver = axum::Router::new().route("/", post(stumbles));
-    tokio::spawn(async move { axum::serve(listener, receiver).await });
+    let endpoint = format!("--notification-endpoint={}", receiver(stumbles).await);
     let _notifier =
         Running::start(scene.settings_without_endpoints(&[&endpoint], &["--report-attempts=1"]))
             .await;

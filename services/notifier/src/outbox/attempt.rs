@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use bellhop_event_store::ReportState;
-use bellhop_reservation_system::sign;
+use bellhop_reservation_system::{WebhookSecret, sign};
+use bellhop_service::TraceParent;
 use bellhop_service::trace_context::{set_parent, traceparent_of};
 use jiff::Timestamp;
 use tokio::sync::SemaphorePermit;
+use tokio::time::Instant;
 use tracing::{Instrument as _, Span, info_span};
 
 use super::claim::OthersClaim;
@@ -17,6 +19,15 @@ use crate::circuit::Permit;
 use crate::owed::{Composed, Report};
 use crate::sender::Outcome;
 
+/// A request, and what may be changed in it.
+struct Signed<'a> {
+    message: &'a Report,
+    first: &'a WebhookSecret,
+    others: &'a [WebhookSecret],
+    traceparent: Option<TraceParent>,
+    began: Instant,
+}
+
 impl Outbox {
     /// One try, as soon as it may leave.
     pub(super) async fn try_once(
@@ -26,6 +37,12 @@ impl Outbox {
         others_claim: &mut OthersClaim,
     ) -> Result<Next, Interrupted> {
         let (place, permit) = self.unless_stopping(leave_to_send(channel)).await?;
+        if permit.is_probe()
+            && let Err((why, retry_after)) = self.unless_stopping(channel.sender.look()).await?
+        {
+            permit.unavailable(&why, retry_after, rand::random());
+            return Ok(Next::Unavailable);
+        }
         // It may have waited for days: another notifier may have settled it, or it may not be true any more.
         let Some(owed) = self.still_owed(&report.key).await? else {
             return Ok(Next::Settled);
@@ -52,7 +69,8 @@ impl Outbox {
                 return Ok(Next::Settled);
             }
         };
-        let Some(secret) = channel.secrets.for_webhook(&message.webhook).await else {
+        let secrets = channel.secrets.for_webhook(&message.webhook).await;
+        let Some((first, others)) = secrets.split_first() else {
             let reason = format!(
                 "there is no secret of webhook {} to sign it with",
                 message.webhook
@@ -60,26 +78,57 @@ impl Outbox {
             self.bury(report, &owed, Some(&message), reason).await;
             return Ok(Next::Settled);
         };
-        let signature = sign(&secret, &message.body);
         let span = self.span(report, owed.attempts + 1);
-        let traceparent = traceparent_of(&span);
+        let request = Signed {
+            message: &message,
+            first,
+            others,
+            traceparent: traceparent_of(&span),
+            began,
+        };
         async {
-            let outcome = channel
-                .sender
-                .post(
-                    message.body.clone(),
-                    &signature,
-                    traceparent.as_ref(),
-                    began,
-                )
-                .await;
+            let outcome = self.send(channel, request).await;
             drop(place);
-            self.metrics.tried(self.destination, outcome.name());
             self.after(channel, report, owed, &message, permit, outcome)
                 .await
         }
         .instrument(span)
         .await
+    }
+
+    /// Sends a report, and once more where the answer says that it did nothing and what to change. All of that is one try,
+    /// with one time limit.
+    async fn send(&self, channel: &Channel, request: Signed<'_>) -> Outcome {
+        let (mut secret, mut others) = (request.first, request.others.iter());
+        let mut body = &request.message.body;
+        let mut without_resource = request.message.without_resource.as_ref();
+        loop {
+            let signature = sign(secret, body);
+            let traceparent = request.traceparent.as_ref();
+            let posted = channel
+                .sender
+                .post(body.clone(), &signature, traceparent, request.began);
+            let outcome = posted.await;
+            self.metrics.tried(self.destination, outcome.name());
+            match outcome {
+                // While a secret is replaced the receiver may have the other one, or get it in a minute.
+                Outcome::Refused { status: 401 } => match others.next() {
+                    Some(other) => secret = other,
+                    None => {
+                        return Outcome::Failed {
+                            status: 401,
+                            retry_after: None,
+                        };
+                    }
+                },
+                // The resource was deleted over there; what became of its reservation is worth knowing all the same.
+                Outcome::Refused { status: 404 } => match without_resource.take() {
+                    Some(without) => body = without,
+                    None => return outcome,
+                },
+                _ => return outcome,
+            }
+        }
     }
 
     /// What follows from one try.
@@ -134,31 +183,53 @@ impl Outbox {
                 retry_after,
             } => {
                 permit.answered();
-                if attempts >= channel.attempts {
-                    let owed = Owed { attempts, ..owed };
-                    let reason =
-                        format!("tried {attempts} times; the last time it answered HTTP {status}");
-                    self.bury(report, &owed, Some(message), reason).await;
-                    return Ok(Next::Settled);
-                }
-                let owed = Owed {
-                    attempts,
-                    last_error: Some(format!("HTTP {status}")),
-                    ..owed
-                };
-                self.give_back(&report.key, owed).await;
-                let pause = channel.pauses.pause(attempts, retry_after, rand::random());
-                tracing::info!(
-                    status,
-                    attempts,
-                    of = channel.attempts,
-                    "report not taken; next try in {:.1} s",
-                    pause.as_secs_f64()
-                );
-                return Ok(Next::Pause(pause));
+                let error = format!("it answered HTTP {status}");
+                return Ok(self
+                    .count(channel, report, owed, message, error, retry_after)
+                    .await);
+            }
+            Outcome::Unanswered { why, retry_after } => {
+                permit.unavailable(&why, retry_after, rand::random());
+                return Ok(self
+                    .count(channel, report, owed, message, why, retry_after)
+                    .await);
             }
         }
         Ok(Next::Settled)
+    }
+
+    /// Counts a try against the report.
+    async fn count(
+        &self,
+        channel: &Channel,
+        report: &OnItsWay<'_>,
+        owed: Owed,
+        message: &Report,
+        error: String,
+        retry_after: Option<Duration>,
+    ) -> Next {
+        let attempts = owed.attempts + 1;
+        if attempts >= channel.attempts {
+            let owed = Owed { attempts, ..owed };
+            let reason = format!("tried {attempts} times; the last time {error}");
+            self.bury(report, &owed, Some(message), reason).await;
+            return Next::Settled;
+        }
+        let pause = channel.pauses.pause(attempts, retry_after, rand::random());
+        tracing::info!(
+            error,
+            attempts,
+            of = channel.attempts,
+            "report not taken, as far as we know; next try in {:.1} s",
+            pause.as_secs_f64()
+        );
+        let owed = Owed {
+            attempts,
+            last_error: Some(error),
+            ..owed
+        };
+        self.give_back(&report.key, owed).await;
+        Next::Pause(pause)
     }
 
     fn span(&self, report: &OnItsWay<'_>, attempt: u32) -> Span {

@@ -25,19 +25,19 @@ pub(super) enum Next {
     Unavailable,
 }
 
-/// The tries of one report that were not answered.
+/// The tries of one report that found the destination unavailable.
 #[derive(Default)]
-struct Unanswered {
+struct TurnedAway {
     /// How many reports had been answered at the last of them.
     answers: Option<u64>,
     /// How many of them others were answered between.
     alone: u32,
 }
 
-impl Unanswered {
+impl TurnedAway {
     /// The pause before the next try, besides the circuit's. There is one if others were answered meanwhile: then it may be
     /// this report that the receiver stumbles over, and it must not open the circuit for all again and again. Even so it is
-    /// never given up: there was no answer.
+    /// never given up: it was not taken, and not refused.
     fn pause(&mut self, channel: &Channel) -> Duration {
         let answers = channel.circuit.answers();
         let others_were_answered = self
@@ -80,12 +80,12 @@ impl Outbox {
             return Ok(());
         };
         self.wait_for_previous(&report).await?;
-        let (mut others_claim, mut unanswered) = (OthersClaim::default(), Unanswered::default());
+        let (mut others_claim, mut turned_away) = (OthersClaim::default(), TurnedAway::default());
         loop {
             let pause = match self.try_once(channel, &report, &mut others_claim).await? {
                 Next::Settled => return Ok(()),
                 Next::Pause(pause) => pause,
-                Next::Unavailable => unanswered.pause(channel),
+                Next::Unavailable => turned_away.pause(channel),
             };
             self.unless_stopping(tokio::time::sleep(pause)).await?;
         }

@@ -42,6 +42,8 @@ pub struct Report {
     pub webhook: WebhookId,
     /// The bytes to sign and to send. They hold a user's id and no key, e-mail address, name or secret.
     pub body: Vec<u8>,
+    /// The same without the resource's number, where it has one: the receiver refuses one that it does not know any more.
+    pub without_resource: Option<Vec<u8>>,
 }
 
 /// What [`compose`] made of an owed report.
@@ -99,13 +101,21 @@ pub fn compose(destination: Destination, occasion: &Occasion<'_>) -> Composed {
             if let Some(reason) = notification::no_longer_true(&about) {
                 return Composed::NoLongerTrue(reason);
             }
-            notification::body(webhook.clone(), &about)
+            notification::body(webhook.clone(), &about).map(|body| (body, None))
         }
-        Destination::WebhookLog => webhook_log::body(webhook.clone(), &about),
+        Destination::WebhookLog => {
+            let log = |number| webhook_log::body(webhook.clone(), &about, number);
+            let number = reservation.resource_number;
+            log(number).and_then(|body| Ok((body, number.map_or(Ok(None), |_| log(None))?)))
+        }
     };
     match body {
-        Ok(Some(body)) => Composed::Send(Report { webhook, body }),
-        Ok(None) => Composed::NoLongerTrue("this version of Bellhop says nothing about it"),
+        Ok((Some(body), without_resource)) => Composed::Send(Report {
+            webhook,
+            body,
+            without_resource,
+        }),
+        Ok((None, _)) => Composed::NoLongerTrue("this version of Bellhop says nothing about it"),
         Err(refused) => unsendable(&refused),
     }
 }

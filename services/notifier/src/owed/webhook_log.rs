@@ -55,7 +55,7 @@ struct Row<'a> {
     response: String,
 }
 
-pub(super) fn body(webhook: WebhookId, about: &About<'_>) -> Body {
+pub(super) fn body(webhook: WebhookId, about: &About<'_>, number: Option<i64>) -> Body {
     let Some(row) = row(about) else {
         return Ok(None);
     };
@@ -71,7 +71,7 @@ pub(super) fn body(webhook: WebhookId, about: &About<'_>) -> Body {
         .response(&row.response)
         .metadata("eventId", event_id)
         .metadata("resourceName", about.name.as_str());
-    if let Some(number) = about.reservation.resource_number {
+    if let Some(number) = number {
         log = log.resource_id(number);
     }
     Ok(Some(log.to_body()))

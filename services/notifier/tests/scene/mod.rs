@@ -5,6 +5,8 @@
 use std::time::Duration;
 
 use async_nats::jetstream::{self, consumer};
+use axum::http::{Method, StatusCode};
+use axum::routing::any;
 use bellhop_domain::id::Version;
 use bellhop_domain::reservation::Fact;
 use bellhop_event_store::{
@@ -60,6 +62,11 @@ impl Scene {
             store,
             secrets,
         }
+    }
+
+    /// Replaces the notifiers' secrets.
+    pub(crate) fn set_secrets(&self, secrets: &str) {
+        std::fs::write(self.secrets.path(), secrets).unwrap();
     }
 
     /// Settings with both endpoints and short pauses; `more` arguments come on top.
@@ -203,6 +210,18 @@ impl Scene {
             .filter(|received| received.path.ends_with(path))
             .collect()
     }
+}
+
+/// Another receiver, which answers as the function says, and the address to post to.
+pub(crate) async fn receiver(
+    answer: impl Fn(Method, String) -> StatusCode + Clone + Send + Sync + 'static,
+) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let answered = move |method: Method, body: String| async move { answer(method, body) };
+    let receiver = axum::Router::new().route("/", any(answered));
+    tokio::spawn(async move { axum::serve(listener, receiver).await });
+    url
 }
 
 /// A notifier in this process. Dropped it is gone at once, as if it was killed.
