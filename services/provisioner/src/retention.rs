@@ -23,19 +23,23 @@ pub(crate) async fn run(
     keep: Duration,
     stop: CancellationToken,
 ) {
-    loop {
-        match remove(&store, &folded, keep).await {
-            Ok(0) => {}
-            Ok(removed) => tracing::info!(removed, "removed deliveries past their retention"),
-            Err(error) => tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "could not remove old deliveries"
-            ),
+    let rounds = async {
+        loop {
+            match remove(&store, &folded, keep).await {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(removed, "removed deliveries past their retention"),
+                Err(error) => tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "could not remove old deliveries"
+                ),
+            }
+            tokio::time::sleep(EVERY).await;
         }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(EVERY) => {}
-        }
+    };
+    // Each delivery goes by itself, so a round may end anywhere.
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = rounds => {}
     }
 }
 
@@ -74,4 +78,47 @@ fn referred_to(ledger: &Ledger) -> HashSet<u64> {
         }
     }
     sequences
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use bellhop_domain::id::{ReservationId, ResourceId, ResourceKind, Source, Version};
+    use bellhop_domain::reservation::Fact;
+    use bellhop_event_store::{ConsumerLimits, EventStoreSettings, NewEntry};
+    use bellhop_nats_server::NatsServer;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stop_ends_the_wait_for_what_is_not_folded_yet() {
+        let server = NatsServer::start().unwrap();
+        let store = EventStore::connect(&EventStoreSettings::at(server.url()), "test")
+            .await
+            .unwrap();
+        store.prepare().await.unwrap();
+        let mut inbox = store.deliveries(CONSUMER, ConsumerLimits::default());
+        inbox.open().await.unwrap();
+        let entry = NewEntry {
+            at: Timestamp::UNIX_EPOCH,
+            facts: vec![Fact::HostClaimed {
+                reservation: ReservationId::new(Source::new("reservation-system"), "1"),
+            }],
+            traceparent: None,
+            cause: "test".into(),
+        };
+        let node = ResourceId::new(ResourceKind::new("baremetalhost"), "metal3", "node01");
+        store.append(&node, Version(0), &entry).await.unwrap();
+
+        // Nobody follows the ledger for this one.
+        let folded = FoldedLedger::from(Ledger::default());
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(run(store, folded, Duration::ZERO, stop.clone()));
+        // Time enough to begin to wait; a stop before that ends it too.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        stop.cancel();
+        let ended = tokio::time::timeout(EVERY / 10, running).await;
+        ended.unwrap().unwrap();
+    }
 }
