@@ -22,6 +22,8 @@ use crate::folded::FoldedLedger;
 use crate::metrics::ProvisionerMetrics;
 use crate::words::{Meaning, Place, Reading};
 
+/// Who gives up, in dead letters.
+pub(crate) const SERVICE: &str = "provisioner";
 /// The durable consumer that all provisioners share.
 pub(crate) const CONSUMER: &str = "provisioner";
 /// How many deliveries are decided at once.
@@ -285,7 +287,7 @@ impl Deliveries {
             .as_ref()
             .map_or("unknown", |delivery| delivery.source.as_str());
         let letter = DeadLetter {
-            service: "provisioner",
+            service: SERVICE,
             class: DeadLetterClass::Delivery,
             id: format!("provisioner-{}", handed.sequence),
             what: source.to_owned(),

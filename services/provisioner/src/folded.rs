@@ -1,17 +1,21 @@
 //! The ledger, followed and folded in memory: what every decision is made upon.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bellhop_domain::id::{ReservationId, ResourceId, Version};
 use bellhop_domain::ledger::Ledger;
-use bellhop_domain::reservation::Resource;
+use bellhop_domain::reservation::{EndCause, Fact, Resource};
 use bellhop_event_store::{Entry, EventStore, FollowError};
+use jiff::Timestamp;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How many changed resources may wait for a slow listener; one that is slower looks at all of them.
 const CHANGES: usize = 4096;
+/// How many releases without an end are remembered.
+const DEADLINE_RELEASES: usize = 1000;
 
 /// The folded ledger. Cheap to clone.
 #[derive(Clone)]
@@ -19,6 +23,8 @@ pub(crate) struct FoldedLedger {
     ledger: Arc<RwLock<Ledger>>,
     version: watch::Sender<Version>,
     changes: broadcast::Sender<ResourceId>,
+    /// When hosts were released because no end came, lately.
+    deadline_releases: Arc<RwLock<VecDeque<Timestamp>>>,
 }
 
 impl FoldedLedger {
@@ -28,6 +34,7 @@ impl FoldedLedger {
             version: watch::Sender::new(ledger.version()),
             ledger: Arc::new(RwLock::new(ledger)),
             changes: broadcast::Sender::new(CHANGES),
+            deadline_releases: Arc::default(),
         }
     }
 
@@ -57,9 +64,33 @@ impl FoldedLedger {
             &entry.facts,
         );
         drop(ledger);
+        self.note_deadline_releases(entry);
         self.version.send_replace(entry.version);
         // Nobody listens before the start is complete.
         let _nobody = self.changes.send(entry.resource.clone());
+    }
+
+    fn note_deadline_releases(&self, entry: &Entry) {
+        let by_deadline = |fact: &&Fact| matches!(fact, Fact::ReservationEnded(ended) if ended.cause == EndCause::Deadline);
+        let count = entry.facts.iter().filter(by_deadline).count();
+        let mut releases = self
+            .deadline_releases
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        releases.extend(std::iter::repeat_n(entry.at, count));
+        while releases.len() > DEADLINE_RELEASES {
+            releases.pop_front();
+        }
+    }
+
+    /// How many hosts were released after `instant` because no end came, by whichever provisioner; a large number is not
+    /// exact.
+    pub(crate) fn deadline_releases_since(&self, instant: Timestamp) -> usize {
+        let releases = self
+            .deadline_releases
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        releases.iter().filter(|at| **at > instant).count()
     }
 
     /// Waits until everything up to `version` is folded.

@@ -142,6 +142,17 @@ pub struct ProvisionerSettings {
     #[arg(long, env = "DEADLINE_HOLD", help_heading = "Time limits of a reservation", value_name = "DEADLINE_HOLD", default_value = "7200", value_parser = seconds())]
     pub deadline_hold: Duration,
 
+    /// So many hosts may be released within ten minutes because no end event came. One more stops such releases: then the
+    /// sender's ends are lost, or our clock is wrong, and an operator decides.
+    #[arg(
+        long,
+        env = "DEADLINE_RELEASE_MAX",
+        help_heading = "Time limits of a reservation",
+        value_name = "DEADLINE_RELEASE_MAX",
+        default_value = "5"
+    )]
+    pub deadline_release_max: usize,
+
     /// How long before its start a reservation whose start was moved gets its host: the sender's own starts come so early.
     #[arg(
         long,

@@ -23,10 +23,11 @@ use crate::baremetalhost::user_data::{UserDataBase, UserDataError};
 use crate::baremetalhost::watch::{self, KnownHosts};
 use crate::catch_up;
 use crate::decisions::Decisions;
-use crate::deliveries::Deliveries;
+use crate::deliveries::{Deliveries, SERVICE};
 use crate::folded::FoldedLedger;
 use crate::metrics::ProvisionerMetrics;
 use crate::settings::ProvisionerSettings;
+use crate::timers::ReleaseGuard;
 use crate::words::Reading;
 use crate::work_queue::WorkQueue;
 use crate::{retention, snapshots, timers};
@@ -37,6 +38,8 @@ const WORKERS: usize = 16;
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long a start waits for the deliveries that wait.
 const PATIENCE: Duration = Duration::from_secs(60);
+const DEAD_LETTERS: &str = "dead_letters";
+const DEAD_LETTERS_EVERY: Duration = Duration::from_secs(15);
 const DELIVERIES_WAIT: &str = "deliveries_wait";
 
 /// Why a provisioner can't start, or had to stop.
@@ -159,6 +162,11 @@ pub async fn run_in(
         nats,
         stop.clone(),
     ));
+    tasks.spawn(watch_dead_letters(
+        store.clone(),
+        alarms.clone(),
+        stop.clone(),
+    ));
     let work = async {
         ready.down("reading the ledger");
         if catch_up::with_ledger(&store, &folded, &stop)
@@ -175,10 +183,16 @@ pub async fn run_in(
         ready.ok();
         tracing::info!(version = %folded.version(), "everything that waited is folded; driving hosts");
         let board = AlarmBoard::new(alarms.clone(), folded.clone(), driver.known.clone());
+        let guard = ReleaseGuard {
+            most: settings.deadline_release_max,
+            alarms: alarms.clone(),
+            stopped: false,
+        };
         tasks.spawn(timers::run(
             store.clone(),
             folded.clone(),
             decisions,
+            guard,
             stop.clone(),
         ));
         tasks.spawn(snapshots::run(
@@ -323,6 +337,29 @@ async fn watch_connection(
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+/// Keeps the alarm on while there are dead letters of ours.
+async fn watch_dead_letters(store: EventStore, alarms: Alarms, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        match store.dead_letters_of(SERVICE).await {
+            Ok(0) => alarms.clear(DEAD_LETTERS, SERVICE),
+            Ok(count) => {
+                let text = format!(
+                    "{count} deliveries could not be handled and are kept: `bellhop dead-letters list` shows them"
+                );
+                alarms.raise(DEAD_LETTERS, SERVICE, &text);
+            }
+            Err(error) => tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "cannot count dead letters"
+            ),
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(DEAD_LETTERS_EVERY) => {}
         }
     }
 }

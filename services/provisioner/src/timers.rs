@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use bellhop_domain::id::ResourceId;
 use bellhop_domain::ledger::Ledger;
-use bellhop_domain::reservation::{Command, timer};
+use bellhop_domain::reservation::timer::{self, Timer};
+use bellhop_domain::reservation::{Command, Policy};
 use bellhop_domain::time;
 use bellhop_event_store::EventStore;
+use bellhop_service::notices::Alarms;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +21,11 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// Never spin where a decision that is due can't be recorded.
 const SHORTEST: Duration = Duration::from_millis(500);
 
+/// As [`SHORTEST`], while releases are stopped.
+const STOPPED: Duration = Duration::from_secs(5);
+const RELEASES_STOPPED: &str = "deadline_releases_stopped";
+/// Within which time releases without an end are counted.
+const RELEASE_WINDOW: Duration = Duration::from_secs(600);
 /// A gap between two looks that means that this process was not running.
 const AWAY: Duration = Duration::from_secs(90);
 
@@ -33,6 +40,7 @@ pub(crate) async fn run(
     store: EventStore,
     folded: FoldedLedger,
     decisions: Decisions,
+    mut guard: ReleaseGuard,
     stop: CancellationToken,
 ) {
     let mut changes = folded.changes();
@@ -57,7 +65,7 @@ pub(crate) async fn run(
                     connections.mark_unchanged();
                     up_since = Timestamp::now();
                 }
-                fire(&due, &decisions, up_since, &stop).await;
+                fire(&due, &folded, &decisions, &mut guard, up_since, &stop).await;
             }
             looked = Timestamp::now();
         }
@@ -73,9 +81,11 @@ pub(crate) async fn run(
             let _changed = changes.recv().await;
             tokio::time::sleep(SHORTEST).await;
         };
+        // What is stopped stays due.
+        let shortest = if guard.stopped { STOPPED } else { SHORTEST };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause.clamp(SHORTEST, LONGEST)) => {}
+            () = tokio::time::sleep(pause.clamp(shortest, LONGEST)) => {}
             () = wake => {}
         }
     }
@@ -92,15 +102,63 @@ async fn is_up_to_date(
     matches!(tokio::time::timeout(FOLDING, caught_up).await, Ok(Some(())))
 }
 
+/// Stops releases without an end where there are too many at once (R5): wiping can't be undone, and so many lost ends mean that
+/// something else is wrong. It stays stopped until this process is started anew, which begins all holds anew.
+pub(crate) struct ReleaseGuard {
+    pub(crate) most: usize,
+    pub(crate) alarms: Alarms,
+    pub(crate) stopped: bool,
+}
+
+impl ReleaseGuard {
+    fn lets_pass(
+        &mut self,
+        resource: &ResourceId,
+        folded: &FoldedLedger,
+        policy: &Policy,
+        up_since: Timestamp,
+    ) -> bool {
+        let now = Timestamp::now();
+        let timers = folded.read(|ledger| {
+            ledger
+                .resource(resource)
+                .map(|state| timer::timers(state, policy))
+        });
+        let releases = timers
+            .unwrap_or_default()
+            .iter()
+            .any(|(due, timer)| matches!(timer, Timer::Hold(_)) && *due <= now && *due >= up_since);
+        if !releases {
+            return true;
+        }
+        self.stopped |=
+            folded.deadline_releases_since(time::before(now, RELEASE_WINDOW)) >= self.most;
+        if self.stopped {
+            let text = format!(
+                "{} hosts were released within ten minutes because no end came: no further one is. Are the sender's ends \
+                 lost, or is a clock wrong? Restart the provisioners to begin the holds anew",
+                self.most
+            );
+            self.alarms.raise(RELEASES_STOPPED, "all", &text);
+        }
+        !self.stopped
+    }
+}
+
 async fn fire(
     due: &[ResourceId],
+    folded: &FoldedLedger,
     decisions: &Decisions,
+    guard: &mut ReleaseGuard,
     up_since: Timestamp,
     stop: &CancellationToken,
 ) {
     for resource in due {
         if stop.is_cancelled() {
             return;
+        }
+        if !guard.lets_pass(resource, folded, decisions.policy(), up_since) {
+            continue;
         }
         let decided = decisions
             .decide(resource, &Command::TimePassed { up_since }, "time")

@@ -21,7 +21,7 @@ pub(crate) fn obstacle(host: &BareMetalHost, writer: &Writer) -> Option<String> 
         Verdict::Newer(_) => return Some("a newer decision has written it".to_owned()),
         Verdict::Other(fence) => {
             return Some(format!(
-                "another ledger wrote it (fence {fence}): `bellhop adopt` settles that"
+                "another ledger wrote it (fence {fence}): an operator decides, see docs/operations.md"
             ));
         }
     }

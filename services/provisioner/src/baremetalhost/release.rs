@@ -41,7 +41,7 @@ pub(crate) fn next_step(
         Verdict::Newer(_) => return Step::Wait("a newer decision has written it".to_owned()),
         Verdict::Other(fence) => {
             return Step::Blocked(format!(
-                "another ledger wrote it (fence {fence}): `bellhop adopt` settles that"
+                "another ledger wrote it (fence {fence}): an operator decides, see docs/operations.md"
             ));
         }
     };

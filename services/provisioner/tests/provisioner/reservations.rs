@@ -253,9 +253,9 @@ async fn a_new_configuration_touches_no_host_that_is_ready() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_read_is_a_dead_letter_and_holds_up_nobody() {
+async fn what_can_not_be_read_is_a_dead_letter_with_an_alarm_and_holds_up_nobody() {
     let world = World::with_host("node01").await;
-    let _provisioner = world.provisioner();
+    let provisioner = world.provisioner();
     world
         .says(json!({"eventType": "EVENT_START", "webhookId": 12}))
         .await;
@@ -267,6 +267,14 @@ async fn what_can_not_be_read_is_a_dead_letter_and_holds_up_nobody() {
         letters[0].subject,
         "dead_letters.provisioner.delivery.reservation-system"
     );
+    let told = async {
+        while !provisioner.readyz().await.contains("alarm dead_letters") {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(40), told)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -403,4 +411,46 @@ async fn a_renamed_resource_or_another_namespace_of_ours_moves_no_host() {
         !names.contains(&"ReservationMovedOut") && !names.contains(&"ReservationEnded"),
         "{names:?}"
     );
+}
+
+#[tokio::test]
+async fn many_ends_that_do_not_come_stop_the_releases_with_one_alarm() {
+    let hosts = ["node01", "node02", "node03"];
+    let world = World::with_hosts(hosts.map(|name| HostSpec::new(NS, name))).await;
+    let mut settings = world.settings();
+    settings.deadline_grace = Duration::from_millis(500);
+    settings.deadline_hold = Duration::from_secs(1);
+    settings.deadline_release_max = 2;
+    let provisioner = world.provisioner_with(settings);
+    for host in hosts {
+        world
+            .says(flat(
+                "EVENT_START",
+                host,
+                host,
+                in_seconds(-10),
+                in_seconds(4),
+            ))
+            .await;
+    }
+    let told = async {
+        while !provisioner
+            .readyz()
+            .await
+            .contains("deadline_releases_stopped")
+        {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), told)
+        .await
+        .unwrap();
+    world.quiet().await;
+    let ended = world
+        .fact_names()
+        .await
+        .into_iter()
+        .filter(|name| *name == "ReservationEnded")
+        .count();
+    assert_eq!(ended, 2);
 }
