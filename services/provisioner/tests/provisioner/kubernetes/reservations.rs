@@ -82,14 +82,12 @@ async fn another_writer_between_read_and_write_loses_nothing_and_is_not_lost() {
     let stage = Stage::with_host("node01").await;
     let _provisioner = stage.provisioner();
     let busy = async {
+        // Busy, with rests: someone who writes all the time lets nobody else write.
         for number in 0.. {
-            stage
-                .patch_host(
-                    "node01",
-                    json!({"metadata": {"labels": {"writer": format!("n{number}")}}}),
-                )
-                .await;
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            let label = json!({"metadata": {"labels": {"writer": format!("n{number}")}}});
+            stage.patch_host("node01", label).await;
+            let rest = if number % 20 == 0 { 250 } else { 2 };
+            tokio::time::sleep(Duration::from_millis(rest)).await;
         }
     };
     let reservation = async {
