@@ -18,6 +18,7 @@ pub mod baremetalhost;
 mod catch_up;
 mod decisions;
 mod deliveries;
+mod drive;
 mod folded;
 mod metrics;
 mod retention;

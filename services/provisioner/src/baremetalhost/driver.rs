@@ -7,16 +7,16 @@ use bellhop_domain::reservation::{
     Command, Desired, Holding, HostLeft, Observation, Release, Resource, desired,
 };
 use bellhop_event_store::{AppendError, EventStore, EventStoreError};
-use bellhop_reservation_system::Webhook;
 use bellhop_service::health::Dependency;
 use bellhop_service::notices::{Alarms, Shown};
-use bellhop_service::trace_context::{TraceParent, current_traceparent, set_parent};
+use bellhop_service::trace_context::{TraceParent, set_parent};
 use sha2::{Digest, Sha256};
 use tracing::{Instrument, Span};
 
 use super::claim;
-use super::cluster::{Cluster, ClusterError, SecretCreated, SecretOwner, names};
-use super::fence::{Verdict, Writer};
+use super::cluster::{Cluster, ClusterError, SecretOwner};
+use super::fence::Writer;
+use super::finding::Found;
 use super::host::BareMetalHost;
 use super::release::{Step, next_step};
 use super::user_data::UserDataBase;
@@ -24,11 +24,10 @@ use super::watch::KnownHosts;
 use crate::decisions::{DecisionError, Decisions};
 use crate::folded::FoldedLedger;
 use crate::metrics::ProvisionerMetrics;
-use crate::words::ssh_key;
 use crate::work_queue::Next;
 
 /// How soon to look again at what can't go on by itself and may change without an event.
-const BLOCKED: Duration = Duration::from_secs(30);
+pub(super) const BLOCKED: Duration = Duration::from_secs(30);
 
 /// The alarm for a host that can't be given back.
 const RELEASE_BLOCKED: &str = "release_blocked";
@@ -52,9 +51,9 @@ pub(crate) struct Driver {
 }
 
 /// What a look is made upon.
-struct Look {
-    id: ResourceId,
-    state: Resource,
+pub(super) struct Look {
+    pub(super) id: ResourceId,
+    pub(super) state: Resource,
     /// How far the whole ledger was folded when the state was taken.
     folded: Version,
 }
@@ -62,7 +61,7 @@ struct Look {
 impl Look {
     /// A span in the trace of the start that the look is for. Only for what leads to something: most looks do not, and a
     /// reservation of days has thousands of them.
-    fn span(&self, step: &'static str) -> Span {
+    pub(super) fn span(&self, step: &'static str) -> Span {
         let (reservation, traceparent) = concerns(&self.state);
         let span = tracing::info_span!(
             "drive",
@@ -127,7 +126,7 @@ impl Driver {
         next
     }
 
-    fn writer(&self, look: &Look) -> Writer {
+    pub(super) fn writer(&self, look: &Look) -> Writer {
         Writer {
             ledger: self.ledger.clone(),
             resource: look.id.clone(),
@@ -151,7 +150,11 @@ impl Driver {
     }
 
     /// Decides what `observation` means. Returns whether anything follows: then the host is looked at anew.
-    async fn observe(&self, look: &Look, observation: Observation) -> Result<bool, LookError> {
+    pub(super) async fn observe(
+        &self,
+        look: &Look,
+        observation: Observation,
+    ) -> Result<bool, LookError> {
         let command = Command::Observed(observation);
         let span = || look.span("observe");
         let decided =
@@ -160,7 +163,7 @@ impl Driver {
         Ok(!decided.await?.is_empty())
     }
 
-    fn wait(&self, id: &ResourceId, why: Option<&str>) {
+    pub(super) fn wait(&self, id: &ResourceId, why: Option<&str>) {
         match why {
             Some(why) => self.shown.show("waiting", &id.to_string(), why),
             None => self.shown.clear("waiting", &id.to_string()),
@@ -197,156 +200,6 @@ impl Driver {
         })
     }
 
-    /// The host of a resource: the one whose annotation or label names it, else the one of its name that carries none. The
-    /// watch says where to look; the API server has the last word.
-    async fn find_host(&self, id: &ResourceId) -> Result<Found, LookError> {
-        let mut found = Vec::new();
-        for name in self.known.answering_to(id.name()) {
-            let host = self.cluster.host(id.namespace(), &name).await?;
-            found.extend(host.filter(|host| host.answers_to() == id.name()));
-        }
-        if found.is_empty() {
-            found = self
-                .cluster
-                .hosts_that_answer_to(id.namespace(), id.name())
-                .await?;
-        }
-        if found.iter().any(BareMetalHost::is_marked) {
-            found.retain(BareMetalHost::is_marked);
-        }
-        let (namespace, name) = (id.namespace(), id.name());
-        Ok(match found.len() {
-            0 => Found::Not(format!(
-                "no BareMetalHost of namespace {namespace} answers to {name}"
-            )),
-            1 => Found::One(Box::new(found.remove(0))),
-            _ => Found::Not(format!(
-                "more than one BareMetalHost answers to {name}: {}",
-                names(&found)
-            )),
-        })
-    }
-
-    async fn claim(&self, look: &Look, holding: &Holding) -> Result<Next, LookError> {
-        let Some(host) = self.held_host(&holding.host).await? else {
-            return Ok(if self.observe(look, Observation::HostGone).await? {
-                Next::Again
-            } else {
-                Next::Rest
-            });
-        };
-        if let Verdict::Open(written) = self.writer(look).check(&host)
-            && claim::was_written(&host, holding, written)
-        {
-            self.wait(&look.id, None);
-            return self.claimed(look, holding, &host).await;
-        }
-        if self.observe(look, Observation::Unclaimed).await? {
-            return Ok(Next::Again);
-        }
-        if let Some(obstacle) = claim::obstacle(&host, &self.writer(look)) {
-            self.wait(&look.id, Some(&obstacle));
-            return Ok(Next::After(BLOCKED));
-        }
-        self.wait(&look.id, None);
-        let written = self
-            .write_claim(look, holding, &host)
-            .instrument(look.span("claim"))
-            .await;
-        if written.is_err() {
-            self.forget_secret(look, holding).await;
-        }
-        match written? {
-            Claimed::Written => Ok(Next::Again),
-            Claimed::Later => Ok(Next::After(Duration::from_secs(1))),
-            Claimed::Refused(text) => {
-                self.observe(look, Observation::ClaimRefused { text })
-                    .await?;
-                Ok(Next::Again)
-            }
-        }
-    }
-
-    /// After a claim that failed: the reservation may be over by now, and whoever released its host found no secret yet (R9).
-    async fn forget_secret(&self, look: &Look, holding: &Holding) {
-        let now = self.folded.resource(&look.id);
-        if now
-            .holding()
-            .is_some_and(|now| now.reservation == holding.reservation)
-        {
-            return;
-        }
-        let owner = self.owner(&holding.reservation, &holding.host);
-        if let Err(error) = self.cluster.delete_secret(&holding.secret, &owner).await {
-            tracing::warn!(
-                secret = holding.secret,
-                error = error.text(),
-                "could not delete a secret that is not needed any more"
-            );
-        }
-    }
-
-    async fn write_claim(
-        &self,
-        look: &Look,
-        holding: &Holding,
-        host: &BareMetalHost,
-    ) -> Result<Claimed, LookError> {
-        let key = match self.key(holding).await? {
-            Ok(key) => key,
-            Err(reason) => return Ok(Claimed::Refused(reason)),
-        };
-        let user_data = self.user_data.render(&holding.terms.login, key.as_deref());
-        let owner = self.owner(&holding.reservation, &holding.host);
-        let created = self
-            .cluster
-            .create_secret(&holding.secret, &owner, user_data)
-            .await;
-        match refusable(created)? {
-            Ok(SecretCreated::Ours) => {}
-            Ok(SecretCreated::BeingDeleted) => return Ok(Claimed::Later),
-            Ok(SecretCreated::SomeoneElses) => {
-                return Ok(Claimed::Refused(format!(
-                    "a secret named {} belongs to someone else",
-                    holding.secret
-                )));
-            }
-            Err(refusal) => return Ok(Claimed::Refused(refusal)),
-        }
-        let traceparent = current_traceparent();
-        let traceparent = traceparent.as_ref().map(TraceParent::as_str);
-        let patch = claim::patch(
-            host,
-            holding,
-            &self.writer(look),
-            &self.installation,
-            traceparent,
-        );
-        match refusable(self.write(&holding.host, &patch, "claim").await)? {
-            Ok(_) => Ok(Claimed::Written),
-            Err(refusal) => Ok(Claimed::Refused(refusal)),
-        }
-    }
-
-    /// The tenant's key, from the delivery that brought it: no fact may hold it. The inner error says why there is none.
-    async fn key(&self, holding: &Holding) -> Result<Result<Option<String>, String>, LookError> {
-        let Some(delivery) = self.store.delivery(holding.delivery.sequence).await? else {
-            return Ok(Err(
-                "the delivery that brought the SSH key was removed".to_owned()
-            ));
-        };
-        let webhook = Webhook::parse(&delivery.body).ok();
-        let key = match webhook.as_ref().and_then(Webhook::booking) {
-            Some(booking) if delivery.id == holding.delivery.id => ssh_key(booking),
-            _ => Err("the delivery that brought the SSH key is not what it was".to_owned()),
-        };
-        Ok(match key {
-            Ok(key) => Ok(Some(key.as_str().to_owned())),
-            Err(_) if holding.terms.without_key => Ok(None),
-            Err(reason) => Err(reason),
-        })
-    }
-
     async fn keep(&self, look: &Look, holding: &Holding) -> Result<Next, LookError> {
         match self.held_host(&holding.host).await? {
             Some(host) => self.claimed(look, holding, &host).await,
@@ -358,7 +211,7 @@ impl Driver {
         }
     }
 
-    async fn claimed(
+    pub(super) async fn claimed(
         &self,
         look: &Look,
         holding: &Holding,
@@ -433,12 +286,15 @@ impl Driver {
     }
 
     /// The assigned host; none where it is gone, or another one has its name.
-    async fn held_host(&self, wanted: &HostRef) -> Result<Option<BareMetalHost>, LookError> {
+    pub(super) async fn held_host(
+        &self,
+        wanted: &HostRef,
+    ) -> Result<Option<BareMetalHost>, LookError> {
         let host = self.cluster.host(&wanted.namespace, &wanted.name).await?;
         Ok(host.filter(|host| host.uid() == wanted.uid))
     }
 
-    async fn write(
+    pub(super) async fn write(
         &self,
         host: &HostRef,
         patch: &serde_json::Value,
@@ -454,7 +310,11 @@ impl Driver {
         result
     }
 
-    fn owner<'a>(&'a self, reservation: &'a ReservationId, host: &'a HostRef) -> SecretOwner<'a> {
+    pub(super) fn owner<'a>(
+        &'a self,
+        reservation: &'a ReservationId,
+        host: &'a HostRef,
+    ) -> SecretOwner<'a> {
         SecretOwner {
             reservation,
             host,
@@ -478,28 +338,6 @@ impl Driver {
         // A host's name is a DNS subdomain of at most 253 characters, and so is a secret's.
         let host: String = host.name.chars().take(220).collect();
         format!("{host}-{short}-userdata")
-    }
-}
-
-enum Found {
-    One(Box<BareMetalHost>),
-    Not(String),
-}
-
-enum Claimed {
-    Written,
-    Later,
-    Refused(String),
-}
-
-/// Tells a refusal that trying again won't change from other errors.
-fn refusable<T>(result: Result<T, ClusterError>) -> Result<Result<T, String>, ClusterError> {
-    match result {
-        Ok(value) => Ok(Ok(value)),
-        Err(error) => match error.refusal() {
-            Some(refusal) => Ok(Err(format!("Kubernetes refused it: {refusal}"))),
-            None => Err(error),
-        },
     }
 }
 

@@ -10,12 +10,14 @@
 //! ```
 //!
 //! - [`host`] what we read of a host; [`fence`] who may write it; [`claim`] and [`release`] what is written, and when: pure;
-//! - [`cluster`] the Kubernetes API; [`watch`] what changes there; [`driver`] the look itself; [`user_data`] the cloud-config.
+//! - [`cluster`] the Kubernetes API; [`watch`] what changes there; [`driver`] the look itself, with `finding` the host and `claiming` it; [`user_data`] the cloud-config.
 
 pub(crate) mod claim;
+mod claiming;
 pub(crate) mod cluster;
 pub(crate) mod driver;
 pub(crate) mod fence;
+mod finding;
 pub(crate) mod host;
 pub(crate) mod release;
 pub mod user_data;

@@ -192,6 +192,23 @@ pub(crate) fn flat(
     })
 }
 
+/// What the booking service says, for example `EVENT_UPDATED`.
+pub(crate) fn nested(
+    event_type: &str,
+    event: i64,
+    host: &str,
+    start: Timestamp,
+    end: Timestamp,
+) -> Value {
+    json!({
+        "eventType": event_type, "timestamp": Timestamp::now(), "webhookId": "12",
+        "data": {
+            "updatedAt": Timestamp::now(), "id": event, "title": "t", "start": start, "end": end, "keycloakId": "user-1",
+            "resource": {"id": 32, "name": host, "type": {"id": 3, "name": "Server"}, "siteId": "site-1"},
+        },
+    })
+}
+
 pub(crate) fn start(event: &str, host: &str) -> Value {
     flat("EVENT_START", event, host, in_seconds(60), in_seconds(3600))
 }

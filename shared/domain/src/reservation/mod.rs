@@ -34,6 +34,7 @@ pub mod alarm;
 pub mod command;
 pub mod decide;
 pub mod desired;
+mod evolve;
 pub mod fact;
 pub mod knowledge;
 pub mod resource;

@@ -16,3 +16,4 @@ mod role;
 mod server;
 mod stage;
 mod types;
+mod wording;

@@ -1,0 +1,120 @@
+//! What makes resources be looked at: changes of hosts and of the ledger, and a sweep now and then.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellhop_domain::reservation::{Desired, desired};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::alarms::AlarmBoard;
+use crate::baremetalhost::driver::Driver;
+use crate::baremetalhost::host::BareMetalHost;
+use crate::baremetalhost::watch;
+use crate::folded::FoldedLedger;
+use crate::settings::ProvisionerSettings;
+use crate::work_queue::WorkQueue;
+
+/// How many resources are looked at at once. Each look is a few requests to the API server, so this bounds what it gets from
+/// one provisioner.
+const WORKERS: usize = 16;
+
+/// Starts the watch, the sweep and the workers.
+pub(crate) fn drive(
+    settings: &ProvisionerSettings,
+    driver: &Arc<Driver>,
+    board: AlarmBoard,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) {
+    let queue = WorkQueue::default();
+    tasks.spawn({
+        let (driver, queue, stop) = (driver.clone(), queue.clone(), stop.clone());
+        async move {
+            let changed = |host: &BareMetalHost| ask_about(host, &driver.folded, &queue);
+            watch::run(
+                &driver.cluster,
+                &driver.known,
+                &driver.kubernetes,
+                &stop,
+                changed,
+            )
+            .await;
+        }
+    });
+    let sweep = settings.sweep_interval;
+    tasks.spawn(listen(
+        driver.folded.clone(),
+        queue.clone(),
+        board,
+        sweep,
+        stop.clone(),
+    ));
+    for _ in 0..WORKERS {
+        let (driver, queue, stop) = (driver.clone(), queue.clone(), stop.clone());
+        tasks.spawn(async move {
+            loop {
+                let resource = tokio::select! {
+                    () = stop.cancelled() => return,
+                    resource = queue.next() => resource,
+                };
+                let next = driver.look(&resource).await;
+                queue.done(&resource, next);
+            }
+        });
+    }
+}
+
+/// Asks for a look at every resource that a changed host may matter to.
+fn ask_about(host: &BareMetalHost, folded: &FoldedLedger, queue: &WorkQueue) {
+    let concerned = folded.resources_where(|id, resource| {
+        id.namespace() == host.namespace()
+            && match desired(resource) {
+                Desired::Nothing => false,
+                Desired::Wait | Desired::Offer { .. } => {
+                    id.name() == host.answers_to() || id.name() == host.name()
+                }
+                Desired::Claim(holding) | Desired::Keep(holding) => {
+                    holding.host.name == host.name()
+                }
+                Desired::Release(release) => release.host.name == host.name(),
+            }
+    });
+    concerned.iter().for_each(|resource| queue.ask(resource));
+}
+
+/// Asks for a look at what changes in the ledger, and now and then at everything that is in use.
+async fn listen(
+    folded: FoldedLedger,
+    queue: WorkQueue,
+    mut board: AlarmBoard,
+    sweep: Duration,
+    stop: CancellationToken,
+) {
+    let mut changes = folded.changes();
+    let mut sweeps = tokio::time::interval(sweep);
+    loop {
+        let changed = tokio::select! {
+            () = stop.cancelled() => return,
+            _ = sweeps.tick() => None,
+            changed = changes.recv() => match changed {
+                Ok(resource) => Some(resource),
+                Err(RecvError::Lagged(_)) => None,
+                Err(RecvError::Closed) => return,
+            },
+        };
+        match changed {
+            Some(resource) => {
+                board.update(&resource);
+                queue.ask(&resource);
+            }
+            None => {
+                board.update_all();
+                let in_use =
+                    folded.resources_where(|_, resource| desired(resource) != Desired::Nothing);
+                in_use.iter().for_each(|resource| queue.ask(resource));
+            }
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! How a resource's state follows from its facts.
+//!
+//! Every fact is taken in every state: one that does not fit changes nothing, so a fact that is folded twice has no second
+//! effect.
+
+use std::time::Duration;
+
+use super::fact::{Announced, Ended, Fact, MovedIn, Refused, Started, TenantKey};
+use super::knowledge::KnownTimes;
+use super::resource::{
+    Holding, Occupancy, Outcome, Phase, Recorded, Release, Reservation, Resource, Stage, Waiting,
+};
+use crate::id::{HostRef, ReservationId, Version};
+use crate::time;
+
+impl Resource {
+    /// Takes in one fact.
+    pub fn evolve(&mut self, recorded: Recorded<'_>) {
+        self.version = self.version.max(recorded.version);
+        match recorded.fact {
+            Fact::ReservationAnnounced(announced) | Fact::ReservationChanged(announced) => {
+                self.announced(announced, &recorded)
+            }
+            Fact::ReservationStarted(started) => self.started(started, &recorded),
+            Fact::ReservationMovedIn(moved) => self.moved_in(moved, &recorded),
+            Fact::ReservationMovedOut { reservation, .. } => self.moved_out(reservation, &recorded),
+            Fact::ReservationPostponed { reservation, .. } => {
+                self.postponed(reservation, &recorded)
+            }
+            Fact::ReservationResumed { reservation } => self.resumed(reservation),
+            Fact::OwnerChanged {
+                reservation, to, ..
+            } => {
+                if let Some(known) = self.reservations.get_mut(reservation) {
+                    known.user = Some(to.clone());
+                    known.owner_changed = true;
+                }
+            }
+            Fact::KeyBrought {
+                reservation,
+                delivery,
+            } => {
+                if let Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)) =
+                    self.phase_mut(reservation)
+                {
+                    waiting.key = TenantKey::InDelivery;
+                    waiting.delivery = delivery.clone();
+                    waiting.told = None;
+                }
+            }
+            // Told to a user; what follows from it is in the fact beside it.
+            Fact::OwnerWithdrawn { .. } => {}
+            Fact::ChangeCameTooLate(announced) => {
+                if let Some(known) = self.reservations.get_mut(&announced.reservation) {
+                    known.times.learn(announced.knowledge.clone());
+                }
+            }
+            Fact::ReservationRefused(refused) => self.refused(refused, &recorded),
+            Fact::ReservationEnded(ended) => self.ended(ended, &recorded),
+            Fact::ReservationFailed { reservation, .. } => {
+                self.over(reservation, Outcome::Failed, &recorded)
+            }
+            Fact::ReservationMissed { reservation } => {
+                self.over(reservation, Outcome::Missed, &recorded)
+            }
+            Fact::ReservationWaits {
+                reservation,
+                reason,
+            } => {
+                if let Some(Phase::Waiting(waiting)) = self.phase_mut(reservation) {
+                    waiting.told = Some(reason.clone());
+                }
+            }
+            Fact::StartOverdue { reservation } => {
+                if let Some(Phase::Announced { overdue }) = self.phase_mut(reservation) {
+                    *overdue = true;
+                }
+            }
+            Fact::HostAssigned {
+                reservation,
+                host,
+                secret,
+            } => self.assigned(reservation, host, secret, recorded.version),
+            Fact::HostReleased { reservation, .. } => {
+                if matches!(&self.occupancy, Occupancy::Releasing(release) if release.reservation == *reservation)
+                {
+                    self.occupancy = Occupancy::Free;
+                }
+            }
+            Fact::HostClaimed { reservation }
+            | Fact::ProvisioningResumed { reservation }
+            | Fact::ProvisioningSuspended { reservation, .. }
+            | Fact::ProvisioningErrorSeen { reservation, .. }
+            | Fact::ProvisioningErrorCleared { reservation }
+            | Fact::HostProvisioned { reservation, .. }
+            | Fact::ReadyHostTroubled { reservation, .. }
+            | Fact::ReadyHostRecovered { reservation }
+            | Fact::HostChangedByOthers { reservation, .. }
+            | Fact::DeadlinePassed { reservation, .. }
+            | Fact::DeadlineHeldAgain { reservation, .. } => {
+                if let Occupancy::Held(holding) = &mut self.occupancy
+                    && holding.reservation == *reservation
+                {
+                    holding.evolve(&recorded);
+                }
+            }
+        }
+    }
+
+    fn phase_mut(&mut self, reservation: &ReservationId) -> Option<&mut Phase> {
+        self.reservations
+            .get_mut(reservation)
+            .map(|reservation| &mut reservation.phase)
+    }
+
+    fn known(&mut self, reservation: &ReservationId, recorded: &Recorded<'_>) -> &mut Reservation {
+        self.reservations
+            .entry(reservation.clone())
+            .or_insert_with(|| Reservation {
+                times: KnownTimes::default(),
+                user: None,
+                webhook: None,
+                resource_number: None,
+                traceparent: recorded.traceparent.map(str::to_owned),
+                owner_changed: false,
+                phase: Phase::Announced { overdue: false },
+            })
+    }
+
+    fn announced(&mut self, announced: &Announced, recorded: &Recorded<'_>) {
+        let reservation = self.known(&announced.reservation, recorded);
+        let end = reservation.schedule().map(|schedule| schedule.end);
+        reservation.times.learn(announced.knowledge.clone());
+        let extended = end < reservation.schedule().map(|schedule| schedule.end);
+        if reservation.webhook.is_none() {
+            reservation.webhook = Some(announced.webhook.clone());
+        }
+        reservation.user = reservation.user.take().or_else(|| announced.user.clone());
+        reservation.resource_number = reservation.resource_number.or(announced.resource_number);
+        // Extended after its deadline had passed: grace and hold begin anew with the new end (R5).
+        if extended
+            && let Occupancy::Held(holding) = &mut self.occupancy
+            && holding.reservation == announced.reservation
+        {
+            holding.hold_until = None;
+        }
+    }
+
+    fn started(&mut self, started: &Started, recorded: &Recorded<'_>) {
+        let reservation = self.known(&started.reservation, recorded);
+        reservation.times.learn(started.knowledge.clone());
+        if !matches!(reservation.phase, Phase::Announced { .. }) {
+            return;
+        }
+        reservation.user = started.user.clone().or_else(|| reservation.user.take());
+        reservation.webhook = Some(started.webhook.clone());
+        reservation.resource_number = started.resource_number.or(reservation.resource_number);
+        reservation.traceparent = recorded.traceparent.map(str::to_owned);
+        reservation.phase = Phase::Waiting(Box::new(Waiting {
+            accepted: recorded.version,
+            terms: started.terms.clone(),
+            key: started.key.clone(),
+            delivery: started.delivery.clone(),
+            told: None,
+        }));
+    }
+
+    fn moved_in(&mut self, moved: &MovedIn, recorded: &Recorded<'_>) {
+        let announced = &moved.announced;
+        let reservation = self.known(&announced.reservation, recorded);
+        if matches!(reservation.phase, Phase::Over(_)) {
+            return;
+        }
+        reservation.times.learn(announced.knowledge.clone());
+        if !matches!(reservation.phase, Phase::Announced { .. } | Phase::Moved) {
+            return;
+        }
+        reservation.user = reservation.user.take().or_else(|| announced.user.clone());
+        reservation.webhook = Some(announced.webhook.clone());
+        reservation.resource_number = announced.resource_number;
+        reservation.phase = match &moved.started {
+            None => Phase::Announced { overdue: false },
+            Some(started) => Phase::Waiting(Box::new(Waiting {
+                accepted: recorded.version,
+                terms: started.terms.clone(),
+                key: started.key.clone(),
+                delivery: started.delivery.clone(),
+                told: None,
+            })),
+        };
+    }
+
+    fn moved_out(&mut self, reservation: &ReservationId, recorded: &Recorded<'_>) {
+        if let Some(known) = self.reservations.get_mut(reservation)
+            && known.is_live()
+        {
+            known.phase = Phase::Moved;
+            self.give_back(reservation, recorded);
+        }
+    }
+
+    fn postponed(&mut self, reservation: &ReservationId, recorded: &Recorded<'_>) {
+        let held = self
+            .holding()
+            .filter(|holding| holding.reservation == *reservation)
+            .map(Waiting::from);
+        let Some(phase) = self.phase_mut(reservation) else {
+            return;
+        };
+        let waiting = match (&phase, held) {
+            (Phase::Waiting(waiting), _) => waiting.clone(),
+            (Phase::Holding, Some(held)) => Box::new(held),
+            _ => return,
+        };
+        *phase = Phase::Postponed(waiting);
+        self.give_back(reservation, recorded);
+    }
+
+    fn resumed(&mut self, reservation: &ReservationId) {
+        let Some(phase) = self.phase_mut(reservation) else {
+            return;
+        };
+        if let Phase::Postponed(waiting) = phase {
+            *phase = Phase::Waiting(Box::new(Waiting {
+                told: None,
+                ..(**waiting).clone()
+            }));
+        }
+    }
+
+    fn refused(&mut self, refused: &Refused, recorded: &Recorded<'_>) {
+        let reservation = self.known(&refused.reservation, recorded);
+        reservation.times.learn(refused.knowledge.clone());
+        reservation.user = refused.user.clone().or_else(|| reservation.user.take());
+        reservation.webhook = Some(refused.webhook.clone());
+        reservation.resource_number = refused.resource_number.or(reservation.resource_number);
+        self.over(&refused.reservation, Outcome::Refused, recorded);
+    }
+
+    fn ended(&mut self, ended: &Ended, recorded: &Recorded<'_>) {
+        let reservation = self.known(&ended.reservation, recorded);
+        if let Some(knowledge) = &ended.knowledge {
+            reservation.times.learn(knowledge.clone());
+        }
+        reservation.user = reservation.user.take().or_else(|| ended.user.clone());
+        reservation.webhook = reservation.webhook.take().or_else(|| ended.webhook.clone());
+        reservation.resource_number = reservation.resource_number.or(ended.resource_number);
+        self.over(&ended.reservation, ended.outcome.into(), recorded);
+    }
+
+    fn assigned(
+        &mut self,
+        reservation: &ReservationId,
+        host: &HostRef,
+        secret: &str,
+        version: Version,
+    ) {
+        let Occupancy::Free = self.occupancy else {
+            return;
+        };
+        let Some(phase) = self.phase_mut(reservation) else {
+            return;
+        };
+        let Phase::Waiting(waiting) = phase else {
+            return;
+        };
+        let holding = Holding {
+            reservation: reservation.clone(),
+            host: host.clone(),
+            secret: secret.to_owned(),
+            assigned: version,
+            terms: waiting.terms.clone(),
+            key: waiting.key.clone(),
+            delivery: waiting.delivery.clone(),
+            stage: Stage::Claiming,
+            changed: false,
+            hold_until: None,
+        };
+        *phase = Phase::Holding;
+        self.occupancy = Occupancy::Held(Box::new(holding));
+    }
+
+    /// Ends a reservation, once; if it is the holder, its host goes back.
+    fn over(&mut self, reservation: &ReservationId, outcome: Outcome, recorded: &Recorded<'_>) {
+        match self.reservations.get_mut(reservation) {
+            Some(known) if known.is_live() => known.phase = Phase::Over(outcome),
+            _ => return,
+        }
+        self.give_back(reservation, recorded);
+    }
+
+    /// If the reservation is the holder, its host goes back.
+    fn give_back(&mut self, reservation: &ReservationId, recorded: &Recorded<'_>) {
+        if let Occupancy::Held(holding) = &self.occupancy
+            && holding.reservation == *reservation
+        {
+            let release = Release {
+                reservation: reservation.clone(),
+                host: holding.host.clone(),
+                secret: holding.secret.clone(),
+                image_url: holding.terms.image.url.clone(),
+                claimed: holding.stage != Stage::Claiming,
+                ordered: recorded.version,
+                since: recorded.at,
+            };
+            self.occupancy = Occupancy::Releasing(Box::new(release));
+        }
+    }
+}
+
+impl Holding {
+    fn evolve(&mut self, recorded: &Recorded<'_>) {
+        match (recorded.fact, &mut self.stage) {
+            (Fact::HostClaimed { .. }, stage @ Stage::Claiming) => {
+                *stage = Stage::Preparing {
+                    errors: 0,
+                    in_error: false,
+                    worked: Duration::ZERO,
+                    working_since: None,
+                };
+            }
+            (Fact::ProvisioningResumed { .. }, Stage::Preparing { working_since, .. }) => {
+                working_since.get_or_insert(recorded.at);
+            }
+            (
+                Fact::ProvisioningSuspended { .. },
+                Stage::Preparing {
+                    worked,
+                    working_since,
+                    ..
+                },
+            ) => {
+                if let Some(since) = working_since.take() {
+                    *worked = worked.saturating_add(time::elapsed(since, recorded.at));
+                }
+            }
+            (
+                Fact::ProvisioningErrorSeen { attempt, .. },
+                Stage::Preparing {
+                    errors, in_error, ..
+                },
+            ) => {
+                *errors = (*errors).max(*attempt);
+                *in_error = true;
+            }
+            (Fact::ProvisioningErrorCleared { .. }, Stage::Preparing { in_error, .. }) => {
+                *in_error = false
+            }
+            (Fact::HostProvisioned { .. }, stage @ Stage::Preparing { .. }) => {
+                *stage = Stage::Ready { troubled: false }
+            }
+            (Fact::ReadyHostTroubled { .. }, Stage::Ready { troubled }) => *troubled = true,
+            (Fact::ReadyHostRecovered { .. }, Stage::Ready { troubled }) => *troubled = false,
+            (Fact::HostChangedByOthers { .. }, _) => self.changed = true,
+            (
+                Fact::DeadlinePassed { hold_until, .. }
+                | Fact::DeadlineHeldAgain { hold_until, .. },
+                _,
+            ) => {
+                self.hold_until = Some(*hold_until);
+            }
+            _ => {}
+        }
+    }
+}
