@@ -70,6 +70,10 @@ async fn an_outage_of_the_broker_during_one_of_the_receiver_tells_nobody_twice()
         (delivered.consumer_sequence > delivered.stream_sequence).then_some(())
     })
     .await;
+    // Slow enough for a second one to be sent while the first is under way.
+    scene
+        .system
+        .inject(Fault::new(FaultKind::Slow { milliseconds: 500 }));
     scene.system.start_listening().await.unwrap();
     for (story, ready) in &owed {
         for destination in Destination::ALL {
