@@ -1,5 +1,7 @@
 //! Prints the facts of the ledger, one a line, oldest first.
 
+use std::io::Write;
+
 use bellhop_domain::id::Version;
 use bellhop_event_store::{Entry, EventStore, EventStoreSettings};
 
@@ -40,14 +42,14 @@ pub(crate) async fn print(settings: FactsSettings) -> Result<(), Failure> {
 }
 
 fn show(entry: &Entry) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
     for fact in &entry.facts {
-        println!(
-            "{} {} {} {}",
-            entry.version,
-            entry.at,
-            entry.resource,
-            serde_json::to_string(fact)?
-        );
+        let fact = serde_json::to_string(fact)?;
+        writeln!(
+            out,
+            "{} {} {} {fact}",
+            entry.version, entry.at, entry.resource
+        )?;
     }
     Ok(())
 }

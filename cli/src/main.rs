@@ -1,11 +1,14 @@
-//! The `bellhop` command: runs a service, or all of them in one process; makes the streams; shows what the ledger says.
+//! The `bellhop` command: runs a service, or all of them in one process; makes the streams; shows what the ledger says, and
+//! what could not be handled.
 
 #![forbid(unsafe_code)]
 
 mod all;
+mod dead_letters;
 mod facts;
 mod settings;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use bellhop_event_store::{EventStore, EventStoreSettings};
@@ -17,6 +20,7 @@ use bellhop_service::{shutdown, telemetry};
 use tokio_util::sync::CancellationToken;
 
 use crate::all::AllSettings;
+use crate::dead_letters::DeadLettersCommand;
 use crate::facts::FactsSettings;
 
 /// Gets bare-metal servers ready when reservations start, and takes them back when they end.
@@ -41,6 +45,11 @@ enum Command {
     Setup(SetupSettings),
     /// Prints the facts of the ledger, one a line
     Facts(FactsSettings),
+    /// Shows what could not be handled, and why
+    DeadLetters {
+        #[command(subcommand)]
+        command: DeadLettersCommand,
+    },
     /// Prints all settings of all services, as a page or as a file of variables
     Settings(settings::SettingsForm),
 }
@@ -64,6 +73,7 @@ fn main() -> ExitCode {
     };
     match start(bellhop.command) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_closed_pipe(error.as_ref()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(target: "bellhop", error = error.as_ref() as &dyn std::error::Error, "cannot go on");
             eprintln!("bellhop: {}", chain(error.as_ref()));
@@ -78,11 +88,9 @@ fn start(command: Command) -> Result<(), Failure> {
         .build()?;
     let version = env!("CARGO_PKG_VERSION");
     match command {
-        Command::Settings(form) => {
-            settings::print(form);
-            Ok(())
-        }
+        Command::Settings(form) => Ok(settings::print(form)?),
         Command::Facts(settings) => runtime.block_on(facts::print(settings)),
+        Command::DeadLetters { command } => runtime.block_on(dead_letters::print(command)),
         Command::Ingress(settings) => {
             let telemetry = telemetry::install(&settings.telemetry, "ingress", version)?;
             let result =
@@ -132,11 +140,18 @@ where
 async fn set_up(settings: &EventStoreSettings) -> Result<(), Failure> {
     let store = EventStore::connect(settings, "bellhop-setup").await?;
     store.set_up().await?;
-    println!(
+    writeln!(
+        std::io::stdout(),
         "the streams are as they must be; the ledger is {}",
         store.ledger_id()
-    );
+    )?;
     Ok(())
+}
+
+/// Whether nobody reads any more what is printed, as after `bellhop facts | head`: nothing to complain of.
+fn is_closed_pipe(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    let printing = error.downcast_ref::<std::io::Error>();
+    printing.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// An error with its causes in one line.

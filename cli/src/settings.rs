@@ -1,5 +1,7 @@
 //! The reference of all settings, made from their definitions, so that it can't be wrong.
 
+use std::io::{self, Write};
+
 use bellhop_service::settings::{reference_env_file, reference_markdown};
 use clap::CommandFactory;
 
@@ -19,8 +21,8 @@ enum Form {
     Env,
 }
 
-pub(crate) fn print(form: SettingsForm) {
-    print!("{}", text(form.form));
+pub(crate) fn print(form: SettingsForm) -> io::Result<()> {
+    io::stdout().write_all(text(form.form).as_bytes())
 }
 
 fn text(form: Form) -> String {

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "The broker")]
 pub struct EventStoreSettings {
-    /// Where NATS is: one URL, or several of one cluster with commas between them.
+    /// Where NATS is: one URL, or several of one cluster with commas between them; with user and password in the first where
+    /// NATS asks for them (NATS_CREDS_FILE and NATS_NKEY_FILE keep them out of the environment).
     #[arg(
         long,
         env = "NATS_URL",

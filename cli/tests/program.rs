@@ -1,0 +1,235 @@
+//! The program as an operator starts it, against a real `nats-server`.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use bellhop_domain::id::{ReservationId, ResourceId, ResourceKind, Source, Version};
+use bellhop_domain::reservation::Fact;
+use bellhop_event_store::{DeadLetter, DeadLetterClass, EventStore, EventStoreSettings, NewEntry};
+use bellhop_nats_server::NatsServer;
+use bytes::Bytes;
+use jiff::Timestamp;
+
+const SOON: Duration = Duration::from_secs(5);
+/// Far beyond what anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The program without any variable of this machine.
+fn bellhop(server: &NatsServer, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bellhop"));
+    command
+        .args(arguments)
+        .env_clear()
+        .env("NATS_URL", server.url())
+        .stdin(Stdio::null());
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn succeeded(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    text(&output.stdout)
+}
+
+async fn store_at(server: &NatsServer) -> EventStore {
+    let store = EventStore::connect(&EventStoreSettings::at(server.url()), "test")
+        .await
+        .unwrap();
+    store.prepare().await.unwrap();
+    store
+}
+
+fn letter(service: &'static str, id: &str, body: &'static [u8]) -> DeadLetter {
+    DeadLetter {
+        service,
+        class: DeadLetterClass::Delivery,
+        id: id.into(),
+        what: "reservation-system".into(),
+        reason: "data.start is \u{1b}[2Jmissing".into(),
+        tries: 3,
+        first_at: Timestamp::from_second(1_800_000_000).unwrap(),
+        last_at: Timestamp::from_second(1_800_000_060).unwrap(),
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        headers: vec![("user-agent".into(), "Java/23".into())],
+        body: Bytes::from_static(body),
+    }
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_and_shown() {
+    let server = NatsServer::start().unwrap();
+    let store = store_at(&server).await;
+    let letters = [
+        letter("ingress", "one", b"{\"eventId\": \"5120\"}"),
+        letter("provisioner", "two", b"\x00\xff"),
+        letter("ingress", "three", b"{}"),
+    ];
+    for letter in &letters {
+        store.bury(letter, SOON).await.unwrap();
+    }
+    let run = |arguments: &[&str]| bellhop(&server, arguments).output().unwrap();
+
+    let all = succeeded(&run(&["dead-letters", "list"]));
+    assert_eq!(all.lines().count(), 3, "{all}");
+    assert_eq!(
+        all.lines().next().unwrap(),
+        "1 dead_letters.ingress.delivery.reservation-system tries=3 first=2027-01-15T08:00:00Z \
+         last=2027-01-15T08:01:00Z trace=0af7651916cd43dd8448eb211c80319c data.start is \u{FFFD}[2Jmissing"
+    );
+    let one = run(&[
+        "dead-letters",
+        "list",
+        "--service",
+        "ingress",
+        "--limit",
+        "1",
+    ]);
+    assert!(succeeded(&one).starts_with("1 "), "{one:?}");
+    assert_eq!(text(&one.stderr), "there are more: --from 3\n");
+
+    let readable = succeeded(&run(&["dead-letters", "show", "1"]));
+    for part in [
+        "id:          one",
+        "  user-agent: Java/23",
+        "body (19 bytes):\n{\"eventId\": \"5120\"}",
+    ] {
+        assert!(readable.contains(part), "{readable}");
+    }
+    let bytes = succeeded(&run(&["dead-letters", "show", "2"]));
+    assert!(bytes.contains("base64):\nAP8=\n"), "{bytes}");
+    let missing = run(&["dead-letters", "show", "7"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(text(&missing.stderr).contains("no dead letter 7"));
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_ends_the_program_quietly() {
+    let server = NatsServer::start().unwrap();
+    let store = store_at(&server).await;
+    let entry = NewEntry {
+        at: Timestamp::UNIX_EPOCH,
+        facts: vec![Fact::HostClaimed {
+            reservation: ReservationId::new(Source::new("reservation-system"), "1"),
+        }],
+        traceparent: None,
+        cause: "test".into(),
+    };
+    let node = ResourceId::new(ResourceKind::new("baremetalhost"), "metal3", "node01");
+    store.append(&node, Version(0), &entry).await.unwrap();
+    store
+        .bury(&letter("ingress", "1", b"{}"), SOON)
+        .await
+        .unwrap();
+    for arguments in [
+        &["facts"][..],
+        &["settings"],
+        &["setup"],
+        &["dead-letters", "list"],
+        &["dead-letters", "show", "1"],
+    ] {
+        let mut child = bellhop(&server, arguments)
+            .env("LOG_LEVEL", "ERROR")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        assert_eq!(text(&output.stderr), "", "{arguments:?}");
+    }
+}
+
+/// A process that is killed when the test is over.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+fn free_port() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port().to_string()
+}
+
+fn all(server: &NatsServer, home: &std::path::Path, port: &str) -> Command {
+    let mut command = bellhop(server, &["all"]);
+    command
+        .env("HOME", home)
+        .env("LISTEN_ADDRESS", "127.0.0.1")
+        .env("PORT", port)
+        .env("PROVISIONER_PORT", free_port())
+        .env("NOTIFIER_PORT", free_port())
+        .env("PROVISION_IMAGE", "http://images.example/image.qcow2")
+        .env(
+            "PROVISION_CHECKSUM",
+            "http://images.example/image.qcow2.sha256sum",
+        )
+        .env("WEBHOOK_SECRET", "a-secret-of-this-test")
+        .env("LOG_FORMAT", "json");
+    command
+}
+
+/// The status line that the ingress answers with, if it listens.
+fn answer(port: &str, path: &str) -> Option<String> {
+    let mut socket = TcpStream::connect(format!("127.0.0.1:{port}")).ok()?;
+    write!(
+        socket,
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )
+    .ok()?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).ok()?;
+    answer.lines().next().map(str::to_owned)
+}
+
+#[test]
+fn the_ingress_serves_on_while_a_provisioner_without_kubernetes_is_started_again_and_again() {
+    let server = NatsServer::start().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let mut child = all(&server, home.path(), &port)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let log = BufReader::new(child.stdout.take().unwrap());
+    let mut running = Running(child);
+    let mut failures = log
+        .lines()
+        .map(Result::unwrap)
+        .filter(|line| line.contains("starting it again after a pause"));
+    for _ in 0..2 {
+        let line = failures.next().expect("the program runs on");
+        assert!(line.contains("cannot use Kubernetes"), "{line}");
+    }
+    let began = Instant::now();
+    while answer(&port, "/readyz").as_deref() != Some("HTTP/1.1 200 OK") {
+        assert!(began.elapsed() < PATIENCE, "the ingress is ready");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(running.0.try_wait().unwrap().is_none());
+}
+
+#[test]
+fn a_wrong_setting_of_any_service_stops_the_start_with_its_message() {
+    let server = NatsServer::start().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let output = all(&server, home.path(), &free_port())
+        .env("PROVISIONING_TIMEOUT", "soon")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let message = text(&output.stderr);
+    assert!(message.contains("PROVISIONING_TIMEOUT"), "{message}");
+}
