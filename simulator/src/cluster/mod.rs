@@ -15,7 +15,8 @@
 //!   get, list (`limit`, `continue`, `resourceVersion`, selectors), watch (from a version or from now; bookmarks,
 //!   `sendInitialEvents`, `timeoutSeconds`, expiry), create, update, delete (preconditions, finalizers) and JSON merge
 //!   patch (with `metadata.resourceVersion` and `metadata.uid` as preconditions). Other patches: 415.
-//! - Discovery, `/version`, `/livez`, `/readyz`, `/healthz`. Errors are `Status` objects.
+//! - Discovery, `/version`, `/livez`, `/readyz`, `/healthz`. Errors are `Status` objects, but for 429 and unknown paths:
+//!   plain text, as from the real one. `docs/simulator.md` says how all of it is checked against a real API server.
 //! - Hosts are pruned and checked as their schema says; the operator's webhook refuses `online: false` where
 //!   `disablePowerOff` is set.
 //! - Any namespace exists. Nobody's rights are checked, but for an optional bearer token. No OpenAPI, no managed
@@ -54,6 +55,7 @@ mod host_status;
 mod life;
 mod list;
 mod merge_patch;
+mod metadata;
 mod operator;
 mod record;
 mod request;
