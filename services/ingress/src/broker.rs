@@ -22,6 +22,8 @@ use crate::secrets::with_causes;
 const POLL: Duration = Duration::from_secs(2);
 /// How long one question may take.
 const POLL_LIMIT: Duration = Duration::from_secs(3);
+/// How often a webhook that waits for the first connection looks for it.
+const FIRST_CONNECTION: Duration = Duration::from_millis(20);
 /// The pause before another try to connect.
 const RECONNECT: Duration = Duration::from_secs(1);
 /// How long a refusal to store is shown, unless something is stored before. Asking does not tell whether a stream is
@@ -65,6 +67,20 @@ impl Broker {
     /// The event store; none before the first connection.
     pub(crate) fn store(&self) -> Option<&EventStore> {
         self.store.get()
+    }
+
+    /// The event store, as soon as it is connected, at most `patience` later: a webhook that comes in the first moments of a
+    /// process is not sent again.
+    pub(crate) async fn store_within(&self, patience: Duration) -> Option<&EventStore> {
+        let connected = async {
+            loop {
+                if let Some(store) = self.store() {
+                    return store;
+                }
+                tokio::time::sleep(FIRST_CONNECTION).await;
+            }
+        };
+        tokio::time::timeout(patience, connected).await.ok()
     }
 
     /// A dead letter was stored: count them anew.

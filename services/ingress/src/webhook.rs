@@ -210,7 +210,7 @@ async fn store_with(
     store: impl AsyncFnOnce(&EventStore) -> Result<Stored, StoreError>,
 ) -> Result<Stored, Answer> {
     let begun = Instant::now();
-    let result = match intake.broker.store() {
+    let result = match intake.broker.store_within(intake.store_timeout).await {
         Some(event_store) => store(event_store).await.map_err(Some),
         None => Err(None),
     };

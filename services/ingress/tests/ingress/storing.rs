@@ -105,6 +105,24 @@ async fn it_starts_without_the_broker_and_is_ready_once_there_is_one() {
 }
 
 #[tokio::test]
+async fn a_webhook_that_comes_before_the_first_connection_waits_for_it() {
+    let mut nats = NatsServer::start().unwrap();
+    nats.kill().unwrap();
+    let patient = ["--webhook-secret", SECRET, "--store-timeout", "20"];
+    let mut harness = Harness::start_unready(nats, &patient).await;
+    let body = flat(json!({}));
+    let request = harness.client.post(harness.url("/webhook"));
+    let request = request
+        .header(SIGNATURE_HEADER, signature(SECRET, &body))
+        .body(body);
+    let sent = tokio::spawn(request.send());
+    until_under_way(&harness).await;
+    harness.nats.restart().unwrap();
+    assert_eq!(sent.await.unwrap().unwrap().status(), StatusCode::ACCEPTED);
+    assert_eq!(harness.deliveries().await.len(), 1);
+}
+
+#[tokio::test]
 async fn streams_that_are_missing_and_may_not_be_made_are_waited_for() {
     let arguments = [&QUICK[..], &["--create-streams", "false"]].concat();
     let harness = Harness::start_unready(NatsServer::start().unwrap(), &arguments).await;
