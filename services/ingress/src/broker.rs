@@ -191,9 +191,9 @@ impl Broker {
             self.alarms.clear(DEAD_LETTERS_ALARM, SERVICE);
         } else {
             let text = format!(
-                "{count} verified webhook(s) can't be read and wait as dead letters: look at them with `nats stream view \
-                 DEAD_LETTERS`, see to their reservations by hand, then remove each with `nats stream rmm DEAD_LETTERS \
-                 SEQUENCE`"
+                "{count} verified webhook(s) can't be read and wait as dead letters: look at them with `bellhop \
+                 dead-letters list`, see to their reservations by hand, then remove each with `nats stream rmm \
+                 DEAD_LETTERS SEQUENCE`"
             );
             self.alarms.raise(DEAD_LETTERS_ALARM, SERVICE, &text);
         }

@@ -420,3 +420,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_name_is_as_long_as_the_contract_allows_in_any_script_and_no_longer() {
+    let start = |name: &str| {
+        let body = serde_json::json!({
+            "eventType": "EVENT_START", "webhookId": 12, "eventId": "1", "resourceName": name, "resourceType": "Server",
+            "eventStart": "2026-12-03T08:00:00Z", "eventEnd": "2026-12-03T17:30:00Z", "siteId": "s".repeat(5000),
+        });
+        Webhook::parse(body.to_string().as_bytes())
+    };
+    let longest = start(&"\u{1f5a5}".repeat(100)).unwrap();
+    assert_eq!(longest.resource().unwrap().site_id, None);
+    assert_eq!(
+        start(&"n".repeat(401)).unwrap_err().field(),
+        Some("resourceName")
+    );
+}

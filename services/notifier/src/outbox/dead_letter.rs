@@ -18,8 +18,8 @@ pub(crate) const SERVICE: &str = "notifier";
 /// The kind of alarm that is on while there are dead letters of ours, and what it is about.
 pub(crate) const DEAD_LETTERS_ALARM: (&str, &str) = ("dead_letters", "dead_letters.notifier");
 /// What the alarm about dead letters says.
-pub(crate) const DEAD_LETTERS_TEXT: &str = "reports could not be delivered and wait as dead letters: look at them with `nats \
-     stream view DEAD_LETTERS`, mend the cause, tell the users by hand where it matters, then remove each with `nats stream rmm \
+pub(crate) const DEAD_LETTERS_TEXT: &str = "reports could not be delivered and wait as dead letters: look at them with `bellhop \
+     dead-letters list`, mend the cause, tell the users by hand where it matters, then remove each with `nats stream rmm \
      DEAD_LETTERS SEQUENCE`";
 const BURY_TIMEOUT: Duration = Duration::from_secs(5);
 
