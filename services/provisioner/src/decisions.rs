@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use bellhop_domain::id::{ResourceId, Version};
+use bellhop_domain::id::{ReservationId, ResourceId, Version};
+use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::{Command, Fact, Policy, Resource, decide};
 use bellhop_event_store::{AppendError, ErrorClass, EventStore, EventStoreError, NewEntry};
 use bellhop_service::trace_context::current_traceparent;
@@ -70,8 +71,22 @@ impl Decisions {
         command: &Command,
         cause: &str,
     ) -> Result<(), DecisionError> {
+        self.decide_while(resource, command, cause, |_| true).await
+    }
+
+    /// As [`Decisions::decide`], as long as `still` holds for the folded ledger: for a command that may be overtaken.
+    pub(crate) async fn decide_while(
+        &self,
+        resource: &ResourceId,
+        command: &Command,
+        cause: &str,
+        still: impl Fn(&Ledger) -> bool,
+    ) -> Result<(), DecisionError> {
         for _ in 0..TRIES {
             let state = self.folded.resource(resource);
+            if !self.folded.read(&still) {
+                return Ok(());
+            }
             match self
                 .decide_upon(resource, &state, command, cause, Span::current)
                 .await
@@ -126,6 +141,28 @@ impl Decisions {
         log(resource, &entry);
         self.read_up_to(version).await?;
         Ok(entry.facts)
+    }
+
+    /// Lets a reservation go from a resource on which it does not stand any more.
+    pub(crate) async fn let_go(
+        &self,
+        resource: &ResourceId,
+        reservation: &ReservationId,
+        to: &ResourceId,
+        cause: &str,
+    ) -> Result<(), DecisionError> {
+        let out = Command::MovedOut {
+            reservation: reservation.clone(),
+            to: to.clone(),
+        };
+        // It may have come back meanwhile.
+        let astray = |ledger: &Ledger| {
+            ledger
+                .strays()
+                .iter()
+                .any(|(on, stray, _)| on == resource && stray == reservation)
+        };
+        self.decide_while(resource, &out, cause, astray).await
     }
 
     /// Waits until what others decided on `resource` is folded.

@@ -2,7 +2,7 @@
 //! ledger, or when it needs none; what can't be handled is a dead letter first.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bellhop_domain::id::ResourceId;
 use bellhop_domain::reservation::{Command, Said, Word, moved_by};
@@ -33,6 +33,8 @@ const AT_ONCE: usize = 32;
 const ACK_WAIT: Duration = Duration::from_secs(15);
 /// How often a word follows its reservation from resource to resource. Each time it was moved in that very moment.
 const MOVES: usize = 5;
+/// How long after its start a process may still have an extension before it that waited behind a start.
+const BACKLOG: Duration = Duration::from_secs(10);
 const BURIAL: Duration = Duration::from_secs(5);
 
 /// Turns deliveries into facts.
@@ -42,6 +44,8 @@ pub(crate) struct Deliveries {
     pub(crate) decisions: Decisions,
     pub(crate) reading: Reading,
     pub(crate) metrics: ProvisionerMetrics,
+    /// When this process began.
+    pub(crate) begun: Instant,
 }
 
 /// A delivery could not be handled.
@@ -151,7 +155,8 @@ impl Deliveries {
         // A start that comes after its end is refused for good. Deliveries that waited together come in any order, so an
         // extension may be right behind it.
         let late = word.knowledge.schedule.end <= Timestamp::now();
-        if late && tries == 1 && matches!(word.said, Said::Start { .. }) {
+        let may_be_extended = tries == 1 || self.begun.elapsed() < BACKLOG;
+        if late && may_be_extended && matches!(word.said, Said::Start { .. }) {
             return Err(DeliveryError::Early);
         }
         let named = match place {
@@ -222,21 +227,25 @@ impl Deliveries {
             }
             return Ok(stands);
         };
+        let state = self.folded.resource(&stands);
+        let former = state
+            .reservations
+            .get(&word.reservation)
+            .and_then(|known| known.user.clone());
         let moved = Command::MovedIn {
             word: Box::new(word.clone()),
             from: stands.clone(),
             started,
+            former,
         };
         self.decisions.decide(named, &moved, cause).await?;
         let to = self
             .folded
             .place_of(&word.reservation)
             .unwrap_or_else(|| named.clone());
-        let out = Command::MovedOut {
-            reservation: word.reservation.clone(),
-            to: to.clone(),
-        };
-        self.decisions.decide(&stands, &out, cause).await?;
+        self.decisions
+            .let_go(&stands, &word.reservation, &to, cause)
+            .await?;
         Ok(to)
     }
 

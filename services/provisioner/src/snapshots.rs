@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::folded::FoldedLedger;
 
 const NAME: &str = "provisioner";
+/// How long reading one may take.
+const READING: Duration = Duration::from_secs(30);
 /// A snapshot pays when a start reads so many entries fewer.
 const WORTH_IT: u64 = 100;
 
@@ -52,7 +54,9 @@ pub(crate) async fn load(store: &EventStore) -> Ledger {
         }
         Ok(snapshot.ledger)
     };
-    match usable.await {
+    // One that is replaced while it is read may never end.
+    let usable = tokio::time::timeout(READING, usable).await;
+    match usable.unwrap_or_else(|_elapsed| Err("it could not be read in time".to_owned())) {
         Ok(ledger) => {
             tracing::info!(version = %ledger.version(), "began with a snapshot of the ledger");
             ledger

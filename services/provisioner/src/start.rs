@@ -1,7 +1,7 @@
 //! The start of a provisioner, and its end.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bellhop_event_store::{ErrorClass, EventStore, EventStoreError, FollowError, SetupError};
 use bellhop_service::health::{Dependency, Health};
@@ -115,7 +115,11 @@ pub async fn run_in(
     };
     let cluster = Cluster::new(configuration, &settings)
         .map_err(|error| ProvisionerError::Kubernetes(error.into()))?;
-    let folded = FoldedLedger::from(snapshots::load(&store).await);
+    let ledger = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        ledger = snapshots::load(&store) => ledger,
+    };
+    let folded = FoldedLedger::from(ledger);
     let metrics = ProvisionerMetrics::new(&metrics);
     let decisions = Decisions::new(store.clone(), folded.clone(), settings.policy());
     let driver = Arc::new(Driver {
@@ -140,6 +144,7 @@ pub async fn run_in(
         decisions: decisions.clone(),
         reading: Reading::new(&settings),
         metrics: metrics.clone(),
+        begun: Instant::now(),
     });
 
     // What is in hand at a stop is finished, and for that our own reading has to go on: it is stopped last.

@@ -21,6 +21,8 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// Never spin where a decision that is due can't be recorded.
 const SHORTEST: Duration = Duration::from_millis(500);
 
+/// After how long of deliveries that can't be folded the deadlines that release no host fire all the same.
+const BEHIND: Duration = Duration::from_secs(300);
 /// As [`SHORTEST`], while releases are stopped.
 const STOPPED: Duration = Duration::from_secs(5);
 const RELEASES_STOPPED: &str = "deadline_releases_stopped";
@@ -48,27 +50,40 @@ pub(crate) async fn run(
     let mut up_since = Timestamp::now();
     let mut looked = up_since;
     let mut searched = Timestamp::UNIX_EPOCH;
+    let mut slept = false;
+    let mut behind = None;
     while !stop.is_cancelled() {
         let now = Timestamp::now();
         // This process was stopped, its machine asleep, or the broker away: what passed meanwhile passed while we were away.
-        let slept = time::elapsed(looked, now) > AWAY;
-        looked = now;
+        slept |= time::elapsed(looked, now) > AWAY;
         let due = due(&folded, &decisions, now);
         if slept || connections.has_changed().unwrap_or(false) || !due.is_empty() {
-            // An extension may wait in the broker. Wiping can't be undone, so nothing fires before it is folded.
-            if is_up_to_date(&store, &folded, &stop).await {
-                // The connection may have come back while that was asked.
-                if slept || connections.has_changed().unwrap_or(false) {
-                    tracing::info!(
-                        "was away for a while; deadlines that passed meanwhile begin their hold anew"
-                    );
-                    connections.mark_unchanged();
-                    up_since = Timestamp::now();
-                }
-                fire(&due, &folded, &decisions, &mut guard, up_since, &stop).await;
+            // An extension may wait in the broker. Wiping can't be undone, so no host is released before it is folded.
+            let up_to_date = is_up_to_date(&store, &folded, &stop).await;
+            // The connection may have come back while that was asked.
+            if up_to_date && (slept || connections.has_changed().unwrap_or(false)) {
+                tracing::info!(
+                    "was away for a while; deadlines that passed meanwhile begin their hold anew"
+                );
+                connections.mark_unchanged();
+                up_since = Timestamp::now();
+                slept = false;
             }
-            looked = Timestamp::now();
+            behind = if up_to_date {
+                None
+            } else {
+                behind.or(Some(now))
+            };
+            let long_behind = behind.is_some_and(|since| time::elapsed(since, now) > BEHIND);
+            guard.alarm_if_behind(long_behind);
+            if up_to_date || long_behind {
+                fire(
+                    &due, &folded, &decisions, &mut guard, up_since, up_to_date, &stop,
+                )
+                .await;
+            }
         }
+        looked = Timestamp::now();
         if time::elapsed(searched, now) >= STRAYS {
             searched = now;
             call_back_strays(&folded, &decisions).await;
@@ -82,7 +97,11 @@ pub(crate) async fn run(
             tokio::time::sleep(SHORTEST).await;
         };
         // What is stopped stays due.
-        let shortest = if guard.stopped { STOPPED } else { SHORTEST };
+        let shortest = if guard.stopped || behind.is_some() {
+            STOPPED
+        } else {
+            SHORTEST
+        };
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause.clamp(shortest, LONGEST)) => {}
@@ -111,6 +130,17 @@ pub(crate) struct ReleaseGuard {
 }
 
 impl ReleaseGuard {
+    /// While deliveries can't be folded for long, no host is released, and an operator is told.
+    fn alarm_if_behind(&self, behind: bool) {
+        if behind {
+            let text = "deliveries wait that can't be folded: no host is released because its end did not come";
+            self.alarms.raise(RELEASES_STOPPED, "behind", text);
+        } else {
+            self.alarms.clear(RELEASES_STOPPED, "behind");
+        }
+    }
+
+    /// Whether hosts may be released now because no end came.
     fn lets_pass(
         &mut self,
         resource: &ResourceId,
@@ -151,17 +181,24 @@ async fn fire(
     decisions: &Decisions,
     guard: &mut ReleaseGuard,
     up_since: Timestamp,
+    up_to_date: bool,
     stop: &CancellationToken,
 ) {
     for resource in due {
         if stop.is_cancelled() {
             return;
         }
-        if !guard.lets_pass(resource, folded, decisions.policy(), up_since) {
-            continue;
-        }
+        let may_release =
+            up_to_date && guard.lets_pass(resource, folded, decisions.policy(), up_since);
         let decided = decisions
-            .decide(resource, &Command::TimePassed { up_since }, "time")
+            .decide(
+                resource,
+                &Command::TimePassed {
+                    up_since,
+                    may_release,
+                },
+                "time",
+            )
             .await;
         if let Err(error) = decided {
             tracing::warn!(
@@ -176,8 +213,10 @@ async fn fire(
 /// Finishes moves: a reservation is live on one resource only.
 async fn call_back_strays(folded: &FoldedLedger, decisions: &Decisions) {
     for (resource, reservation, to) in folded.read(Ledger::strays) {
-        let out = Command::MovedOut { reservation, to };
-        if let Err(error) = decisions.decide(&resource, &out, "sweep").await {
+        if let Err(error) = decisions
+            .let_go(&resource, &reservation, &to, "sweep")
+            .await
+        {
             tracing::warn!(%resource, error = &error as &dyn std::error::Error, "could not finish a move; trying again");
         }
     }

@@ -107,7 +107,13 @@ impl Site {
 
     fn wait_until(&mut self, on: &str, now: i64) -> Vec<Fact> {
         self.now = now;
-        self.decide(on, &Command::TimePassed { up_since: at(0) })
+        self.decide(
+            on,
+            &Command::TimePassed {
+                up_since: at(0),
+                may_release: true,
+            },
+        )
     }
 
     /// A is ready on `one`, from hour 1 to hour 3. Now is hour 1.
@@ -157,6 +163,7 @@ impl Site {
                 word,
                 from: node(from),
                 started,
+                former: None,
             },
         )
     }
@@ -325,6 +332,7 @@ fn of_two_moves_at_once_the_one_that_was_said_last_counts_whichever_is_stored_la
             word: newer,
             from: node("one"),
             started: None,
+            former: None,
         },
     );
     site.decide(
@@ -333,6 +341,7 @@ fn of_two_moves_at_once_the_one_that_was_said_last_counts_whichever_is_stored_la
             word: older,
             from: node("one"),
             started: None,
+            former: None,
         },
     );
     assert_eq!(site.ledger.place_of(&a()), Some(&node("three")));
@@ -521,5 +530,108 @@ fn a_start_without_a_key_that_ends_without_one_has_failed() {
     assert_eq!(
         names(&site.said("one", Said::End, HOUR, 3 * HOUR)),
         ["ReservationFailed"]
+    );
+}
+
+#[test]
+fn a_booking_that_is_told_of_on_two_resources_at_once_stands_where_the_newer_saying_says() {
+    for newer_first in [false, true] {
+        let mut site = Site {
+            now: HOUR - 600,
+            ..Site::default()
+        };
+        let created = site.word(Said::Announced, HOUR, 3 * HOUR);
+        site.now += 10;
+        let updated = site.word(Said::Changed, HOUR, 3 * HOUR);
+        let mut sayings = [("one", &created), ("two", &updated)];
+        if newer_first {
+            sayings.reverse();
+        }
+        // Both decided before either knew of the other.
+        for (on, word) in sayings {
+            site.decide(on, &Command::Said(Box::new(word.clone())));
+        }
+        let stands = site.ledger.place_of(&a()).cloned().unwrap();
+        if stands == node("one") {
+            let word = Box::new(updated.clone());
+            site.decide(
+                "two",
+                &Command::MovedIn {
+                    word,
+                    from: stands,
+                    started: None,
+                    former: None,
+                },
+            );
+        }
+        assert_eq!(site.ledger.place_of(&a()), Some(&node("two")));
+        assert_eq!(site.ledger.strays(), [(node("one"), a(), node("two"))]);
+        site.decide(
+            "one",
+            &Command::MovedOut {
+                reservation: a(),
+                to: node("two"),
+            },
+        );
+        let start = Said::Start {
+            key: TenantKey::InDelivery,
+            terms: terms(),
+        };
+        assert_eq!(
+            names(&site.said("two", start, HOUR, 3 * HOUR)),
+            ["ReservationStarted"]
+        );
+    }
+}
+
+#[test]
+fn a_new_owner_never_gets_a_host_with_the_former_owner_s_key() {
+    let mut site = Site {
+        now: HOUR - 60,
+        ..Site::default()
+    };
+    let start = || Said::Start {
+        key: TenantKey::InDelivery,
+        terms: terms(),
+    };
+    site.said("one", start(), HOUR, 3 * HOUR);
+    let nils = |word: Word| Word {
+        user: Some(UserId::new("nils")),
+        ..word
+    };
+    site.now += 10;
+    let changed = nils(site.word(Said::Changed, HOUR, 3 * HOUR));
+    let facts = site.decide("one", &Command::Said(Box::new(changed)));
+    assert!(matches!(
+        facts.last(),
+        Some(Fact::ReservationWaits {
+            reason: WaitReason::Key { .. },
+            ..
+        })
+    ));
+    assert_eq!(
+        desired(site.ledger.resource(&node("one")).unwrap()),
+        Desired::Wait
+    );
+    site.now += 10;
+    let again = nils(site.word(start(), HOUR, 3 * HOUR));
+    assert!(names(&site.decide("one", &Command::Said(Box::new(again)))).contains(&"KeyBrought"));
+
+    let mut site = Site::ready();
+    let word = Box::new(nils(site.word(Said::Changed, HOUR, 3 * HOUR)));
+    let former = Some(UserId::new("mara"));
+    let facts = site.decide(
+        "two",
+        &Command::MovedIn {
+            word,
+            from: node("one"),
+            started: Some(accepted()),
+            former,
+        },
+    );
+    assert!(names(&facts).contains(&"OwnerWithdrawn"));
+    assert_eq!(
+        desired(site.ledger.resource(&node("two")).unwrap()),
+        Desired::Wait
     );
 }

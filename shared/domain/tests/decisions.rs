@@ -151,7 +151,10 @@ impl Story {
     fn wait_until(&mut self, now: i64) -> Vec<Fact> {
         self.now = now;
         let up_since = at(self.up_since);
-        self.decide(&Command::TimePassed { up_since })
+        self.decide(&Command::TimePassed {
+            up_since,
+            may_release: true,
+        })
     }
 
     /// Nobody is there until then.

@@ -100,6 +100,12 @@ impl Driver {
 
     /// After a claim that failed: the reservation may be over by now, and whoever released its host found no secret yet (R9).
     async fn forget_secret(&self, look: &Look, holding: &Holding) {
+        if let Err(error) = self.decisions.catch_up_on(&look.id).await {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "could not ask who has the resource now"
+            );
+        }
         let now = self.folded.resource(&look.id);
         if now
             .holding()

@@ -50,7 +50,8 @@ pub(crate) fn next_step(
     let ours = consumer == Consumer::Reservation(&release.reservation.to_string());
     // Someone may have taken our consumerRef away and left what else we wrote. The name of the secret is ours alone; the image
     // is ours if our claim was seen there.
-    let image = release.claimed && host.image_url() == Some(release.image_url.as_str());
+    let image =
+        release.claimed && !given_back && host.image_url() == Some(release.image_url.as_str());
     let user_data = host.user_data() == Some(release.secret.as_str());
     let left_over = (image && consumer == Consumer::None) || user_data;
     if given_back
@@ -66,6 +67,14 @@ pub(crate) fn next_step(
     }
     if let Some(standstill) = host.standstill() {
         return Step::Blocked(format!("it is {standstill}"));
+    }
+    // Without our consumerRef it may have become someone's who keeps none.
+    if consumer == Consumer::None
+        && (host.spec.externally_provisioned || host.spec.custom_deploy.is_some())
+    {
+        return Step::Blocked(
+            "someone else provisioned it, and our consumerRef is gone".to_owned(),
+        );
     }
     match consumer {
         Consumer::Foreign(consumer) => {
@@ -90,7 +99,8 @@ fn take_back(
     power_off: bool,
 ) -> Step {
     let image_is_ours = host.image_url() == Some(release.image_url.as_str());
-    if host.image_url().is_some() && !image_is_ours {
+    // Ours went with the give-back: what is there afterwards is someone else's, whatever its URL.
+    if host.image_url().is_some() && (given_back || !image_is_ours) {
         return Step::Blocked(
             "someone else replaced its image: set it to null, or to what it was".to_owned(),
         );
@@ -357,5 +367,19 @@ mod tests {
             panic!()
         };
         assert_eq!(patch["spec"]["userData"], Value::Null);
+    }
+
+    #[test]
+    fn what_someone_else_sets_on_a_host_after_it_was_given_back_is_left_alone() {
+        let image = json!({"image": {"url": "http://i/noble"}});
+        assert!(matches!(
+            step(with(&fence(8), image, json!({}))),
+            Step::Done(_) | Step::Blocked(_)
+        ));
+        let theirs = json!({"externallyProvisioned": true});
+        assert!(matches!(
+            step(with(&fence(5), theirs, json!({}))),
+            Step::Blocked(_)
+        ));
     }
 }

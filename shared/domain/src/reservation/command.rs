@@ -22,6 +22,8 @@ pub enum Command {
         from: ResourceId,
         /// What its accepted start gave it, where it had started.
         started: Option<AcceptedStart>,
+        /// Whose it is there.
+        former: Option<UserId>,
     },
     /// A reservation that stands here still was moved to `to`, and stands there already.
     MovedOut {
@@ -37,6 +39,9 @@ pub enum Command {
     TimePassed {
         /// Since when this process has all facts and handles deliveries. What passed before starts its hold anew (R5).
         up_since: Timestamp,
+        /// Whether a host may be released because no end came. Not while deliveries wait that may extend a reservation, nor
+        /// where such releases are stopped.
+        may_release: bool,
     },
 }
 

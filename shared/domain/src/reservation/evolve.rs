@@ -34,6 +34,13 @@ impl Resource {
                 if let Some(known) = self.reservations.get_mut(reservation) {
                     known.user = Some(to.clone());
                     known.owner_changed = true;
+                    // The key that came was the other owner's (R9).
+                    if let Phase::Waiting(waiting) | Phase::Postponed(waiting) = &mut known.phase {
+                        waiting.key = TenantKey::Missing {
+                            reason: "its booking has another owner now".to_owned(),
+                        };
+                        waiting.told = None;
+                    }
                 }
             }
             Fact::KeyBrought {
@@ -122,6 +129,7 @@ impl Resource {
                 webhook: None,
                 resource_number: None,
                 traceparent: recorded.traceparent.map(str::to_owned),
+                arrived: None,
                 owner_changed: false,
                 phase: Phase::Announced { overdue: false },
             })
@@ -172,6 +180,7 @@ impl Resource {
             return;
         }
         reservation.times.learn(announced.knowledge.clone());
+        reservation.arrived = Some(announced.knowledge.clone());
         if !matches!(reservation.phase, Phase::Announced { .. } | Phase::Moved) {
             return;
         }

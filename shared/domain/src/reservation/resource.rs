@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::fact::{DeliveryRef, EndOutcome, Fact, TenantKey, Terms, WaitReason};
-use super::knowledge::{KnownTimes, Schedule};
+use super::knowledge::{Knowledge, KnownTimes, Schedule};
 use crate::id::{HostRef, ReservationId, UserId, Version, WebhookId};
 
 /// A fact as it stands in the ledger.
@@ -130,6 +130,9 @@ pub struct Reservation {
     pub resource_number: Option<i64>,
     /// The trace of its start.
     pub traceparent: Option<String>,
+    /// The saying that moved it here last; none where it never was moved here.
+    #[serde(default)]
+    pub arrived: Option<Knowledge>,
     /// Its booking got another owner after it was known: an operator decides.
     #[serde(default)]
     pub owner_changed: bool,

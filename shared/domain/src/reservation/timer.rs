@@ -32,6 +32,11 @@ pub enum Timer {
 }
 
 impl Timer {
+    /// Whether it releases a host that may be in use.
+    pub fn releases(&self) -> bool {
+        matches!(self, Self::Hold(_) | Self::ProvenOver(_))
+    }
+
     /// The reservation that it is about.
     pub fn reservation(&self) -> &ReservationId {
         match self {

@@ -167,7 +167,13 @@ impl Judge {
                     "R3: an end older than an extension ended {id}"
                 );
             }
-            (EndCause::Deadline, Command::TimePassed { up_since }) => {
+            (
+                EndCause::Deadline,
+                Command::TimePassed {
+                    up_since,
+                    may_release: true,
+                },
+            ) => {
                 let Some(held_until) = held_until else {
                     return Err(format!("R5: {id} was not held"));
                 };

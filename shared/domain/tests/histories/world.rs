@@ -325,6 +325,7 @@ impl World {
             };
             let command = Command::TimePassed {
                 up_since: at(up_since),
+                may_release: true,
             };
             self.decide_and_append(resource, &state, &command)?;
         }

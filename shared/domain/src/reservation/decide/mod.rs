@@ -35,10 +35,14 @@ pub fn decide(
             word,
             from,
             started,
-        } => decision.moved_in(word, from, started.as_ref()),
+            former,
+        } => decision.moved_in(word, from, started.as_ref(), former.as_ref()),
         Command::MovedOut { reservation, to } => decision.moved_out(reservation, to),
         Command::Observed(observation) => decision.observed(observation),
-        Command::TimePassed { up_since } => decision.time_passed(*up_since),
+        Command::TimePassed {
+            up_since,
+            may_release,
+        } => decision.time_passed(*up_since, *may_release),
     }
     decision.facts
 }

@@ -7,7 +7,7 @@ use super::super::fact::{
 };
 use super::super::resource::{Occupancy, Phase};
 use super::Decision;
-use crate::id::{ReservationId, ResourceId};
+use crate::id::{ReservationId, ResourceId, UserId};
 use crate::time;
 
 impl Decision<'_> {
@@ -55,31 +55,53 @@ impl Decision<'_> {
     }
 
     /// The booking says that it is on this resource now. What its start gave it comes with it: nobody sends another.
+    /// `former`: whose it was where it stood.
     pub(super) fn moved_in(
         &mut self,
         word: &Word,
         from: &ResourceId,
         started: Option<&AcceptedStart>,
+        former: Option<&UserId>,
     ) {
-        let phase = self
-            .resource
-            .reservations
-            .get(&word.reservation)
-            .map(|reservation| &reservation.phase);
-        match phase {
-            None | Some(Phase::Moved) => {}
-            Some(Phase::Over(_)) => return,
-            Some(_) => return self.learn(word),
+        let known = self.resource.reservations.get(&word.reservation);
+        if known.is_some_and(|known| known.outcome().is_some()) {
+            return;
+        }
+        // Known here already is not moved here: another delivery may have named this resource first.
+        let arrived = known.and_then(|known| known.arrived.as_ref());
+        if arrived.is_some_and(|arrived| !word.knowledge.is_newer_than(arrived)) {
+            return self.learn(word);
         }
         self.add(Fact::ReservationMovedIn(Box::new(MovedIn {
             from: from.clone(),
             announced: announced(word),
             started: started.cloned(),
         })));
-        if let Some(started) = started {
-            self.tell_who_is_before(&word.reservation, &started.key, &started.terms);
+        if let (Some(former), Some(user)) = (former, &word.user)
+            && former != user
+        {
+            self.owner_changed(&word.reservation, former, user);
+        }
+        let waiting = self
+            .resource
+            .reservations
+            .get(&word.reservation)
+            .map(|known| known.phase.clone());
+        if let Some(Phase::Waiting(waiting)) = waiting {
+            self.tell_who_is_before(&word.reservation, &waiting.key, &waiting.terms);
             self.postpone(&word.reservation);
         }
+    }
+
+    fn owner_changed(&mut self, reservation: &ReservationId, from: &UserId, to: &UserId) {
+        self.add(Fact::OwnerWithdrawn {
+            reservation: reservation.clone(),
+            user: from.clone(),
+        });
+        self.add(Fact::OwnerChanged {
+            reservation: reservation.clone(),
+            to: to.clone(),
+        });
     }
 
     /// The reservation stands on another resource already: what it has here goes back.
@@ -156,14 +178,15 @@ impl Decision<'_> {
         if let (Some(from), Some(to)) = (&before.user, &word.user)
             && from != to
         {
-            self.add(Fact::OwnerWithdrawn {
-                reservation: word.reservation.clone(),
-                user: from.clone(),
-            });
-            self.add(Fact::OwnerChanged {
-                reservation: word.reservation.clone(),
-                to: to.clone(),
-            });
+            self.owner_changed(&word.reservation, from, to);
+            let phase = self
+                .resource
+                .reservations
+                .get(&word.reservation)
+                .map(|known| known.phase.clone());
+            if let Some(Phase::Waiting(waiting)) = phase {
+                self.tell_who_is_before(&word.reservation, &waiting.key, &waiting.terms);
+            }
         }
         if later {
             self.postpone(&word.reservation);
