@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 #[path = "ingress/harness.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the tests beside this one need more of it")]
 mod harness;
 
 use std::io;

@@ -91,9 +91,7 @@ fn no_signature_verifies_with_any_bit_of_the_header_changed() {
 #[test]
 fn no_signature_verifies_with_any_bit_of_the_body_changed() {
     for vector in vectors() {
-        // Every bit of the small ones, a spread over the others: a prime step meets every position of a byte.
-        let step = if vector.body.len() < 200 { 1 } else { 13 };
-        for bit in (0..vector.body.len() * 8).step_by(step) {
+        for bit in 0..vector.body.len() * 8 {
             let mut body = vector.body.clone();
             body[bit / 8] ^= 1 << (bit % 8);
             assert!(
