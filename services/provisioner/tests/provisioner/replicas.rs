@@ -1,5 +1,6 @@
 //! Several provisioners, and provisioners that stop anywhere.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use bellhop_simulator::cluster::{HostSpec, HostState};
@@ -55,20 +56,31 @@ async fn a_provisioner_that_stops_anywhere_is_carried_on_by_the_next() {
     world
         .cluster
         .set_pause(HostState::Provisioning, Duration::from_millis(300));
+    let told = Cell::new(false);
     let stopper = async {
-        // Each runs a little longer than the one before, so that they stop at ever other steps.
-        for run in 0..25_u64 {
+        // Each runs a little longer than the one before, so that they stop at ever other steps. They go on until all was
+        // said, however slow this machine is, and for some runs more.
+        let mut after = 0;
+        for run in 0_u64.. {
             let provisioner = world.provisioner();
             tokio::time::sleep(Duration::from_millis(40 + 15 * run)).await;
             provisioner.abort().await;
+            after += u32::from(told.get());
+            if after >= 5 {
+                break;
+            }
         }
         world.provisioner()
     };
     let teller = async {
         world.says(start("1", "node01")).await;
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        world
+            .until_host("node01", |host| !host["spec"]["consumerRef"].is_null())
+            .await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         world.says(end("1", "node01")).await;
         world.says(start("2", "node01")).await;
+        told.set(true);
     };
     let (_last, ()) = tokio::join!(stopper, teller);
     world
