@@ -1,11 +1,12 @@
 //! The `bellhop` command: runs a service, or all of them in one process; makes the streams; shows what the ledger says, and
-//! what could not be handled.
+//! what could not be handled; says what an operator orders.
 
 #![forbid(unsafe_code)]
 
 mod all;
 mod dead_letters;
 mod facts;
+mod orders;
 mod settings;
 
 use std::io::Write;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::all::AllSettings;
 use crate::dead_letters::DeadLettersCommand;
 use crate::facts::FactsSettings;
+use crate::orders::OrderCommand;
 
 /// Gets bare-metal servers ready when reservations start, and takes them back when they end.
 #[derive(Debug, clap::Parser)]
@@ -50,6 +52,8 @@ enum Command {
         #[command(subcommand)]
         command: DeadLettersCommand,
     },
+    #[command(flatten)]
+    Order(OrderCommand),
     /// Prints all settings of all services, as a page or as a file of variables
     Settings(settings::SettingsForm),
 }
@@ -91,6 +95,7 @@ fn start(command: Command) -> Result<(), Failure> {
         Command::Settings(form) => Ok(settings::print(form)?),
         Command::Facts(settings) => runtime.block_on(facts::print(settings)),
         Command::DeadLetters { command } => runtime.block_on(dead_letters::print(command)),
+        Command::Order(command) => runtime.block_on(orders::say(command)),
         Command::Ingress(settings) => {
             let telemetry = telemetry::install(&settings.telemetry, "ingress", version)?;
             let result =

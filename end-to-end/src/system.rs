@@ -248,6 +248,24 @@ impl System {
     }
 }
 
+/// What operators do.
+impl System {
+    /// Runs a command of the program against this system's broker, to its end.
+    ///
+    /// # Errors
+    /// The program can't be started.
+    pub async fn command(&self, words: &[&str]) -> Result<std::process::Output, HarnessError> {
+        let mut command = tokio::process::Command::new(program::bellhop()?);
+        command
+            .args(words)
+            .env_clear()
+            .env("NATS_URL", self.nats.url())
+            .stdin(std::process::Stdio::null())
+            .kill_on_drop(true);
+        Ok(command.output().await?)
+    }
+}
+
 /// What the other side saw.
 impl System {
     /// A host, null where there is none.
@@ -331,7 +349,7 @@ impl System {
             .into_iter()
             .flat_map(|entry| entry.facts);
         Ok(facts
-            .filter(|fact| fact.reservation().event() == id)
+            .filter(|fact| fact.reservation().is_some_and(|about| about.event() == id))
             .collect())
     }
 

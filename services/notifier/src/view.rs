@@ -73,15 +73,14 @@ impl LedgerView {
             };
             let to =
                 Destination::ALL.map(|destination| owed::owes(destination, &occasion, was_over));
-            if to.contains(&true) {
+            if let Some(reservation) = fact.reservation()
+                && to.contains(&true)
+            {
                 let place = Place {
                     version: entry.version,
                     index,
                 };
-                let history = self
-                    .histories
-                    .entry(fact.reservation().clone())
-                    .or_default();
+                let history = self.histories.entry(reservation.clone()).or_default();
                 history.owing.push(Owing { place, to });
             }
         }
@@ -101,7 +100,9 @@ impl LedgerView {
     pub fn owing(&self, destination: Destination, entry: &Entry) -> Vec<Vec<usize>> {
         let mut of_reservations: Vec<(&ReservationId, Vec<usize>)> = Vec::new();
         for (index, fact) in entry.facts.iter().enumerate() {
-            let reservation = fact.reservation();
+            let Some(reservation) = fact.reservation() else {
+                continue;
+            };
             let place = Place {
                 version: entry.version,
                 index,
@@ -167,7 +168,7 @@ impl LedgerView {
     }
 
     fn occasion<'a>(&'a self, entry: &'a Entry, index: usize) -> Option<Occasion<'a>> {
-        let reservation = entry.facts.get(index)?.reservation();
+        let reservation = entry.facts.get(index)?.reservation()?;
         Some(Occasion {
             resource_id: &entry.resource,
             facts: &entry.facts,
@@ -187,7 +188,10 @@ impl LedgerView {
         let mut over_in_entry: Vec<&ReservationId> = Vec::new();
         let mut over_before = Vec::with_capacity(entry.facts.len());
         for fact in &entry.facts {
-            let reservation = fact.reservation();
+            let Some(reservation) = fact.reservation() else {
+                over_before.push(false);
+                continue;
+            };
             let known = resource.and_then(|resource| resource.reservations.get(reservation));
             let was_over = known.is_some_and(|known| matches!(known.phase, Phase::Over(_)))
                 || over_in_entry.contains(&reservation);

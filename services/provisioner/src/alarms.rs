@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use bellhop_domain::id::ResourceId;
 use bellhop_domain::ledger::Ledger;
-use bellhop_domain::reservation::{Occupancy, alarm};
-use bellhop_service::notices::Alarms;
+use bellhop_domain::reservation::{Note, Occupancy, Orders, alarm};
+use bellhop_service::notices::{Alarms, Shown};
 
 use crate::baremetalhost::watch::KnownHosts;
 use crate::folded::FoldedLedger;
@@ -15,6 +15,7 @@ const UNKNOWN_HOLDER: &str = "unknown_holder";
 /// Which alarms are on because of what.
 pub(crate) struct AlarmBoard {
     alarms: Alarms,
+    shown: Shown,
     folded: FoldedLedger,
     known: KnownHosts,
     raised: HashMap<ResourceId, HashSet<(&'static str, String)>>,
@@ -24,9 +25,15 @@ pub(crate) struct AlarmBoard {
 }
 
 impl AlarmBoard {
-    pub(crate) fn new(alarms: Alarms, folded: FoldedLedger, known: KnownHosts) -> Self {
+    pub(crate) fn new(
+        alarms: Alarms,
+        shown: Shown,
+        folded: FoldedLedger,
+        known: KnownHosts,
+    ) -> Self {
         Self {
             alarms,
+            shown,
             folded,
             known,
             raised: HashMap::new(),
@@ -37,10 +44,14 @@ impl AlarmBoard {
 
     /// Brings the alarms of one resource to what its state says.
     pub(crate) fn update(&mut self, resource: &ResourceId) {
-        let alarms = self
+        let (alarms, orders) = self
             .folded
-            .read(|ledger| ledger.resource(resource).map(alarm::alarms))
+            .read(|ledger| {
+                let state = ledger.resource(resource)?;
+                Some((alarm::alarms(state), state.orders.clone()))
+            })
             .unwrap_or_default();
+        self.show(resource, &orders);
         let mut on = HashSet::new();
         for alarm in alarms {
             let key = format!("{resource} {}", alarm.reservation);
@@ -54,6 +65,19 @@ impl AlarmBoard {
         if !on.is_empty() {
             self.raised.insert(resource.clone(), on);
         }
+    }
+
+    /// What operators ordered is shown as long as it stands.
+    fn show(&self, resource: &ResourceId, orders: &Orders) {
+        let key = resource.to_string();
+        let show = |kind, order: &Option<Note>| match order {
+            Some(note) => self
+                .shown
+                .show(kind, &key, &format!("by {}: {}", note.by, note.why)),
+            None => self.shown.clear(kind, &key),
+        };
+        show("paused", &orders.paused);
+        show("held", &orders.held);
     }
 
     /// Brings all alarms to what the state says, those of the hosts too.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bellhop_domain::id::ResourceId;
-use bellhop_domain::reservation::{Command, Said, Word, moved_by};
+use bellhop_domain::reservation::{Command, DeliveryRef, Said, Word, moved_by};
 use bellhop_event_store::{
     ConsumerLimits, DeadLetter, DeadLetterClass, Delivery, ErrorClass, EventStore, EventStoreError,
     Handed, StoreError,
@@ -20,7 +20,7 @@ use tracing::Instrument;
 use crate::decisions::{DecisionError, Decisions};
 use crate::folded::FoldedLedger;
 use crate::metrics::ProvisionerMetrics;
-use crate::words::{Meaning, Place, Reading};
+use crate::words::{Meaning, NotUnderstood, OrderPlace, Place, Reading};
 
 /// Who gives up, in dead letters.
 pub(crate) const SERVICE: &str = "provisioner";
@@ -54,7 +54,7 @@ enum DeliveryError {
     #[error(transparent)]
     Decision(#[from] DecisionError),
     #[error(transparent)]
-    Unreadable(#[from] bellhop_reservation_system::Unreadable),
+    NotUnderstood(#[from] NotUnderstood),
     #[error("its time is over, but what else waits may have extended it")]
     Early,
     #[error("its reservation is moved from resource to resource")]
@@ -72,7 +72,7 @@ impl DeliveryError {
                 ErrorClass::Transient
             }
             Self::Early | Self::Moving => ErrorClass::Transient,
-            Self::Unreadable(_) | Self::Form(_) => ErrorClass::Permanent,
+            Self::NotUnderstood(_) | Self::Form(_) => ErrorClass::Permanent,
         }
     }
 }
@@ -147,6 +147,13 @@ impl Deliveries {
         span.record("delivery", tracing::field::display(&delivery.id));
         let (word, place) = match self.reading.of(delivery)? {
             Meaning::Word(word, place) => (word, place),
+            Meaning::Order(word, place) => {
+                let command = Command::Ordered(word);
+                return self.ordered(&command, &place, delivery.id.as_str()).await;
+            }
+            Meaning::ResourceDeleted(named, number) => {
+                return self.resource_deleted(named, number, delivery).await;
+            }
             Meaning::Nothing(reason) => {
                 tracing::debug!(reason, "nothing to do");
                 return Ok("nothing_to_do");
@@ -170,6 +177,65 @@ impl Deliveries {
         span.record("reservation", tracing::field::display(&word.reservation));
         self.decide_where_it_stands(&word, named, delivery.id.as_str())
             .await?;
+        Ok("decided")
+    }
+
+    /// An operator's word about a reservation is decided where that stands, even if it is moved meanwhile.
+    async fn ordered(
+        &self,
+        command: &Command,
+        place: &OrderPlace,
+        cause: &str,
+    ) -> Result<&'static str, DeliveryError> {
+        let find = || match place {
+            OrderPlace::Resource(resource) => Some(resource.clone()),
+            OrderPlace::Reservation(reservation) => self.folded.place_of(reservation),
+        };
+        let Some(mut resource) = find() else {
+            tracing::warn!(
+                ?place,
+                "an operator's word about a reservation that is not known"
+            );
+            return Ok("nothing_to_do");
+        };
+        for _ in 0..MOVES {
+            self.decisions.decide(&resource, command, cause).await?;
+            match find() {
+                Some(stands) if stands != resource => resource = stands,
+                _ => return Ok("decided"),
+            }
+        }
+        Err(DeliveryError::Moving)
+    }
+
+    /// The sender knows a resource by its number: reservations of it may stand under an earlier name.
+    async fn resource_deleted(
+        &self,
+        named: ResourceId,
+        number: Option<i64>,
+        delivery: &Delivery,
+    ) -> Result<&'static str, DeliveryError> {
+        let mut concerned = self.folded.resources_where(|id, resource| {
+            id.kind() == named.kind()
+                && resource.reservations.values().any(|known| {
+                    known.is_live() && number.is_some() && known.resource_number == number
+                })
+        });
+        if !concerned.contains(&named) {
+            concerned.push(named);
+        }
+        let command = Command::ResourceDeleted {
+            number,
+            delivery: DeliveryRef {
+                sequence: delivery.sequence,
+                id: delivery.id.clone(),
+            },
+        };
+        for resource in &concerned {
+            self.decisions
+                .decide(resource, &command, delivery.id.as_str())
+                .await?;
+        }
         Ok("decided")
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellhop_domain::reservation::{Desired, desired};
+use bellhop_domain::reservation::{Desired, Scope, desired};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -105,11 +105,12 @@ async fn listen(
             },
         };
         match changed {
-            Some(resource) => {
+            // What an operator orders for many resources is a fact on none of them.
+            Some(resource) if !Scope::covers_more_than(&resource) => {
                 board.update(&resource);
                 queue.ask(&resource);
             }
-            None => {
+            _ => {
                 board.update_all();
                 let in_use =
                     folded.resources_where(|_, resource| desired(resource) != Desired::Nothing);

@@ -226,6 +226,14 @@ pub struct ProvisionerSettings {
           action = ArgAction::Set, value_parser = boolean())]
     pub power_off_after_release: bool,
 
+    /// Whether a host that was released without being wiped waits for an operator before it is given away again.
+    ///
+    /// A host with `automatedCleaningMode: disabled` in its spec is released, not wiped; `bellhop allow` gives it away all the
+    /// same.
+    #[arg(long, env = "REQUIRE_CLEANING", help_heading = "Release", value_name = "REQUIRE_CLEANING", default_value = "true",
+          action = ArgAction::Set, value_parser = boolean())]
+    pub require_cleaning: bool,
+
     /// The name of this installation; it stands in an annotation of every host that it holds.
     #[arg(
         long,
@@ -311,6 +319,7 @@ impl ProvisionerSettings {
             deadline_hold: self.deadline_hold,
             start_lead: self.start_lead,
             start_grace: self.start_grace,
+            require_cleaning: self.require_cleaning,
         }
     }
 }

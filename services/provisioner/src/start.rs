@@ -181,7 +181,12 @@ pub async fn run_in(
         }
         ready.ok();
         tracing::info!(version = %folded.version(), "everything that waited is folded; driving hosts");
-        let board = AlarmBoard::new(alarms.clone(), folded.clone(), driver.known.clone());
+        let board = AlarmBoard::new(
+            alarms.clone(),
+            driver.shown.clone(),
+            folded.clone(),
+            driver.known.clone(),
+        );
         let guard = ReleaseGuard {
             most: settings.deadline_release_max,
             alarms: alarms.clone(),

@@ -1,11 +1,14 @@
 //! What a delivery says, in the words of the domain.
 
 use bellhop_domain::id::{ReservationId, ResourceId, SiteId, UserId, WebhookId};
-use bellhop_domain::reservation::{DeliveryRef, Knowledge, Said, Schedule, TenantKey, Terms, Word};
+use bellhop_domain::reservation::{
+    DeliveryRef, Knowledge, Note, OperatorWord, Order, Said, Schedule, TenantKey, Terms, Word,
+};
 use bellhop_domain::served::{ResourceTypes, SiteIds};
 use bellhop_event_store::Delivery;
+use bellhop_operators::{NotAWord, OperatorMessage, OperatorOrder};
 use bellhop_reservation_system::{
-    Booking, Content, EventType, LOG_TEXT_LIMIT, SshPublicKey, Unreadable, Webhook, cut,
+    Booking, Content, EventType, LOG_TEXT_LIMIT, Resource, SshPublicKey, Unreadable, Webhook, cut,
 };
 use serde_json::Value;
 
@@ -25,8 +28,35 @@ pub(crate) struct Reading {
 pub(crate) enum Meaning {
     /// It says something of a reservation.
     Word(Box<Word>, Place),
+    /// An operator's word, to be decided there.
+    Order(Box<OperatorWord>, OrderPlace),
+    /// The sender deleted this resource, which has this number of its own.
+    ResourceDeleted(ResourceId, Option<i64>),
     /// Nothing to do: the reason.
     Nothing(&'static str),
+}
+
+/// Where an operator's word is decided.
+#[derive(Debug)]
+pub(crate) enum OrderPlace {
+    /// On this resource.
+    Resource(ResourceId),
+    /// Where this reservation stands.
+    Reservation(ReservationId),
+}
+
+/// A delivery can't be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotUnderstood {
+    /// A webhook of the reservation system.
+    #[error(transparent)]
+    Webhook(#[from] Unreadable),
+    /// An operator's word.
+    #[error(transparent)]
+    Word(#[from] NotAWord),
+    /// An operator's key can't be one.
+    #[error("the key that an operator brought can't be used: {0}")]
+    Key(#[source] bellhop_reservation_system::UnusableSshKey),
 }
 
 /// Where a word is decided.
@@ -49,10 +79,20 @@ impl Reading {
     }
 
     /// What `delivery` asks for.
-    pub(crate) fn of(&self, delivery: &Delivery) -> Result<Meaning, Unreadable> {
+    pub(crate) fn of(&self, delivery: &Delivery) -> Result<Meaning, NotUnderstood> {
+        if delivery.source.as_str() == bellhop_operators::SOURCE {
+            return order(delivery);
+        }
         let webhook = Webhook::parse(&delivery.body)?;
-        let Content::Booking(booking) = &webhook.content else {
-            return Ok(Meaning::Nothing("not about a booking"));
+        let booking = match &webhook.content {
+            Content::Booking(booking) => booking,
+            Content::Resource(resource) if webhook.event_type == EventType::ResourceDeleted => {
+                return Ok(match self.place(resource) {
+                    Place::Named(named) => Meaning::ResourceDeleted(named, resource.id),
+                    Place::NotOurs(reason) => Meaning::Nothing(reason),
+                });
+            }
+            _ => return Ok(Meaning::Nothing("not about a booking")),
         };
         let said = match &webhook.event_type {
             EventType::EventStart => Said::Start {
@@ -65,15 +105,14 @@ impl Reading {
             EventType::EventDeleted => Said::Deleted,
             _ => return Ok(Meaning::Nothing("this type of event asks for nothing")),
         };
-        let place = self.place(booking);
+        let place = self.place(&booking.resource);
         Ok(Meaning::Word(
             Box::new(word(delivery, &webhook, booking, said)),
             place,
         ))
     }
 
-    fn place(&self, booking: &Booking) -> Place {
-        let resource = &booking.resource;
+    fn place(&self, resource: &Resource) -> Place {
         let Some(kind) = resource
             .type_name
             .as_ref()
@@ -93,6 +132,54 @@ impl Reading {
             )),
         }
     }
+}
+
+fn order(delivery: &Delivery) -> Result<Meaning, NotUnderstood> {
+    let OperatorMessage { order, by, why } = OperatorMessage::parse(&delivery.body)?;
+    let (order, place) = match order {
+        OperatorOrder::Extend { reservation, until } => {
+            let place = OrderPlace::Reservation(reservation.clone());
+            (Order::Extend { reservation, until }, place)
+        }
+        OperatorOrder::Allow { reservation } => {
+            let place = OrderPlace::Reservation(reservation.clone());
+            (Order::Allow { reservation }, place)
+        }
+        OperatorOrder::Retry {
+            reservation,
+            ssh_public_key,
+        } => {
+            SshPublicKey::parse(ssh_public_key.expose()).map_err(NotUnderstood::Key)?;
+            let place = OrderPlace::Reservation(reservation.clone());
+            let delivery = DeliveryRef {
+                sequence: delivery.sequence,
+                id: delivery.id.clone(),
+            };
+            (
+                Order::BringKey {
+                    reservation,
+                    delivery,
+                },
+                place,
+            )
+        }
+        OperatorOrder::Release {
+            resource,
+            reservation,
+        } => (
+            Order::Release { reservation },
+            OrderPlace::Resource(resource),
+        ),
+        OperatorOrder::Hold { resource } => (Order::Hold, OrderPlace::Resource(resource)),
+        OperatorOrder::Unhold { resource } => (Order::Unhold, OrderPlace::Resource(resource)),
+        OperatorOrder::Pause { resource } => (Order::Pause, OrderPlace::Resource(resource)),
+        OperatorOrder::Resume { resource } => (Order::Resume, OrderPlace::Resource(resource)),
+    };
+    let note = Note { by, why };
+    Ok(Meaning::Order(
+        Box::new(OperatorWord { order, note }),
+        place,
+    ))
 }
 
 fn word(delivery: &Delivery, webhook: &Webhook, booking: &Booking, said: Said) -> Word {
@@ -137,8 +224,29 @@ fn tenant_key(booking: &Booking) -> TenantKey {
     }
 }
 
+/// The key that a delivery brought, else why there is none.
+pub(crate) fn brought_key(delivery: &Delivery) -> Result<SshPublicKey, String> {
+    if delivery.source.as_str() == bellhop_operators::SOURCE {
+        let message = OperatorMessage::parse(&delivery.body).map_err(|error| error.to_string())?;
+        return match message.order {
+            OperatorOrder::Retry { ssh_public_key, .. } => {
+                SshPublicKey::parse(ssh_public_key.expose()).map_err(|error| error.to_string())
+            }
+            _ => Err("the operator's word brought no SSH key".to_owned()),
+        };
+    }
+    match Webhook::parse(&delivery.body)
+        .ok()
+        .as_ref()
+        .and_then(Webhook::booking)
+    {
+        Some(booking) => ssh_key(booking),
+        None => Err("the delivery that brought the SSH key is not what it was".to_owned()),
+    }
+}
+
 /// The key that a start brought, else why there is none.
-pub(crate) fn ssh_key(booking: &Booking) -> Result<SshPublicKey, String> {
+fn ssh_key(booking: &Booking) -> Result<SshPublicKey, String> {
     match (&booking.ssh_public_key, &booking.username) {
         (Some(key), _) => SshPublicKey::parse(key.expose()).map_err(|error| error.to_string()),
         (None, Some(_)) => Err("the account has no SSH public key".to_owned()),

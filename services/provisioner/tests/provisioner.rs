@@ -13,6 +13,8 @@ mod hosts_of_others;
 mod installation;
 #[path = "provisioner/kubernetes/mod.rs"]
 mod kubernetes;
+#[path = "provisioner/orders.rs"]
+mod orders;
 #[path = "provisioner/replicas.rs"]
 mod replicas;
 #[path = "provisioner/reservations.rs"]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ReservationId, ResourceId, Version};
-use crate::reservation::{Fact, Knowledge, Recorded, Resource};
+use crate::reservation::{Fact, Knowledge, Note, Recorded, Resource, Scope};
 
 /// Everything that the ledger says. Its serialised form is a snapshot: what folds it must be the same code, so change
 /// [`Ledger::FORMAT`] whenever folding or a state's form changes.
@@ -19,7 +19,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// The format of the serialised form.
-    pub const FORMAT: u32 = 4;
+    pub const FORMAT: u32 = 5;
 
     /// Takes in one message of the ledger. One that was taken in before changes nothing.
     pub fn apply(
@@ -74,6 +74,16 @@ impl Ledger {
         self.places.get(reservation).map(|place| &place.resource)
     }
 
+    /// Why no host of a resource is written now: the widest pause that covers it, and the order.
+    pub fn paused(&self, id: &ResourceId) -> Option<(Scope, &Note)> {
+        [Scope::Everything, Scope::Resource(id.clone())]
+            .into_iter()
+            .find_map(|scope| {
+                let orders = &self.resources.get(&scope.resource())?.orders;
+                Some((scope, orders.paused.as_ref()?))
+            })
+    }
+
     /// The reservations that are live where they should not be, with where they are instead: what a crash in the middle of a
     /// move left, or an end that was decided on the old resource during one. What is over is over everywhere.
     pub fn strays(&self) -> Vec<(ResourceId, ReservationId, ResourceId)> {
@@ -109,9 +119,12 @@ impl Ledger {
             resource: id.clone(),
             moved: moved.cloned(),
         };
-        match (self.places.get_mut(fact.reservation()), moved) {
+        let Some(reservation) = fact.reservation() else {
+            return;
+        };
+        match (self.places.get_mut(reservation), moved) {
             (None, _) => {
-                self.places.insert(fact.reservation().clone(), place);
+                self.places.insert(reservation.clone(), place);
             }
             (Some(known), Some(moved))
                 if known

@@ -411,6 +411,7 @@ fn a_start_that_is_moved_to_later_gives_the_host_back_and_starts_again_by_itself
         "one",
         Observation::Released {
             left: bellhop_domain::reservation::HostLeft::Off,
+            not_wiped: false,
         },
     );
     assert_eq!(

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bellhop_domain::reservation::Fact;
 use bellhop_event_store::Entry;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
@@ -55,12 +56,12 @@ impl TurnedAway {
 impl Outbox {
     /// Settles one report, however long it takes.
     pub(super) async fn settle(&self, entry: &Entry, index: usize) -> Result<(), Interrupted> {
-        let Some(fact) = entry.facts.get(index) else {
+        let Some(reservation) = entry.facts.get(index).and_then(Fact::reservation) else {
             return Ok(());
         };
         let report = OnItsWay {
             key: self.key(
-                fact.reservation(),
+                reservation,
                 Place {
                     version: entry.version,
                     index,

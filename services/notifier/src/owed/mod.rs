@@ -90,8 +90,12 @@ pub fn compose(destination: Destination, occasion: &Occasion<'_>) -> Composed {
         Ok(webhook) => webhook,
         Err(error) => return unsendable(&format!("its webhook id can't be one: {error}")),
     };
+    let Some(id) = fact.reservation() else {
+        return unsendable(&"it is about no reservation");
+    };
     let about = About {
         fact,
+        id,
         occasion,
         reservation,
         name: text::one_line(occasion.resource_id.name(), text::NAME_LIMIT),
@@ -123,6 +127,7 @@ pub fn compose(destination: Destination, occasion: &Occasion<'_>) -> Composed {
 /// Everything that a text may speak of.
 struct About<'a> {
     fact: &'a Fact,
+    id: &'a ReservationId,
     occasion: &'a Occasion<'a>,
     reservation: &'a Reservation,
     /// The resource's name, fit to be printed.
@@ -137,12 +142,12 @@ impl<'a> Occasion<'a> {
     }
 
     fn reservation(&self) -> Option<&'a Reservation> {
-        self.resource.reservations.get(self.fact()?.reservation())
+        self.resource.reservations.get(self.fact()?.reservation()?)
     }
 
     /// What the fact's reservation has, where it has anything.
     fn holding(&self) -> Option<&'a Holding> {
-        let reservation = self.fact()?.reservation();
+        let reservation = self.fact()?.reservation()?;
         self.resource
             .holding()
             .filter(|holding| holding.reservation == *reservation)

@@ -34,6 +34,7 @@ pub(super) fn owes(fact: &Fact, occasion: &Occasion<'_>) -> bool {
         | Fact::OwnerChanged { .. }
         | Fact::OwnerWithdrawn { .. }
         | Fact::ChangeCameTooLate(_)
+        | Fact::DeadlineExtended { .. }
         | Fact::ReadyHostTroubled { .. } => true,
         // A booking that is moved before its start is no news: its user has just moved it.
         Fact::ReservationMovedIn(moved) => moved.started.is_some(),
@@ -53,6 +54,13 @@ pub(super) fn owes(fact: &Fact, occasion: &Occasion<'_>) -> bool {
         | Fact::ReservationMovedOut { .. }
         | Fact::ReservationResumed { .. }
         | Fact::KeyBrought { .. }
+        | Fact::StartAllowed { .. }
+        | Fact::HostHeld { .. }
+        | Fact::HostUnheld { .. }
+        | Fact::DrivingPaused { .. }
+        | Fact::DrivingResumed { .. }
+        // An operator decides what becomes of it.
+        | Fact::HeldResourceDeleted { .. }
         | Fact::HostReleased { .. } => false,
     }
 }
@@ -90,6 +98,10 @@ pub(super) fn no_longer_true(about: &About<'_>) -> Option<&'static str> {
             about.reservation.is_live(),
             "the reservation is over, or moved on",
         ),
+        Fact::DeadlineExtended { until, .. } => (
+            about.reservation.is_live() && about.reservation.end() == Some(*until),
+            "the reservation is over, or was extended again",
+        ),
         Fact::ReservationPostponed { .. } => (
             matches!(phase, Phase::Postponed(_)),
             "the reservation is over, or its time has come",
@@ -126,7 +138,7 @@ pub(super) fn body(webhook: WebhookId, about: &About<'_>) -> Body {
         _ => user(about.reservation).unwrap_or_default(),
     };
     let notification = Notification::new(webhook, user, message.kind, &message.text)?
-        .event_id(about.fact.reservation().event())
+        .event_id(about.id.event())
         .resource_id(resource.name())
         .event_type(message.event_type)
         .metadata("resourceType", resource_type)
@@ -148,7 +160,9 @@ fn message(about: &About<'_>) -> Option<Message> {
         Fact::ReservationWaits { reason, .. } => {
             let kind = match reason {
                 WaitReason::Holder { .. } | WaitReason::Release { .. } => Info,
-                WaitReason::Host { .. } | WaitReason::Key { .. } => Warning,
+                WaitReason::Host { .. } | WaitReason::Key { .. } | WaitReason::Operator { .. } => {
+                    Warning
+                }
             };
             (kind, "PROVISIONING_WAITING", waits(about, reason))
         }
@@ -195,6 +209,15 @@ fn message(about: &About<'_>) -> Option<Message> {
         Fact::DeadlinePassed { hold_until, .. } | Fact::DeadlineHeldAgain { hold_until, .. } => {
             (Warning, "RESERVATION_OVERDUE", deadline(about, *hold_until))
         }
+        Fact::DeadlineExtended { until, .. } => (
+            Info,
+            "RESERVATION_EXTENDED",
+            format!(
+                "An operator keeps server {name} for you until {}, unless your reservation is ended before. Save your data \
+                 before: the server is taken back then.",
+                time(*until)
+            ),
+        ),
         Fact::ReservationMovedIn(_) => (
             Info,
             "RESERVATION_MOVED",
@@ -325,6 +348,11 @@ fn waits(about: &About<'_>, reason: &WaitReason) -> String {
             one_line(text, REASON_LIMIT),
             ends(about).map_or_else(String::new, |end| format!(", until {end}"))
         ),
+        WaitReason::Operator { .. } => format!(
+            "Your reservation of server {name} waits until an operator has looked at the server, who is told. It is prepared for \
+             you then{}. If you can't wait, book another server.",
+            ends(about).map_or_else(String::new, |end| format!(", if that is before {end}"))
+        ),
         WaitReason::Key { text } => format!(
             "Server {name} can't be prepared for you: no usable SSH key came with your reservation ({}). Put a valid SSH \
              public key into your profile, delete this reservation, and {BOOK_AGAIN}.",
@@ -350,6 +378,7 @@ pub(super) fn failure(reason: &FailureReason, limit: usize) -> String {
         FailureReason::ProvisioningTimeout { seconds } => {
             format!("it was not ready after {} of work on it", span(*seconds))
         }
+        FailureReason::ResourceDeleted => "it was removed from the reservation system".to_owned(),
         FailureReason::HostGone => {
             "it was removed from Kubernetes while it was prepared".to_owned()
         }
@@ -363,6 +392,10 @@ pub(super) fn failure(reason: &FailureReason, limit: usize) -> String {
                     "the server was not clean again after the reservation before".to_owned()
                 }
                 Some(WaitReason::Host { text }) => one_line(text, limit),
+                Some(WaitReason::Operator { .. }) => {
+                    "no operator allowed it, since what is known of the server was not enough"
+                        .to_owned()
+                }
                 Some(WaitReason::Key { text }) => {
                     format!(
                         "no usable SSH key came with it ({})",
@@ -386,6 +419,7 @@ fn way_out(reason: &FailureReason) -> &'static str {
         | FailureReason::CannotClaim { .. } => {
             "Book another server, or ask your operator to look at this one before you book it again."
         }
+        FailureReason::ResourceDeleted => "If you still need a server, book another one.",
         FailureReason::NotClaimedInTime {
             waited_for: Some(WaitReason::Key { .. }),
         } => "Put a valid SSH public key into your profile, then book again.",
@@ -400,6 +434,9 @@ fn completed(about: &About<'_>, cause: EndCause) -> String {
     let what = match cause {
         EndCause::End => format!("Your reservation of server {name} has ended."),
         EndCause::Deleted => format!("Your reservation of server {name} was deleted."),
+        EndCause::Operator => {
+            format!("Your reservation of server {name} was ended by an operator.")
+        }
         EndCause::Deadline | EndCause::ProvenOver => {
             let end = ends(about).map_or_else(String::new, |end| format!(" ({end})"));
             let why = match cause {
@@ -420,6 +457,7 @@ fn cancelled(about: &About<'_>, cause: EndCause) -> String {
     let what = match cause {
         EndCause::End => "ended",
         EndCause::Deleted => "was deleted",
+        EndCause::Operator => "was ended by an operator",
         EndCause::Deadline | EndCause::ProvenOver => "passed its end",
     };
     format!(
@@ -447,10 +485,7 @@ fn starts(about: &About<'_>) -> Option<String> {
 }
 
 fn ends(about: &About<'_>) -> Option<String> {
-    about
-        .reservation
-        .schedule()
-        .map(|schedule| time(schedule.end))
+    about.reservation.end().map(time)
 }
 
 fn until(about: &About<'_>) -> String {

@@ -91,7 +91,7 @@ fn ready_then(facts: Vec<Fact>) -> Vec<Vec<Fact>> {
     history
 }
 
-fn wait_reasons() -> [WaitReason; 4] {
+fn wait_reasons() -> [WaitReason; 5] {
     [
         WaitReason::Holder {
             holder: reservation("5119"),
@@ -104,6 +104,10 @@ fn wait_reasons() -> [WaitReason; 4] {
         },
         WaitReason::Key {
             text: "sshPublicKey is missing".to_owned(),
+        },
+        WaitReason::Operator {
+            text: "the host was released, not wiped, after reservation reservation-system:5119"
+                .to_owned(),
         },
     ]
 }
@@ -119,6 +123,7 @@ fn failure_reasons() -> Vec<FailureReason> {
         },
         FailureReason::ProvisioningTimeout { seconds: 2700 },
         FailureReason::HostGone,
+        FailureReason::ResourceDeleted,
         FailureReason::CannotClaim {
             text: "the user-data secret can't be made: forbidden".to_owned(),
         },
@@ -132,13 +137,15 @@ fn failure_reasons() -> Vec<FailureReason> {
     reasons
 }
 
-fn ends() -> [(EndCause, EndOutcome); 5] {
+fn ends() -> [(EndCause, EndOutcome); 7] {
     [
         (EndCause::End, EndOutcome::Completed),
         (EndCause::Deleted, EndOutcome::Completed),
         (EndCause::Deadline, EndOutcome::Completed),
         (EndCause::ProvenOver, EndOutcome::Completed),
+        (EndCause::Operator, EndOutcome::Completed),
         (EndCause::Deleted, EndOutcome::Cancelled),
+        (EndCause::Operator, EndOutcome::Cancelled),
     ]
 }
 
@@ -160,6 +167,7 @@ fn histories() -> Vec<Vec<Vec<Fact>>> {
         vec![vec![story.refused()]],
         vec![vec![story.moved_in()]],
         ready_then(vec![story.postponed()]),
+        ready_then(vec![story.extended_by_an_operator("2026-12-03T20:00:00Z")]),
         ready_then(story.owner_changed()),
         vec![
             vec![story.announced()],

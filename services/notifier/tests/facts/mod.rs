@@ -11,7 +11,7 @@ use bellhop_domain::reservation::fact::{
 };
 use bellhop_domain::reservation::{
     DeliveryRef, EndCause, EndOutcome, Fact, FailureReason, HostError, HostLeft, Image, Knowledge,
-    Schedule, TenantKey, Terms, WaitReason,
+    Note, Schedule, TenantKey, Terms, WaitReason,
 };
 use bellhop_event_store::Entry;
 use jiff::Timestamp;
@@ -290,7 +290,16 @@ impl Story {
             delivery: by_delivery.then(delivery),
             payload: by_delivery.then(|| PAYLOAD.replace("START", "END")),
             knowledge: None,
+            note: (cause == EndCause::Operator).then(note),
         })
+    }
+
+    pub(crate) fn extended_by_an_operator(&self, until: &str) -> Fact {
+        Fact::DeadlineExtended {
+            reservation: self.id.clone(),
+            until: time(until),
+            note: note(),
+        }
     }
 
     pub(crate) fn overdue(&self) -> Fact {
@@ -324,6 +333,7 @@ impl Story {
             reservation: self.id.clone(),
             took: std::time::Duration::from_secs(95),
             left: HostLeft::Off,
+            not_wiped: false,
         }
     }
 
@@ -341,6 +351,14 @@ impl Story {
         let mut entries = self.to_preparing();
         entries.push(vec![self.provisioned()]);
         entries
+    }
+}
+
+/// What an operator says of an order.
+fn note() -> Note {
+    Note {
+        by: "ada".to_owned(),
+        why: "its user asked".to_owned(),
     }
 }
 

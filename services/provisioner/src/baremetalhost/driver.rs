@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bellhop_domain::id::{HostRef, LedgerId, ReservationId, ResourceId, Version};
 use bellhop_domain::reservation::{
-    Command, Desired, Holding, HostLeft, Observation, Release, Resource, desired,
+    Command, Desired, Holding, HostLeft, Observation, Release, Resource, Scope, desired,
 };
 use bellhop_event_store::{AppendError, EventStore, EventStoreError};
 use bellhop_service::health::Dependency;
@@ -170,7 +170,37 @@ impl Driver {
         }
     }
 
+    /// Whether an operator stopped all writes to the resource's host. Shown where it is.
+    pub(super) fn is_paused(&self, id: &ResourceId) -> bool {
+        let text = self.folded.read(|ledger| {
+            let (_, note) = ledger.paused(id)?;
+            Some(format!("paused by {}: {}", note.by, note.why))
+        });
+        if let Some(text) = &text {
+            self.wait(id, Some(text));
+        }
+        text.is_some()
+    }
+
+    /// Why a host is not released now, whatever the ledger asks for: an operator's word. Wiping can't be undone, so the broker
+    /// is asked for what others ordered meanwhile.
+    async fn is_kept_by_an_operator(&self, look: &Look) -> Result<bool, LookError> {
+        self.decisions.catch_up_on(&look.id).await?;
+        self.decisions
+            .catch_up_on(&Scope::Everything.resource())
+            .await?;
+        if let Some(note) = &self.folded.resource(&look.id).orders.held {
+            let text = format!("held by {}: {}", note.by, note.why);
+            self.wait(&look.id, Some(&text));
+            return Ok(true);
+        }
+        Ok(self.is_paused(&look.id))
+    }
+
     async fn offer(&self, look: &Look, next: Option<&ReservationId>) -> Result<Next, LookError> {
+        if self.is_paused(&look.id) {
+            return Ok(Next::After(BLOCKED));
+        }
         let observation = match self.find_host(&look.id).await? {
             Found::One(host) => match (claim::obstacle(&host, &self.writer(look)), next) {
                 (Some(text), _) => {
@@ -236,6 +266,9 @@ impl Driver {
         match next_step(host.as_ref(), release, &self.writer(look), self.power_off) {
             Step::Write(patch) => {
                 self.alarms.clear(RELEASE_BLOCKED, &look.id.to_string());
+                if self.is_kept_by_an_operator(look).await? {
+                    return Ok(Next::After(BLOCKED));
+                }
                 let span = look.span("release");
                 self.write(&release.host, &patch, "release")
                     .instrument(span)
@@ -263,7 +296,10 @@ impl Driver {
                 }
                 Ok(Next::After(BLOCKED))
             }
-            Step::Done(left) => self.released(look, release, left).await,
+            Step::Done(left) => {
+                let not_wiped = release.claimed && host.is_some_and(|host| host.is_never_wiped());
+                self.released(look, release, left, not_wiped).await
+            }
         }
     }
 
@@ -272,6 +308,7 @@ impl Driver {
         look: &Look,
         release: &Release,
         left: HostLeft,
+        not_wiped: bool,
     ) -> Result<Next, LookError> {
         self.cluster
             .delete_secret(
@@ -281,7 +318,8 @@ impl Driver {
             .await?;
         self.wait(&look.id, None);
         self.alarms.clear(RELEASE_BLOCKED, &look.id.to_string());
-        self.observe(look, Observation::Released { left }).await?;
+        self.observe(look, Observation::Released { left, not_wiped })
+            .await?;
         Ok(Next::Again)
     }
 

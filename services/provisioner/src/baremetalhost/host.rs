@@ -47,6 +47,7 @@ pub(crate) struct Spec {
     pub(crate) custom_deploy: Option<serde_json::Value>,
     pub(crate) externally_provisioned: bool,
     pub(crate) disable_power_off: bool,
+    pub(crate) automated_cleaning_mode: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,6 +198,11 @@ impl BareMetalHost {
             self.status.provisioning.state.as_str(),
             "available" | "ready"
         )
+    }
+
+    /// Whether Metal3 was told not to clean its disks when an image goes.
+    pub(crate) fn is_never_wiped(&self) -> bool {
+        self.spec.automated_cleaning_mode == "disabled"
     }
 
     pub(crate) fn image_url(&self) -> Option<&str> {

@@ -115,6 +115,10 @@ impl Installation {
             headers: Vec::new(),
             body,
         };
+        self.deliver(delivery).await
+    }
+
+    pub(crate) async fn deliver(&self, delivery: NewDelivery) -> u64 {
         self.store
             .store_delivery(&delivery, Duration::from_secs(5))
             .await

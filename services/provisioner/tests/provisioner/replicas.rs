@@ -20,7 +20,10 @@ async fn two_provisioners_prepare_each_host_once() {
         let event = format!("a{number}");
         world
             .until_fact(|fact| {
-                fact.name() == "HostProvisioned" && fact.reservation().event() == event
+                fact.name() == "HostProvisioned"
+                    && fact
+                        .reservation()
+                        .is_some_and(|about| about.event() == event)
             })
             .await;
     }
@@ -31,7 +34,10 @@ async fn two_provisioners_prepare_each_host_once() {
         let event = format!("b{number}");
         world
             .until_fact(|fact| {
-                fact.name() == "HostProvisioned" && fact.reservation().event() == event
+                fact.name() == "HostProvisioned"
+                    && fact
+                        .reservation()
+                        .is_some_and(|about| about.event() == event)
             })
             .await;
         let wanted = [
@@ -84,11 +90,17 @@ async fn a_provisioner_that_stops_anywhere_is_carried_on_by_the_next() {
     };
     let (_last, ()) = tokio::join!(stopper, teller);
     world
-        .until_fact(|fact| fact.name() == "HostProvisioned" && fact.reservation().event() == "2")
+        .until_fact(|fact| {
+            fact.name() == "HostProvisioned"
+                && fact.reservation().is_some_and(|about| about.event() == "2")
+        })
         .await;
     world.says(end("2", "node01")).await;
     world
-        .until_fact(|fact| fact.name() == "HostReleased" && fact.reservation().event() == "2")
+        .until_fact(|fact| {
+            fact.name() == "HostReleased"
+                && fact.reservation().is_some_and(|about| about.event() == "2")
+        })
         .await;
     world.until_host("node01", is_clean).await;
     assert_eq!(
@@ -155,6 +167,9 @@ async fn a_start_from_a_snapshot_goes_on_where_the_ledger_is() {
     let _another = world.provisioner();
     world.says(start("2", "node01")).await;
     world
-        .until_fact(|fact| fact.name() == "HostProvisioned" && fact.reservation().event() == "2")
+        .until_fact(|fact| {
+            fact.name() == "HostProvisioned"
+                && fact.reservation().is_some_and(|about| about.event() == "2")
+        })
         .await;
 }

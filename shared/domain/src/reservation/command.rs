@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::fact::{AcceptedStart, DeliveryRef, HostError, HostLeft, TenantKey, Terms};
+use super::fact::{AcceptedStart, DeliveryRef, HostError, HostLeft, Note, TenantKey, Terms};
 use super::knowledge::Knowledge;
 use super::resource::{Phase, Resource, Waiting};
 use crate::id::{HostRef, ReservationId, ResourceId, UserId, WebhookId};
@@ -32,6 +32,15 @@ pub enum Command {
         /// Where it stands.
         to: ResourceId,
     },
+    /// An operator said what shall be.
+    Ordered(Box<OperatorWord>),
+    /// A delivery said that the sender deleted the resource. It says nothing more of the resource's bookings then.
+    ResourceDeleted {
+        /// The sender's number of the resource.
+        number: Option<i64>,
+        /// The delivery.
+        delivery: DeliveryRef,
+    },
     /// The driver read the host. What it read must be newer than the state that is decided upon: take the state, read the
     /// host, decide, append with that state's version.
     Observed(Observation),
@@ -43,6 +52,52 @@ pub enum Command {
         /// where such releases are stopped.
         may_release: bool,
     },
+}
+
+/// What an operator orders, with who it is and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorWord {
+    /// What shall be.
+    pub order: Order,
+    /// Who orders it, and why.
+    pub note: Note,
+}
+
+/// What an operator can order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// A reservation's end is not missed before `until`. The sender's own end still ends it.
+    Extend {
+        /// Which.
+        reservation: ReservationId,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// The resource's holder ends, as by the sender's end.
+    Release {
+        /// The holder that the operator saw.
+        reservation: ReservationId,
+    },
+    /// A start that waits for an operator goes ahead.
+    Allow {
+        /// Which.
+        reservation: ReservationId,
+    },
+    /// A key for a reservation that waits for one.
+    BringKey {
+        /// Which.
+        reservation: ReservationId,
+        /// The delivery that holds it.
+        delivery: DeliveryRef,
+    },
+    /// The resource's host is never released, whatever comes.
+    Hold,
+    /// It may be released again.
+    Unhold,
+    /// No host is written, of this resource or of all that a pseudo-resource stands for.
+    Pause,
+    /// Hosts are written again.
+    Resume,
 }
 
 /// What one delivery says of one reservation.
@@ -124,6 +179,8 @@ pub enum Observation {
     Released {
         /// How it was left.
         left: HostLeft,
+        /// Metal3 was told not to clean it.
+        not_wiped: bool,
     },
 }
 
@@ -170,6 +227,8 @@ pub struct Policy {
     pub start_lead: Duration,
     /// How long after an announced start its start event may still come.
     pub start_grace: Duration,
+    /// Whether a host that was released without being wiped waits for an operator before it is given away again.
+    pub require_cleaning: bool,
 }
 
 impl Default for Policy {
@@ -182,6 +241,7 @@ impl Default for Policy {
             deadline_hold: minutes(120),
             start_lead: minutes(5),
             start_grace: minutes(2),
+            require_cleaning: true,
         }
     }
 }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::fact::{Announced, Ended, Fact, MovedIn, Refused, Started, TenantKey};
 use super::knowledge::KnownTimes;
 use super::resource::{
@@ -46,6 +48,7 @@ impl Resource {
             Fact::KeyBrought {
                 reservation,
                 delivery,
+                ..
             } => {
                 if let Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)) =
                     self.phase_mut(reservation)
@@ -53,6 +56,24 @@ impl Resource {
                     waiting.key = TenantKey::InDelivery;
                     waiting.delivery = delivery.clone();
                     waiting.told = None;
+                }
+            }
+            Fact::DeadlineExtended {
+                reservation, until, ..
+            } => self.extended(reservation, *until),
+            Fact::StartAllowed { reservation, .. } => {
+                if let Some(Phase::Waiting(waiting)) = self.phase_mut(reservation) {
+                    waiting.allowed = true;
+                    waiting.told = None;
+                }
+            }
+            Fact::HostHeld { .. }
+            | Fact::HostUnheld { .. }
+            | Fact::DrivingPaused { .. }
+            | Fact::DrivingResumed { .. } => self.orders.evolve(recorded.fact),
+            Fact::HeldResourceDeleted { reservation, .. } => {
+                if let Some(known) = self.reservations.get_mut(reservation) {
+                    known.resource_deleted = true;
                 }
             }
             // Told to a user; what follows from it is in the fact beside it.
@@ -88,10 +109,17 @@ impl Resource {
                 host,
                 secret,
             } => self.assigned(reservation, host, secret, recorded.version),
-            Fact::HostReleased { reservation, .. } => {
+            Fact::HostReleased {
+                reservation,
+                not_wiped,
+                ..
+            } => {
                 if matches!(&self.occupancy, Occupancy::Releasing(release) if release.reservation == *reservation)
                 {
                     self.occupancy = Occupancy::Free;
+                    if *not_wiped {
+                        self.not_wiped = Some(reservation.clone());
+                    }
                 }
             }
             Fact::HostClaimed { reservation }
@@ -131,6 +159,8 @@ impl Resource {
                 traceparent: recorded.traceparent.map(str::to_owned),
                 arrived: None,
                 owner_changed: false,
+                extended_until: None,
+                resource_deleted: false,
                 phase: Phase::Announced { overdue: false },
             })
     }
@@ -154,6 +184,19 @@ impl Resource {
         }
     }
 
+    /// Grace and hold begin anew with the new end (R5).
+    fn extended(&mut self, reservation: &ReservationId, until: Timestamp) {
+        let Some(known) = self.reservations.get_mut(reservation) else {
+            return;
+        };
+        known.extended_until = known.extended_until.max(Some(until));
+        if let Occupancy::Held(holding) = &mut self.occupancy
+            && holding.reservation == *reservation
+        {
+            holding.hold_until = None;
+        }
+    }
+
     fn started(&mut self, started: &Started, recorded: &Recorded<'_>) {
         let reservation = self.known(&started.reservation, recorded);
         reservation.times.learn(started.knowledge.clone());
@@ -170,6 +213,7 @@ impl Resource {
             key: started.key.clone(),
             delivery: started.delivery.clone(),
             told: None,
+            allowed: false,
         }));
     }
 
@@ -195,6 +239,7 @@ impl Resource {
                 key: started.key.clone(),
                 delivery: started.delivery.clone(),
                 told: None,
+                allowed: false,
             })),
         };
     }
@@ -287,6 +332,12 @@ impl Resource {
         };
         *phase = Phase::Holding;
         self.occupancy = Occupancy::Held(Box::new(holding));
+        self.not_wiped = None;
+        let number = self
+            .reservations
+            .get(reservation)
+            .and_then(|known| known.resource_number);
+        self.bound_to = number.or(self.bound_to);
     }
 
     /// Ends a reservation, once; if it is the holder, its host goes back.

@@ -58,6 +58,53 @@ pub enum Fact {
         reservation: ReservationId,
         /// The delivery that holds it.
         delivery: DeliveryRef,
+        /// Where an operator brought it: who, and why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<Note>,
+    },
+    /// An operator moved the deadline of a reservation: its end is not missed before `until`.
+    DeadlineExtended {
+        /// Which.
+        reservation: ReservationId,
+        /// Until when its end may come.
+        until: Timestamp,
+        /// Who ordered it, and why.
+        note: Note,
+    },
+    /// An operator lets a start go ahead that waited for that ([`WaitReason::Operator`]).
+    StartAllowed {
+        /// Which.
+        reservation: ReservationId,
+        /// Who ordered it, and why.
+        note: Note,
+    },
+    /// An operator holds the resource: its host is not released before [`Fact::HostUnheld`], whatever comes.
+    HostHeld {
+        /// Who ordered it, and why.
+        note: Note,
+    },
+    /// The resource's host may be released again.
+    HostUnheld {
+        /// Who ordered it, and why.
+        note: Note,
+    },
+    /// An operator stopped all writes to hosts, of this resource or of what the pseudo-resource stands for
+    /// ([`super::orders::Scope`]). Deliveries are accepted and decided all the same.
+    DrivingPaused {
+        /// Who ordered it, and why.
+        note: Note,
+    },
+    /// Hosts are written again.
+    DrivingResumed {
+        /// Who ordered it, and why.
+        note: Note,
+    },
+    /// The sender deleted the resource under its holder, and sends no end: nothing is wiped, the deadline decides.
+    HeldResourceDeleted {
+        /// The holder.
+        reservation: ReservationId,
+        /// The delivery that said so.
+        delivery: DeliveryRef,
     },
     /// The booking was changed after the reservation was over: that changes nothing.
     ChangeCameTooLate(Announced),
@@ -182,7 +229,19 @@ pub enum Fact {
         took: Duration,
         /// How the host was left.
         left: HostLeft,
+        /// Metal3 was told not to clean the host (`automatedCleaningMode: disabled`): released, not wiped.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        not_wiped: bool,
     },
+}
+
+/// An operator's word: who said it, and why. Kept for ever; no secret belongs in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub why: String,
 }
 
 /// See [`Fact::ReservationAnnounced`].
@@ -301,6 +360,9 @@ pub struct Ended {
     /// What that delivery says of the times, and how sure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub knowledge: Option<Knowledge>,
+    /// Where an operator ended it: who, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Note>,
 }
 
 /// What ended a reservation.
@@ -314,6 +376,8 @@ pub enum EndCause {
     Deadline,
     /// Its end passed, and another reservation of the same resource proves that it is over.
     ProvenOver,
+    /// An operator ended it.
+    Operator,
 }
 
 /// How a reservation ended that neither failed nor was refused or missed.
@@ -347,6 +411,11 @@ pub enum WaitReason {
     /// No usable SSH key came with the start.
     Key {
         /// What was wrong.
+        text: String,
+    },
+    /// An operator has to allow it: what is known of the host is not enough to give it away.
+    Operator {
+        /// What is not known, in words for the operator.
         text: String,
     },
 }
@@ -391,6 +460,8 @@ pub enum FailureReason {
         /// Why, in words.
         text: String,
     },
+    /// The sender deleted the resource while the reservation waited for it.
+    ResourceDeleted,
 }
 
 /// An error as Metal3 reports it.
@@ -465,9 +536,13 @@ pub struct Image {
 }
 
 impl Fact {
-    /// The reservation that the fact is about.
-    pub fn reservation(&self) -> &ReservationId {
-        match self {
+    /// The reservation that the fact is about; none where it is about the resource itself.
+    pub fn reservation(&self) -> Option<&ReservationId> {
+        Some(match self {
+            Self::HostHeld { .. }
+            | Self::HostUnheld { .. }
+            | Self::DrivingPaused { .. }
+            | Self::DrivingResumed { .. } => return None,
             Self::ReservationAnnounced(announced)
             | Self::ReservationChanged(announced)
             | Self::ChangeCameTooLate(announced) => &announced.reservation,
@@ -482,6 +557,9 @@ impl Fact {
             | Self::OwnerChanged { reservation, .. }
             | Self::OwnerWithdrawn { reservation, .. }
             | Self::KeyBrought { reservation, .. }
+            | Self::DeadlineExtended { reservation, .. }
+            | Self::StartAllowed { reservation, .. }
+            | Self::HeldResourceDeleted { reservation, .. }
             | Self::HostAssigned { reservation, .. }
             | Self::HostClaimed { reservation }
             | Self::ProvisioningResumed { reservation }
@@ -498,7 +576,7 @@ impl Fact {
             | Self::DeadlinePassed { reservation, .. }
             | Self::DeadlineHeldAgain { reservation, .. }
             | Self::HostReleased { reservation, .. } => reservation,
-        }
+        })
     }
 
     /// The fact's name, as it stands in the ledger, in logs and in metrics.
@@ -513,6 +591,13 @@ impl Fact {
             Self::OwnerChanged { .. } => "OwnerChanged",
             Self::OwnerWithdrawn { .. } => "OwnerWithdrawn",
             Self::KeyBrought { .. } => "KeyBrought",
+            Self::DeadlineExtended { .. } => "DeadlineExtended",
+            Self::StartAllowed { .. } => "StartAllowed",
+            Self::HostHeld { .. } => "HostHeld",
+            Self::HostUnheld { .. } => "HostUnheld",
+            Self::DrivingPaused { .. } => "DrivingPaused",
+            Self::DrivingResumed { .. } => "DrivingResumed",
+            Self::HeldResourceDeleted { .. } => "HeldResourceDeleted",
             Self::ChangeCameTooLate(_) => "ChangeCameTooLate",
             Self::ReservationStarted(_) => "ReservationStarted",
             Self::ReservationRefused(_) => "ReservationRefused",

@@ -28,7 +28,7 @@
 //! - [`fact`] what can have happened; [`resource`] the state that follows from it (*evolve*);
 //! - [`command`] what asks for a decision; [`decide`](mod@decide) the decision; [`timer`] what time itself decides;
 //! - [`desired`](mod@desired) what the driver should bring about; [`alarm`] what an operator must look at;
-//! - [`knowledge`] which of two sayings about a booking is the newer.
+//! - [`knowledge`] which of two sayings about a booking is the newer; [`orders`] what operators ordered.
 
 pub mod alarm;
 pub mod command;
@@ -37,18 +37,22 @@ pub mod desired;
 mod evolve;
 pub mod fact;
 pub mod knowledge;
+pub mod orders;
 pub mod resource;
 pub mod timer;
 
 pub use alarm::{Alarm, AlarmKind};
-pub use command::{ClaimedHost, Command, Observation, Policy, Progress, Said, Word, moved_by};
+pub use command::{
+    ClaimedHost, Command, Observation, OperatorWord, Order, Policy, Progress, Said, Word, moved_by,
+};
 pub use decide::decide;
 pub use desired::{Desired, desired};
 pub use fact::{
     AcceptedStart, Announced, DeliveryRef, EndCause, EndOutcome, Fact, FailureReason, HostError,
-    HostLeft, Image, MovedIn, TenantKey, Terms, WaitReason,
+    HostLeft, Image, MovedIn, Note, TenantKey, Terms, WaitReason,
 };
 pub use knowledge::{Knowledge, KnownTimes, Schedule};
+pub use orders::{Orders, Scope};
 pub use resource::{
     Holding, Occupancy, Outcome, Phase, Recorded, Release, Reservation, Resource, Stage,
 };

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fact::{DeliveryRef, EndOutcome, Fact, TenantKey, Terms, WaitReason};
 use super::knowledge::{Knowledge, KnownTimes, Schedule};
+use super::orders::Orders;
 use crate::id::{HostRef, ReservationId, UserId, Version, WebhookId};
 
 /// A fact as it stands in the ledger.
@@ -35,6 +36,12 @@ pub struct Resource {
     pub occupancy: Occupancy,
     /// Every reservation that ever reached it; those that are over remain, so that what comes late changes nothing (R3).
     pub reservations: BTreeMap<ReservationId, Reservation>,
+    /// What operators ordered for it.
+    pub orders: Orders,
+    /// The reservation after which its host was released without being wiped, until it is given away again.
+    pub not_wiped: Option<ReservationId>,
+    /// The sender's number of the resource whose reservation had its host last: the host is bound to it.
+    pub bound_to: Option<i64>,
 }
 
 /// Who has a resource. There is room for one reservation: R2 can't be written down wrongly.
@@ -136,6 +143,10 @@ pub struct Reservation {
     /// Its booking got another owner after it was known: an operator decides.
     #[serde(default)]
     pub owner_changed: bool,
+    /// An operator said that its end is not missed before this.
+    pub extended_until: Option<Timestamp>,
+    /// The sender deleted its resource while it was the holder.
+    pub resource_deleted: bool,
     /// How far it is.
     pub phase: Phase,
 }
@@ -173,6 +184,8 @@ pub struct Waiting {
     pub delivery: DeliveryRef,
     /// What its user was told last.
     pub told: Option<WaitReason>,
+    /// An operator lets it go ahead, whatever is not known of the host.
+    pub allowed: bool,
 }
 
 impl From<&Holding> for Waiting {
@@ -184,6 +197,7 @@ impl From<&Holding> for Waiting {
             key: holding.key.clone(),
             delivery: holding.delivery.clone(),
             told: None,
+            allowed: false,
         }
     }
 }
@@ -236,6 +250,15 @@ impl Reservation {
     /// Its times, where anything is known of them.
     pub fn schedule(&self) -> Option<Schedule> {
         self.times.schedule()
+    }
+
+    /// When its end is due: as booked, or as long after as an operator said.
+    pub fn end(&self) -> Option<Timestamp> {
+        let booked = self.schedule()?.end;
+        Some(
+            self.extended_until
+                .map_or(booked, |until| booked.max(until)),
+        )
     }
 }
 

@@ -72,7 +72,10 @@ pub fn timers(resource: &Resource, policy: &Policy) -> Vec<(Timestamp, Timer)> {
                     Timer::Missed(id.clone()),
                 ));
             }
-            Phase::Waiting(_) => timers.push((schedule.end, Timer::WaitedTooLong(id.clone()))),
+            Phase::Waiting(_) => timers.push((
+                reservation.end().unwrap_or(schedule.end),
+                Timer::WaitedTooLong(id.clone()),
+            )),
             Phase::Postponed(_) => {
                 timers.push((
                     time::before(schedule.start, policy.start_lead),
@@ -113,14 +116,14 @@ fn holder_timers(
         let left = policy.provisioning_timeout.saturating_sub(worked);
         timers.push((time::after(since, left), Timer::Provisioning(id.clone())));
     }
-    let Some(schedule) = resource
+    let Some(end) = resource
         .reservations
         .get(id)
-        .and_then(|reservation| reservation.schedule())
+        .and_then(|reservation| reservation.end())
     else {
         return timers;
     };
-    let deadline = time::after(schedule.end, policy.deadline_grace);
+    let deadline = time::after(end, policy.deadline_grace);
     match holding.hold_until {
         None => timers.push((deadline, Timer::Deadline(id.clone()))),
         Some(hold_until) => timers.push((hold_until, Timer::Hold(id.clone()))),
@@ -132,7 +135,7 @@ fn holder_timers(
         .iter()
         .filter(|(other, reservation)| *other != id && reservation.is_live())
         .filter_map(|(_, reservation)| reservation.schedule())
-        .filter(|other| other.start >= schedule.end)
+        .filter(|other| other.start >= end)
         .map(|other| other.start)
         .min();
     if let Some(start) = successor {

@@ -133,6 +133,7 @@ fn released(release: &Release, host: Option<&Host>) -> Observation {
     let Some(host) = host else {
         return Observation::Released {
             left: HostLeft::Gone,
+            not_wiped: false,
         };
     };
     // On a host that someone else took meanwhile no fence can be written, so it is waited for: without the fence, a writer
@@ -141,6 +142,7 @@ fn released(release: &Release, host: Option<&Host>) -> Observation {
     if fenced && host.is_clean() {
         Observation::Released {
             left: HostLeft::Off,
+            not_wiped: false,
         }
     } else {
         Observation::Releasing

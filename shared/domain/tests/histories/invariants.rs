@@ -67,7 +67,10 @@ impl Judge {
         host: Option<&Host>,
     ) -> Verdict {
         for fact in facts {
-            let id = fact.reservation();
+            // What operators order about a resource is about no reservation.
+            let Some(id) = fact.reservation() else {
+                continue;
+            };
             let record = self.records.entry(id.clone()).or_default();
             if let Command::Said(word) = command {
                 ensure!(*id == word.reservation, "R2: {fact:?} about another one");

@@ -36,11 +36,14 @@ impl Decision<'_> {
             }
             (Occupancy::Free, Observation::Clean { host, secret }) => {
                 if let Some(reservation) = self.next_in_time() {
-                    self.add(Fact::HostAssigned {
-                        reservation,
-                        host: host.clone(),
-                        secret: secret.clone(),
-                    });
+                    match self.operator_needed(&reservation) {
+                        Some(text) => self.tell_why(reservation, WaitReason::Operator { text }),
+                        None => self.add(Fact::HostAssigned {
+                            reservation,
+                            host: host.clone(),
+                            secret: secret.clone(),
+                        }),
+                    }
                 }
             }
             (Occupancy::Free, Observation::NotClean { text }) => {
@@ -52,11 +55,12 @@ impl Decision<'_> {
                 let holding = holding.clone();
                 self.observed_held(&holding, observation);
             }
-            (Occupancy::Releasing(release), Observation::Released { left }) => {
+            (Occupancy::Releasing(release), Observation::Released { left, not_wiped }) => {
                 let fact = Fact::HostReleased {
                     reservation: release.reservation.clone(),
                     took: time::elapsed(release.since, self.now),
                     left: *left,
+                    not_wiped: *not_wiped,
                 };
                 self.add(fact);
             }
@@ -69,6 +73,28 @@ impl Decision<'_> {
     fn next_in_time(&self) -> Option<ReservationId> {
         let (id, _) = self.resource.next().filter(|(id, _)| !self.has_ended(id))?;
         Some(id.clone())
+    }
+
+    /// Why a clean host is not given to a reservation before an operator allows it; none where it may be.
+    fn operator_needed(&self, reservation: &ReservationId) -> Option<String> {
+        let known = self.resource.reservations.get(reservation)?;
+        if matches!(&known.phase, Phase::Waiting(waiting) if waiting.allowed) {
+            return None;
+        }
+        if let Some(before) = &self.resource.not_wiped
+            && self.policy.require_cleaning
+        {
+            return Some(format!(
+                "the host was released, not wiped, after reservation {before} (automatedCleaningMode is disabled)"
+            ));
+        }
+        let (bound, number) = (self.resource.bound_to?, known.resource_number?);
+        (bound != number).then(|| {
+            format!(
+                "the host was given to reservations of the resource with the number {bound} so far, and this one names \
+                 another, {number}, of the same name"
+            )
+        })
     }
 
     fn tell_why(&mut self, reservation: ReservationId, reason: WaitReason) {

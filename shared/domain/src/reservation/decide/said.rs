@@ -2,8 +2,8 @@
 
 use super::super::command::{Said, Word};
 use super::super::fact::{
-    AcceptedStart, Announced, EndCause, Ended, Fact, FailureReason, MovedIn, Refused, Started,
-    TenantKey, Terms, WaitReason,
+    AcceptedStart, Announced, DeliveryRef, EndCause, Ended, Fact, FailureReason, MovedIn, Note,
+    Refused, Started, TenantKey, Terms, WaitReason,
 };
 use super::super::resource::{Occupancy, Phase};
 use super::Decision;
@@ -34,7 +34,8 @@ impl Decision<'_> {
                 let brings = *key == TenantKey::InDelivery && waiting.key != TenantKey::InDelivery;
                 self.learn(word);
                 if brings {
-                    self.key_brought(word);
+                    // The sender said the start twice, and only this time with a key.
+                    self.key_brought(&word.reservation, &word.delivery, None);
                 }
             }
             (Said::Start { .. }, Some(Phase::Holding)) => self.learn(word),
@@ -119,20 +120,58 @@ impl Decision<'_> {
         }
     }
 
-    /// The sender said the start twice, and only this time with a key.
-    fn key_brought(&mut self, word: &Word) {
+    pub(super) fn key_brought(
+        &mut self,
+        reservation: &ReservationId,
+        delivery: &DeliveryRef,
+        note: Option<Note>,
+    ) {
         self.add(Fact::KeyBrought {
-            reservation: word.reservation.clone(),
-            delivery: word.delivery.clone(),
+            reservation: reservation.clone(),
+            delivery: delivery.clone(),
+            note,
         });
         if let Some(Phase::Waiting(waiting)) = self
             .resource
             .reservations
-            .get(&word.reservation)
+            .get(reservation)
             .map(|known| &known.phase)
         {
             let terms = waiting.terms.clone();
-            self.tell_who_is_before(&word.reservation, &TenantKey::InDelivery, &terms);
+            self.tell_who_is_before(reservation, &TenantKey::InDelivery, &terms);
+        }
+    }
+
+    /// The sender deleted the resource, and all its bookings with it, silently: nothing more will be said of them.
+    pub(super) fn resource_deleted(&mut self, number: Option<i64>, delivery: &DeliveryRef) {
+        let meant: Vec<_> = self
+            .resource
+            .reservations
+            .iter()
+            .filter(|(_, known)| known.is_live())
+            // Another one of that name may be there again.
+            .filter(|(_, known)| {
+                number.is_none()
+                    || known.resource_number.is_none()
+                    || known.resource_number == number
+            })
+            .map(|(id, known)| {
+                (
+                    id.clone(),
+                    known.phase == Phase::Holding,
+                    known.resource_deleted,
+                )
+            })
+            .collect();
+        for (reservation, holds, known) in meant {
+            match (holds, known) {
+                (false, _) => self.fail(&reservation, FailureReason::ResourceDeleted),
+                (true, false) => self.add(Fact::HeldResourceDeleted {
+                    reservation,
+                    delivery: delivery.clone(),
+                }),
+                (true, true) => {}
+            }
         }
     }
 
@@ -313,6 +352,7 @@ impl Decision<'_> {
             delivery: Some(word.delivery.clone()),
             payload: Some(word.payload.clone()),
             knowledge: Some(word.knowledge.clone()),
+            note: None,
         }));
     }
 }
