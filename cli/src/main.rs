@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod adopt;
 mod all;
 mod dead_letters;
 mod facts;
@@ -20,6 +21,7 @@ use bellhop_service::settings::{TelemetrySettings, parse};
 use bellhop_service::{shutdown, telemetry};
 use tokio_util::sync::CancellationToken;
 
+use crate::adopt::{AdoptSettings, HandBackSettings};
 use crate::all::AllSettings;
 use crate::dead_letters::DeadLettersCommand;
 use crate::facts::FactsSettings;
@@ -54,6 +56,10 @@ enum Command {
     },
     #[command(flatten)]
     Order(OrderCommand),
+    /// Takes over the hosts that the service before Bellhop prepared; run it with the environment of a provisioner
+    Adopt(AdoptSettings),
+    /// Switches free hosts on again, for the way back to the service before Bellhop
+    HandBack(HandBackSettings),
     /// Prints all settings of all services, as a page or as a file of variables
     Settings(settings::SettingsForm),
 }
@@ -96,6 +102,8 @@ fn start(command: Command) -> Result<(), Failure> {
         Command::Facts(settings) => runtime.block_on(facts::print(settings)),
         Command::DeadLetters { command } => runtime.block_on(dead_letters::print(command)),
         Command::Order(command) => runtime.block_on(orders::say(command)),
+        Command::Adopt(settings) => runtime.block_on(adopt::adopt(settings)),
+        Command::HandBack(settings) => runtime.block_on(adopt::hand_back(settings)),
         Command::Ingress(settings) => {
             let telemetry = telemetry::install(&settings.telemetry, "ingress", version)?;
             let result =

@@ -37,6 +37,12 @@ pub(crate) struct Says {
     by: Option<String>,
 }
 
+impl Says {
+    pub(crate) fn event_store(&self) -> &EventStoreSettings {
+        &self.event_store
+    }
+}
+
 /// A word about a reservation.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct OnReservation {
@@ -127,17 +133,24 @@ pub(crate) async fn say(command: OrderCommand) -> Result<(), Failure> {
     let store = EventStore::connect(&says.event_store, "bellhop-operator").await?;
     let ledger = fold(&store).await?;
     let order = order(command, &ledger)?;
+    say_one(&store, ledger.version(), &says, order).await
+}
+
+/// Stores a word, and prints what is decided upon it after `seen`.
+pub(crate) async fn say_one(
+    store: &EventStore,
+    seen: Version,
+    says: &Says,
+    order: OperatorOrder,
+) -> Result<(), Failure> {
     let message = OperatorMessage {
         order,
-        by: says.by.unwrap_or_else(user),
-        why: says.why,
+        by: says.by.clone().unwrap_or_else(user),
+        why: says.why.clone(),
     };
     let delivery = message.to_delivery(Timestamp::now());
     let stored = store.store_delivery(&delivery, STORING).await?;
-    let decided = tokio::time::timeout(
-        DECISION,
-        decided(&store, ledger.version(), delivery.id.as_str()),
-    );
+    let decided = tokio::time::timeout(DECISION, decided(store, seen, delivery.id.as_str()));
     match decided.await {
         Ok(decided) => decided,
         Err(_) => {
@@ -266,7 +279,7 @@ fn key(file: &PathBuf) -> Result<KeyText, Failure> {
 }
 
 /// Everything that the ledger says now.
-async fn fold(store: &EventStore) -> Result<Ledger, Failure> {
+pub(crate) async fn fold(store: &EventStore) -> Result<Ledger, Failure> {
     let end = store.ledger_end().await?;
     let mut ledger = Ledger::default();
     let mut follower = store.follow_ledger(Version(0));

@@ -11,6 +11,7 @@ use crate::baremetalhost::watch::KnownHosts;
 use crate::folded::FoldedLedger;
 
 const UNKNOWN_HOLDER: &str = "unknown_holder";
+const NOT_ADOPTED: &str = "not_adopted";
 
 /// Which alarms are on because of what.
 pub(crate) struct AlarmBoard {
@@ -20,6 +21,8 @@ pub(crate) struct AlarmBoard {
     known: KnownHosts,
     raised: HashMap<ResourceId, HashSet<(&'static str, String)>>,
     unknown: HashSet<String>,
+    /// Not adopted, though over.
+    left: HashSet<String>,
     /// Seen once: the watch may lag behind the ledger.
     suspected: HashSet<String>,
 }
@@ -38,6 +41,7 @@ impl AlarmBoard {
             known,
             raised: HashMap::new(),
             unknown: HashSet::new(),
+            left: HashSet::new(),
             suspected: HashSet::new(),
         }
     }
@@ -78,6 +82,7 @@ impl AlarmBoard {
         };
         show("paused", &orders.paused);
         show("held", &orders.held);
+        show("handed_back", &orders.handed_back);
     }
 
     /// Brings all alarms to what the state says, those of the hosts too.
@@ -86,6 +91,37 @@ impl AlarmBoard {
             self.update(&resource);
         }
         self.unknown_holders();
+        self.not_adopted();
+    }
+
+    /// A host that the service before Bellhop prepared, and whose reservation ended here: nobody will take it back.
+    fn not_adopted(&mut self) {
+        let ended = self.folded.read(|ledger| {
+            let over = ledger.resources().filter(|(_, resource)| {
+                resource.occupancy == Occupancy::Free
+                    && resource
+                        .reservations
+                        .values()
+                        .any(|known| known.outcome().is_some())
+            });
+            over.map(|(id, _)| id.name().to_owned())
+                .collect::<HashSet<_>>()
+        });
+        let mut on = HashSet::new();
+        for (name, host) in self.known.all() {
+            if host.of_the_service_before && ended.contains(&host.answers_to) {
+                let text = format!(
+                    "host {name} still has the image of the service before Bellhop, though its reservation has ended: it was not \
+                     adopted, and is left alone"
+                );
+                self.alarms.raise(NOT_ADOPTED, &name, &text);
+                on.insert(name);
+            }
+        }
+        for name in self.left.difference(&on) {
+            self.alarms.clear(NOT_ADOPTED, name);
+        }
+        self.left = on;
     }
 
     /// A host that carries our `consumerRef` for a reservation that the ledger does not know as its holder (R13).

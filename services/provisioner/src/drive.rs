@@ -72,10 +72,10 @@ fn ask_about(host: &BareMetalHost, folded: &FoldedLedger, queue: &WorkQueue) {
         id.namespace() == host.namespace()
             && match desired(resource) {
                 Desired::Nothing => false,
-                Desired::Wait | Desired::Offer { .. } => {
+                Desired::Wait | Desired::SwitchOn | Desired::Offer { .. } => {
                     id.name() == host.answers_to() || id.name() == host.name()
                 }
-                Desired::Claim(holding) | Desired::Keep(holding) => {
+                Desired::Adopt(holding) | Desired::Claim(holding) | Desired::Keep(holding) => {
                     holding.host.name == host.name()
                 }
                 Desired::Release(release) => release.host.name == host.name(),

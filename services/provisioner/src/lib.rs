@@ -29,5 +29,6 @@ mod timers;
 mod words;
 mod work_queue;
 
+pub use baremetalhost::adoption::{AdoptableHost, adoptable_hosts, adoptable_hosts_in};
 pub use settings::{ChecksumType, ImageFormat, NoSshKey, ProvisionerSettings};
 pub use start::{ProvisionerError, run, run_in};

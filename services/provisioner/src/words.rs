@@ -2,7 +2,8 @@
 
 use bellhop_domain::id::{ReservationId, ResourceId, SiteId, UserId, WebhookId};
 use bellhop_domain::reservation::{
-    DeliveryRef, Knowledge, Note, OperatorWord, Order, Said, Schedule, TenantKey, Terms, Word,
+    Adoption, DeliveryRef, Knowledge, Note, OperatorWord, Order, Said, Schedule, TenantKey, Terms,
+    Word,
 };
 use bellhop_domain::served::{ResourceTypes, SiteIds};
 use bellhop_event_store::Delivery;
@@ -81,7 +82,7 @@ impl Reading {
     /// What `delivery` asks for.
     pub(crate) fn of(&self, delivery: &Delivery) -> Result<Meaning, NotUnderstood> {
         if delivery.source.as_str() == bellhop_operators::SOURCE {
-            return order(delivery);
+            return self.order(delivery);
         }
         let webhook = Webhook::parse(&delivery.body)?;
         let booking = match &webhook.content {
@@ -112,6 +113,65 @@ impl Reading {
         ))
     }
 
+    fn order(&self, delivery: &Delivery) -> Result<Meaning, NotUnderstood> {
+        let OperatorMessage { order, by, why } = OperatorMessage::parse(&delivery.body)?;
+        let reference = DeliveryRef {
+            sequence: delivery.sequence,
+            id: delivery.id.clone(),
+        };
+        let on = OrderPlace::Resource;
+        let (order, place) = match order {
+            OperatorOrder::Extend { reservation, until } => {
+                let place = OrderPlace::Reservation(reservation.clone());
+                (Order::Extend { reservation, until }, place)
+            }
+            OperatorOrder::Allow { reservation } => {
+                let place = OrderPlace::Reservation(reservation.clone());
+                (Order::Allow { reservation }, place)
+            }
+            OperatorOrder::Retry {
+                reservation,
+                ssh_public_key,
+            } => {
+                SshPublicKey::parse(ssh_public_key.expose()).map_err(NotUnderstood::Key)?;
+                let place = OrderPlace::Reservation(reservation.clone());
+                let order = Order::BringKey {
+                    reservation,
+                    delivery: reference,
+                };
+                (order, place)
+            }
+            OperatorOrder::Release {
+                resource,
+                reservation,
+            } => (Order::Release { reservation }, on(resource)),
+            OperatorOrder::Hold { resource } => (Order::Hold, on(resource)),
+            OperatorOrder::Unhold { resource } => (Order::Unhold, on(resource)),
+            OperatorOrder::HandBack { resource } => (Order::HandBack, on(resource)),
+            OperatorOrder::Pause { resource } => (Order::Pause, on(resource)),
+            OperatorOrder::Resume { resource } => (Order::Resume, on(resource)),
+            OperatorOrder::Adopt(adopted) => {
+                let adoption = Adoption {
+                    reservation: adopted.reservation,
+                    until: adopted.until,
+                    host: adopted.host,
+                    secret: adopted.secret,
+                    terms: Terms {
+                        image: adopted.image,
+                        ..self.terms.clone()
+                    },
+                    delivery: reference,
+                };
+                (Order::Adopt(Box::new(adoption)), on(adopted.resource))
+            }
+        };
+        let note = Note { by, why };
+        Ok(Meaning::Order(
+            Box::new(OperatorWord { order, note }),
+            place,
+        ))
+    }
+
     fn place(&self, resource: &Resource) -> Place {
         let Some(kind) = resource
             .type_name
@@ -132,54 +192,6 @@ impl Reading {
             )),
         }
     }
-}
-
-fn order(delivery: &Delivery) -> Result<Meaning, NotUnderstood> {
-    let OperatorMessage { order, by, why } = OperatorMessage::parse(&delivery.body)?;
-    let (order, place) = match order {
-        OperatorOrder::Extend { reservation, until } => {
-            let place = OrderPlace::Reservation(reservation.clone());
-            (Order::Extend { reservation, until }, place)
-        }
-        OperatorOrder::Allow { reservation } => {
-            let place = OrderPlace::Reservation(reservation.clone());
-            (Order::Allow { reservation }, place)
-        }
-        OperatorOrder::Retry {
-            reservation,
-            ssh_public_key,
-        } => {
-            SshPublicKey::parse(ssh_public_key.expose()).map_err(NotUnderstood::Key)?;
-            let place = OrderPlace::Reservation(reservation.clone());
-            let delivery = DeliveryRef {
-                sequence: delivery.sequence,
-                id: delivery.id.clone(),
-            };
-            (
-                Order::BringKey {
-                    reservation,
-                    delivery,
-                },
-                place,
-            )
-        }
-        OperatorOrder::Release {
-            resource,
-            reservation,
-        } => (
-            Order::Release { reservation },
-            OrderPlace::Resource(resource),
-        ),
-        OperatorOrder::Hold { resource } => (Order::Hold, OrderPlace::Resource(resource)),
-        OperatorOrder::Unhold { resource } => (Order::Unhold, OrderPlace::Resource(resource)),
-        OperatorOrder::Pause { resource } => (Order::Pause, OrderPlace::Resource(resource)),
-        OperatorOrder::Resume { resource } => (Order::Resume, OrderPlace::Resource(resource)),
-    };
-    let note = Note { by, why };
-    Ok(Meaning::Order(
-        Box::new(OperatorWord { order, note }),
-        place,
-    ))
 }
 
 fn word(delivery: &Delivery, webhook: &Webhook, booking: &Booking, said: Said) -> Word {

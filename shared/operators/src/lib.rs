@@ -12,7 +12,8 @@
 
 use std::fmt;
 
-use bellhop_domain::id::{DeliveryId, ReservationId, ResourceId, Source};
+use bellhop_domain::id::{DeliveryId, HostRef, ReservationId, ResourceId, Source};
+use bellhop_domain::reservation::Image;
 use bellhop_event_store::NewDelivery;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -73,6 +74,13 @@ pub enum OperatorOrder {
         /// The resource.
         resource: ResourceId,
     },
+    /// A host that somebody else prepared is taken over, as it is.
+    Adopt(Box<AdoptedHost>),
+    /// A free resource's host is switched on.
+    HandBack {
+        /// The resource.
+        resource: ResourceId,
+    },
     /// Hosts are not written: of this resource, or of all that a pseudo-resource stands for.
     Pause {
         /// The resource.
@@ -92,8 +100,10 @@ impl OperatorOrder {
             Self::Release { resource, .. }
             | Self::Hold { resource }
             | Self::Unhold { resource }
+            | Self::HandBack { resource }
             | Self::Pause { resource }
             | Self::Resume { resource } => Some(resource),
+            Self::Adopt(adopted) => Some(&adopted.resource),
             Self::Extend { .. } | Self::Allow { .. } | Self::Retry { .. } => None,
         }
     }
@@ -107,10 +117,31 @@ impl OperatorOrder {
             Self::Retry { .. } => "retry",
             Self::Hold { .. } => "hold",
             Self::Unhold { .. } => "unhold",
+            Self::Adopt(_) => "adopt",
+            Self::HandBack { .. } => "hand-back",
             Self::Pause { .. } => "pause",
             Self::Resume { .. } => "resume",
         }
     }
+}
+
+/// See [`OperatorOrder::Adopt`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdoptedHost {
+    /// The resource that the host answers to.
+    pub resource: ResourceId,
+    /// The host.
+    pub host: HostRef,
+    /// The image in its spec.
+    pub image: Image,
+    /// The secret with its user data.
+    pub secret: String,
+    /// Whose it is, where the operator knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<ReservationId>,
+    /// When that ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// A tenant's public key, unchecked. `Debug` doesn't print it (R11); it is written only into the delivery.

@@ -59,6 +59,10 @@ pub(super) fn owes(fact: &Fact, occasion: &Occasion<'_>) -> bool {
         | Fact::HostUnheld { .. }
         | Fact::DrivingPaused { .. }
         | Fact::DrivingResumed { .. }
+        // It was ready long before, and its user knows.
+        | Fact::HostAdopted(_)
+        | Fact::HandBackOrdered { .. }
+        | Fact::HostHandedBack { .. }
         // An operator decides what becomes of it.
         | Fact::HeldResourceDeleted { .. }
         | Fact::HostReleased { .. } => false,

@@ -32,6 +32,9 @@ pub(super) fn owes(fact: &Fact) -> bool {
         | Fact::HostUnheld { .. }
         | Fact::DrivingPaused { .. }
         | Fact::DrivingResumed { .. }
+        | Fact::HostAdopted(_)
+        | Fact::HandBackOrdered { .. }
+        | Fact::HostHandedBack { .. }
         | Fact::HeldResourceDeleted { .. }
         | Fact::OwnerChanged { .. }
         | Fact::OwnerWithdrawn { .. }

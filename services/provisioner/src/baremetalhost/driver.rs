@@ -143,6 +143,8 @@ impl Driver {
             }
             Desired::Wait => self.offer(look, None).await,
             Desired::Offer { next } => self.offer(look, Some(next)).await,
+            Desired::Adopt(holding) => self.adopt(look, holding).await,
+            Desired::SwitchOn => self.switch_on(look).await,
             Desired::Claim(holding) => self.claim(look, holding).await,
             Desired::Keep(holding) => self.keep(look, holding).await,
             Desired::Release(release) => self.release(look, release).await,
@@ -310,12 +312,14 @@ impl Driver {
         left: HostLeft,
         not_wiped: bool,
     ) -> Result<Next, LookError> {
-        self.cluster
-            .delete_secret(
-                &release.secret,
-                &self.owner(&release.reservation, &release.host),
-            )
-            .await?;
+        let owner = self.owner(&release.reservation, &release.host);
+        if release.adopted {
+            self.cluster
+                .delete_adopted_secret(&release.secret, &owner)
+                .await?;
+        } else {
+            self.cluster.delete_secret(&release.secret, &owner).await?;
+        }
         self.wait(&look.id, None);
         self.alarms.clear(RELEASE_BLOCKED, &look.id.to_string());
         self.observe(look, Observation::Released { left, not_wiped })
@@ -379,7 +383,7 @@ impl Driver {
     }
 }
 
-fn reference(host: &BareMetalHost) -> HostRef {
+pub(super) fn reference(host: &BareMetalHost) -> HostRef {
     HostRef {
         namespace: host.namespace().to_owned(),
         name: host.name().to_owned(),
@@ -390,9 +394,11 @@ fn reference(host: &BareMetalHost) -> HostRef {
 /// The reservation that a look at a resource is for, and the trace of its start.
 fn concerns(state: &Resource) -> (Option<&ReservationId>, Option<&str>) {
     let reservation = match desired(state) {
-        Desired::Nothing | Desired::Wait => None,
+        Desired::Nothing | Desired::Wait | Desired::SwitchOn => None,
         Desired::Offer { next } => Some(next),
-        Desired::Claim(holding) | Desired::Keep(holding) => Some(&holding.reservation),
+        Desired::Adopt(holding) | Desired::Claim(holding) | Desired::Keep(holding) => {
+            Some(&holding.reservation)
+        }
         Desired::Release(release) => Some(&release.reservation),
     };
     let trace = reservation.and_then(|id| state.reservations.get(id)?.traceparent.as_deref());

@@ -18,7 +18,7 @@ impl Driver {
         if found.is_empty() {
             found = self
                 .cluster
-                .hosts_that_answer_to(id.namespace(), id.name())
+                .hosts_where(id.namespace(), |host| host.answers_to() == id.name())
                 .await?;
         }
         if found.iter().any(BareMetalHost::is_marked) {

@@ -20,6 +20,8 @@ pub(crate) struct KnownHost {
     pub(crate) answers_to: String,
     /// The reservation in its `consumerRef`, where it is one of ours by its kind.
     pub(crate) reservation: Option<String>,
+    /// The service before Bellhop prepared it, and nobody has adopted it.
+    pub(crate) of_the_service_before: bool,
 }
 
 /// All hosts of the namespace as far as the watch has told. Cheap to clone.
@@ -61,6 +63,7 @@ impl KnownHosts {
                 Consumer::Reservation(name) => Some(name.to_owned()),
                 Consumer::None | Consumer::Foreign(_) => None,
             },
+            of_the_service_before: host.is_of_the_service_before(),
         };
         self.hosts
             .write()

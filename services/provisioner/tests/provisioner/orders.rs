@@ -11,7 +11,7 @@ use crate::installation::nested;
 use crate::world::{KEY, NS, World, end, flat, in_seconds, is_clean, start};
 
 impl World {
-    async fn order(&self, order: OperatorOrder) {
+    pub(crate) async fn order(&self, order: OperatorOrder) {
         let message = OperatorMessage {
             order,
             by: "ada".to_owned(),
@@ -21,7 +21,7 @@ impl World {
     }
 
     /// Waits until `/readyz?verbose` says `text`.
-    async fn until_shown(&self, provisioner: &crate::world::Running, text: &str) {
+    pub(crate) async fn until_shown(&self, provisioner: &crate::world::Running, text: &str) {
         for _ in 0..300 {
             if provisioner.readyz().await.contains(text) {
                 return;

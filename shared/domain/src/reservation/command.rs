@@ -94,10 +94,31 @@ pub enum Order {
     Hold,
     /// It may be released again.
     Unhold,
+    /// A host that somebody else prepared is taken over, as it is.
+    Adopt(Box<Adoption>),
+    /// The free resource's host is switched on.
+    HandBack,
     /// No host is written, of this resource or of all that a pseudo-resource stands for.
     Pause,
     /// Hosts are written again.
     Resume,
+}
+
+/// See [`Order::Adopt`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adoption {
+    /// Whose it is, where the operator knows.
+    pub reservation: Option<ReservationId>,
+    /// When that ends, where the operator knows.
+    pub until: Option<Timestamp>,
+    /// The host.
+    pub host: HostRef,
+    /// The secret with its user data.
+    pub secret: String,
+    /// What its reservation has.
+    pub terms: Terms,
+    /// The operator's delivery.
+    pub delivery: DeliveryRef,
 }
 
 /// What one delivery says of one reservation.
@@ -173,6 +194,11 @@ pub enum Observation {
     Claimed(ClaimedHost),
     /// The assigned host does not exist any more.
     HostGone,
+    /// The free resource's host is on.
+    SwitchedOn {
+        /// Which.
+        host: HostRef,
+    },
     /// The host is not given back yet.
     Releasing,
     /// The host is given back and clean, or gone.

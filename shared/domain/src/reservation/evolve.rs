@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::fact::{Announced, Ended, Fact, MovedIn, Refused, Started, TenantKey};
-use super::knowledge::KnownTimes;
+use super::fact::{Adopted, Announced, Ended, Fact, MovedIn, Refused, Started, TenantKey};
+use super::knowledge::{Knowledge, KnownTimes, Schedule};
 use super::resource::{
     Holding, Occupancy, Outcome, Phase, Recorded, Release, Reservation, Resource, Stage, Waiting,
 };
@@ -70,7 +70,10 @@ impl Resource {
             Fact::HostHeld { .. }
             | Fact::HostUnheld { .. }
             | Fact::DrivingPaused { .. }
-            | Fact::DrivingResumed { .. } => self.orders.evolve(recorded.fact),
+            | Fact::DrivingResumed { .. }
+            | Fact::HandBackOrdered { .. }
+            | Fact::HostHandedBack { .. } => self.orders.evolve(recorded.fact),
+            Fact::HostAdopted(adopted) => self.adopted(adopted, &recorded),
             Fact::HeldResourceDeleted { reservation, .. } => {
                 if let Some(known) = self.reservations.get_mut(reservation) {
                     known.resource_deleted = true;
@@ -329,15 +332,55 @@ impl Resource {
             stage: Stage::Claiming,
             changed: false,
             hold_until: None,
+            adopted_at: None,
         };
         *phase = Phase::Holding;
         self.occupancy = Occupancy::Held(Box::new(holding));
         self.not_wiped = None;
+        self.orders.handed_back = None;
         let number = self
             .reservations
             .get(reservation)
             .and_then(|known| known.resource_number);
         self.bound_to = number.or(self.bound_to);
+    }
+
+    fn adopted(&mut self, adopted: &Adopted, recorded: &Recorded<'_>) {
+        let Occupancy::Free = self.occupancy else {
+            return;
+        };
+        let reservation = self.known(&adopted.reservation, recorded);
+        if !reservation.is_live() {
+            return;
+        }
+        if let Some(end) = adopted.until {
+            reservation.times.learn(Knowledge {
+                schedule: Schedule {
+                    start: recorded.at,
+                    end,
+                },
+                updated_at: None,
+                said_at: recorded.at,
+                said_by: adopted.delivery.id.clone(),
+            });
+        }
+        reservation.phase = Phase::Holding;
+        self.orders.handed_back = None;
+        self.occupancy = Occupancy::Held(Box::new(Holding {
+            reservation: adopted.reservation.clone(),
+            host: adopted.host.clone(),
+            secret: adopted.secret.clone(),
+            assigned: recorded.version,
+            terms: adopted.terms.clone(),
+            key: TenantKey::Missing {
+                reason: "its host was adopted, and no start brought a key".to_owned(),
+            },
+            delivery: adopted.delivery.clone(),
+            stage: Stage::Adopting,
+            changed: false,
+            hold_until: None,
+            adopted_at: Some(recorded.at),
+        }));
     }
 
     /// Ends a reservation, once; if it is the holder, its host goes back.
@@ -360,6 +403,7 @@ impl Resource {
                 secret: holding.secret.clone(),
                 image_url: holding.terms.image.url.clone(),
                 claimed: holding.stage != Stage::Claiming,
+                adopted: holding.adopted_at.is_some(),
                 ordered: recorded.version,
                 since: recorded.at,
             };
@@ -378,6 +422,9 @@ impl Holding {
                     worked: Duration::ZERO,
                     working_since: None,
                 };
+            }
+            (Fact::HostClaimed { .. }, stage @ Stage::Adopting) => {
+                *stage = Stage::Ready { troubled: false };
             }
             (Fact::ProvisioningResumed { .. }, Stage::Preparing { working_since, .. }) => {
                 working_since.get_or_insert(recorded.at);

@@ -99,6 +99,19 @@ pub enum Fact {
         /// Who ordered it, and why.
         note: Note,
     },
+    /// An operator took over a host that somebody else prepared (the service before Bellhop, a lost ledger): its image and
+    /// user data count as ours from here on (R6).
+    HostAdopted(Box<Adopted>),
+    /// An operator wants the free resource's host on again, as the service before Bellhop needs it.
+    HandBackOrdered {
+        /// Who ordered it, and why.
+        note: Note,
+    },
+    /// The free resource's host is on again.
+    HostHandedBack {
+        /// Which.
+        host: HostRef,
+    },
     /// The sender deleted the resource under its holder, and sends no end: nothing is wiped, the deadline decides.
     HeldResourceDeleted {
         /// The holder.
@@ -261,6 +274,26 @@ pub struct Announced {
     pub knowledge: Knowledge,
     /// The delivery that said so.
     pub delivery: DeliveryRef,
+}
+
+/// See [`Fact::HostAdopted`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// Whose it is; one of our own making ([`ReservationId::of_unknown`]) where nobody knows.
+    pub reservation: ReservationId,
+    /// Which host.
+    pub host: HostRef,
+    /// The secret with its user data.
+    pub secret: String,
+    /// What its reservation has, as far as the host tells.
+    pub terms: Terms,
+    /// When the reservation ends, where an operator said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// The operator's delivery.
+    pub delivery: DeliveryRef,
+    /// Who ordered it, and why.
+    pub note: Note,
 }
 
 /// See [`Fact::ReservationMovedIn`].
@@ -542,7 +575,10 @@ impl Fact {
             Self::HostHeld { .. }
             | Self::HostUnheld { .. }
             | Self::DrivingPaused { .. }
-            | Self::DrivingResumed { .. } => return None,
+            | Self::DrivingResumed { .. }
+            | Self::HandBackOrdered { .. }
+            | Self::HostHandedBack { .. } => return None,
+            Self::HostAdopted(adopted) => &adopted.reservation,
             Self::ReservationAnnounced(announced)
             | Self::ReservationChanged(announced)
             | Self::ChangeCameTooLate(announced) => &announced.reservation,
@@ -598,6 +634,9 @@ impl Fact {
             Self::DrivingPaused { .. } => "DrivingPaused",
             Self::DrivingResumed { .. } => "DrivingResumed",
             Self::HeldResourceDeleted { .. } => "HeldResourceDeleted",
+            Self::HostAdopted(_) => "HostAdopted",
+            Self::HandBackOrdered { .. } => "HandBackOrdered",
+            Self::HostHandedBack { .. } => "HostHandedBack",
             Self::ChangeCameTooLate(_) => "ChangeCameTooLate",
             Self::ReservationStarted(_) => "ReservationStarted",
             Self::ReservationRefused(_) => "ReservationRefused",

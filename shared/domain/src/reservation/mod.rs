@@ -43,13 +43,14 @@ pub mod timer;
 
 pub use alarm::{Alarm, AlarmKind};
 pub use command::{
-    ClaimedHost, Command, Observation, OperatorWord, Order, Policy, Progress, Said, Word, moved_by,
+    Adoption, ClaimedHost, Command, Observation, OperatorWord, Order, Policy, Progress, Said, Word,
+    moved_by,
 };
 pub use decide::decide;
 pub use desired::{Desired, desired};
 pub use fact::{
-    AcceptedStart, Announced, DeliveryRef, EndCause, EndOutcome, Fact, FailureReason, HostError,
-    HostLeft, Image, MovedIn, Note, TenantKey, Terms, WaitReason,
+    AcceptedStart, Adopted, Announced, DeliveryRef, EndCause, EndOutcome, Fact, FailureReason,
+    HostError, HostLeft, Image, MovedIn, Note, TenantKey, Terms, WaitReason,
 };
 pub use knowledge::{Knowledge, KnownTimes, Schedule};
 pub use orders::{Orders, Scope};

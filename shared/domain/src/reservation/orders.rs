@@ -19,6 +19,8 @@ pub struct Orders {
     pub held: Option<Note>,
     /// No host is written.
     pub paused: Option<Note>,
+    /// Its host shall be on again while nobody has it.
+    pub handed_back: Option<Note>,
 }
 
 impl Orders {
@@ -28,6 +30,8 @@ impl Orders {
             Fact::HostUnheld { .. } => self.held = None,
             Fact::DrivingPaused { note } => self.paused = Some(note.clone()),
             Fact::DrivingResumed { .. } => self.paused = None,
+            Fact::HandBackOrdered { note } => self.handed_back = Some(note.clone()),
+            Fact::HostHandedBack { .. } => self.handed_back = None,
             _ => {}
         }
     }

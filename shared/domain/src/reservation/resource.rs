@@ -79,11 +79,15 @@ pub struct Holding {
     pub changed: bool,
     /// The end passed without an end event: held until then.
     pub hold_until: Option<Timestamp>,
+    /// Since when it has a host that somebody else prepared; none where we did.
+    pub adopted_at: Option<Timestamp>,
 }
 
 /// How far a holder's host is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
+    /// A host that somebody else prepared is to carry our `consumerRef`.
+    Adopting,
     /// Our claim was not seen on it yet.
     Claiming,
     /// Metal3 has our image.
@@ -115,9 +119,10 @@ pub struct Release {
     pub secret: String,
     /// The image that we had set.
     pub image_url: String,
-    /// Our claim was seen on it.
-    #[serde(default)]
+    /// Our claim was seen on it, or it was adopted.
     pub claimed: bool,
+    /// Somebody else prepared it, and its secret.
+    pub adopted: bool,
     /// The decision that gives it back: the fence that the release writes is at least this.
     pub ordered: Version,
     /// When that was.
@@ -269,6 +274,14 @@ impl Resource {
             Occupancy::Held(holding) => Some(holding),
             Occupancy::Free | Occupancy::Releasing(_) => None,
         }
+    }
+
+    /// Since when a host is held of which nobody knows whose it is.
+    pub fn unknown_since(&self) -> Option<Timestamp> {
+        let holding = self.holding()?;
+        holding
+            .adopted_at
+            .filter(|_| holding.reservation.is_unknown())
     }
 
     /// Those that wait, in the order in which they get the resource: of their starts, then of their acceptance.

@@ -60,6 +60,11 @@ pub fn timers(resource: &Resource, policy: &Policy) -> Vec<(Timestamp, Timer)> {
             continue;
         };
         match &reservation.phase {
+            // A host was adopted when nobody knew whose it is: it is this one's, whose start went to the service before.
+            Phase::Announced { .. }
+                if resource
+                    .unknown_since()
+                    .is_some_and(|since| schedule.start <= since && since <= schedule.end) => {}
             Phase::Announced { overdue } => {
                 if !overdue {
                     timers.push((

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod adoption;
 mod orders;
 
 use std::time::Duration;

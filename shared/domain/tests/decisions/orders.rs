@@ -12,7 +12,7 @@ fn note() -> Note {
 }
 
 impl Story {
-    fn ordered(&mut self, order: Order) -> Vec<Fact> {
+    pub(crate) fn ordered(&mut self, order: Order) -> Vec<Fact> {
         let word = OperatorWord {
             order,
             note: note(),
@@ -39,7 +39,7 @@ impl Story {
     }
 }
 
-fn delivery() -> DeliveryRef {
+pub(crate) fn delivery() -> DeliveryRef {
     DeliveryRef {
         sequence: 77,
         id: DeliveryId::new("operators.77"),
@@ -72,21 +72,22 @@ fn every_order_has_an_answer_in_every_state() {
                     delivery: delivery(),
                 })
             }),
+            ("hand-back", |story| story.ordered(Order::HandBack)),
             ("hold", |story| story.ordered(Order::Hold)),
             ("pause", |story| story.ordered(Order::Pause)),
             ("resource-deleted", |story| {
                 story.resource_deleted(Some(31))
             }),
         ],
-        "state     extend           release          allow        retry hold     pause         resource-deleted
-         unknown   -                -                -            -     HostHeld DrivingPaused -
-         announced DeadlineExtended -                -            -     HostHeld DrivingPaused ReservationFailed
-         waiting   DeadlineExtended -                StartAllowed -     HostHeld DrivingPaused ReservationFailed
-         claiming  DeadlineExtended ReservationEnded -            -     HostHeld DrivingPaused HeldResourceDeleted
-         preparing DeadlineExtended ReservationEnded -            -     HostHeld DrivingPaused HeldResourceDeleted
-         ready     DeadlineExtended ReservationEnded -            -     HostHeld DrivingPaused HeldResourceDeleted
-         releasing -                -                -            -     HostHeld DrivingPaused -
-         released  -                -                -            -     HostHeld DrivingPaused -",
+        "state     extend           release          allow        retry hand-back       hold     pause         resource-deleted
+         unknown   -                -                -            -     HandBackOrdered HostHeld DrivingPaused -
+         announced DeadlineExtended -                -            -     HandBackOrdered HostHeld DrivingPaused ReservationFailed
+         waiting   DeadlineExtended -                StartAllowed -     -               HostHeld DrivingPaused ReservationFailed
+         claiming  DeadlineExtended ReservationEnded -            -     -               HostHeld DrivingPaused HeldResourceDeleted
+         preparing DeadlineExtended ReservationEnded -            -     -               HostHeld DrivingPaused HeldResourceDeleted
+         ready     DeadlineExtended ReservationEnded -            -     -               HostHeld DrivingPaused HeldResourceDeleted
+         releasing -                -                -            -     -               HostHeld DrivingPaused -
+         released  -                -                -            -     HandBackOrdered HostHeld DrivingPaused -",
     );
 }
 

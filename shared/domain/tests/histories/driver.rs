@@ -17,7 +17,8 @@ pub(crate) fn observe(state: &Resource, host: Option<&Host>) -> Option<Observati
         return None;
     }
     match desired(state) {
-        Desired::Nothing => None,
+        // No operator says anything in these histories.
+        Desired::Nothing | Desired::Adopt(_) | Desired::SwitchOn => None,
         Desired::Wait => host.is_none().then(no_host),
         Desired::Offer { next } => Some(offer(next, host)),
         Desired::Claim(holding) | Desired::Keep(holding) => Some(held(
@@ -42,7 +43,12 @@ pub(crate) fn plan(state: &Resource, host: Option<&Host>) -> Option<(Reservation
         return None;
     }
     match desired(state) {
-        Desired::Nothing | Desired::Offer { .. } | Desired::Wait | Desired::Keep(_) => None,
+        Desired::Nothing
+        | Desired::Adopt(_)
+        | Desired::SwitchOn
+        | Desired::Offer { .. }
+        | Desired::Wait
+        | Desired::Keep(_) => None,
         Desired::Claim(holding) => {
             let claims = host.reference() == holding.host && host.is_clean();
             claims.then(|| {

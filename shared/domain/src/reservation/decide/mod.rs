@@ -83,7 +83,8 @@ impl Decision<'_> {
         match self.resource.holding() {
             Some(Holding {
                 reservation: holder,
-                stage: Stage::Ready { .. },
+                // An adopted host is in use from the beginning.
+                stage: Stage::Ready { .. } | Stage::Adopting,
                 ..
             }) if holder == reservation => EndOutcome::Completed,
             _ => EndOutcome::Cancelled,

@@ -51,6 +51,11 @@ impl Decision<'_> {
                     self.tell_why(reservation, WaitReason::Host { text: text.clone() });
                 }
             }
+            (Occupancy::Free, Observation::SwitchedOn { host })
+                if self.resource.orders.handed_back.is_some() =>
+            {
+                self.add(Fact::HostHandedBack { host: host.clone() });
+            }
             (Occupancy::Held(holding), observation) => {
                 let holding = holding.clone();
                 self.observed_held(&holding, observation);
@@ -121,7 +126,10 @@ impl Decision<'_> {
     fn observed_held(&mut self, holding: &Holding, observation: &Observation) {
         let reservation = &holding.reservation;
         match (observation, &holding.stage) {
-            (Observation::HostGone, Stage::Claiming | Stage::Preparing { .. }) => {
+            (
+                Observation::HostGone,
+                Stage::Adopting | Stage::Claiming | Stage::Preparing { .. },
+            ) => {
                 self.fail(reservation, FailureReason::HostGone);
             }
             (Observation::HostGone, Stage::Ready { troubled: false }) => {
@@ -149,7 +157,7 @@ impl Decision<'_> {
                     FailureReason::CannotClaim { text: text.clone() },
                 );
             }
-            (Observation::Claimed(host), Stage::Claiming) => {
+            (Observation::Claimed(host), Stage::Adopting | Stage::Claiming) => {
                 self.add(Fact::HostClaimed {
                     reservation: reservation.clone(),
                 });
@@ -216,7 +224,7 @@ impl Decision<'_> {
                 self.preparing(reservation, host, errors, in_error, clock);
             }
             Some(Stage::Ready { troubled }) => self.ready(reservation, host, troubled),
-            Some(Stage::Claiming) | None => {}
+            Some(Stage::Adopting | Stage::Claiming) | None => {}
         }
     }
 

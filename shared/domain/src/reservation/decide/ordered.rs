@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::super::command::{OperatorWord, Order};
-use super::super::fact::{DeliveryRef, EndCause, Ended, Fact, Note, TenantKey};
-use super::super::resource::Phase;
+use super::super::command::{Adoption, OperatorWord, Order};
+use super::super::desired::{Desired, desired};
+use super::super::fact::{Adopted, DeliveryRef, EndCause, Ended, Fact, Note, TenantKey};
+use super::super::resource::{Occupancy, Phase};
 use super::Decision;
 use crate::id::ReservationId;
 
@@ -24,8 +25,36 @@ impl Decision<'_> {
             Order::Unhold if orders.held.is_some() => self.add(Fact::HostUnheld { note }),
             Order::Pause if orders.paused.is_none() => self.add(Fact::DrivingPaused { note }),
             Order::Resume if orders.paused.is_some() => self.add(Fact::DrivingResumed { note }),
-            Order::Hold | Order::Unhold | Order::Pause | Order::Resume => {}
+            Order::Adopt(adoption) => self.adopt(adoption, note),
+            Order::HandBack
+                if orders.handed_back.is_none() && desired(&self.resource) == Desired::Nothing =>
+            {
+                self.add(Fact::HandBackOrdered { note });
+            }
+            Order::HandBack | Order::Hold | Order::Unhold | Order::Pause | Order::Resume => {}
         }
+    }
+
+    /// Only where nobody has the resource, and the reservation is not over.
+    fn adopt(&mut self, adoption: &Adoption, note: Note) {
+        let reservation = adoption
+            .reservation
+            .clone()
+            .unwrap_or_else(|| ReservationId::of_unknown(&adoption.host));
+        let known = self.resource.reservations.get(&reservation);
+        if self.resource.occupancy != Occupancy::Free || known.is_some_and(|known| !known.is_live())
+        {
+            return;
+        }
+        self.add(Fact::HostAdopted(Box::new(Adopted {
+            reservation,
+            host: adoption.host.clone(),
+            secret: adoption.secret.clone(),
+            terms: adoption.terms.clone(),
+            until: adoption.until,
+            delivery: adoption.delivery.clone(),
+            note,
+        })));
     }
 
     fn extend(&mut self, reservation: &ReservationId, until: Timestamp, note: Note) {

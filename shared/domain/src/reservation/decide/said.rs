@@ -2,8 +2,8 @@
 
 use super::super::command::{Said, Word};
 use super::super::fact::{
-    AcceptedStart, Announced, DeliveryRef, EndCause, Ended, Fact, FailureReason, MovedIn, Note,
-    Refused, Started, TenantKey, Terms, WaitReason,
+    AcceptedStart, Announced, DeliveryRef, EndCause, EndOutcome, Ended, Fact, FailureReason,
+    MovedIn, Note, Refused, Started, TenantKey, Terms, WaitReason,
 };
 use super::super::resource::{Occupancy, Phase};
 use super::Decision;
@@ -18,6 +18,12 @@ impl Decision<'_> {
             .get(&word.reservation)
             .map(|reservation| &reservation.phase);
         match (&word.said, phase) {
+            (Said::End | Said::Deleted, phase)
+                if self.is_the_unknown_one(word)
+                    && !matches!(phase, Some(Phase::Over(_) | Phase::Moved)) =>
+            {
+                self.end_adopted(word);
+            }
             (Said::Changed, Some(Phase::Over(_))) => self.came_too_late(word),
             (_, Some(Phase::Over(_) | Phase::Moved)) => {}
             (Said::Announced | Said::Changed, None) => {
@@ -53,6 +59,34 @@ impl Decision<'_> {
                 }
             }
         }
+    }
+
+    /// Whether a word is about the reservation of a host that was adopted when nobody knew whose it is: its time encloses
+    /// that moment.
+    fn is_the_unknown_one(&self, word: &Word) -> bool {
+        let schedule = word.knowledge.schedule;
+        self.resource
+            .unknown_since()
+            .is_some_and(|since| schedule.start <= since && since <= schedule.end)
+    }
+
+    /// The end of an adopted host's reservation, whose name comes to light with it: its user had the host.
+    fn end_adopted(&mut self, word: &Word) {
+        let cause = if matches!(word.said, Said::Deleted) {
+            EndCause::Deleted
+        } else {
+            EndCause::End
+        };
+        let Some(holder) = self
+            .resource
+            .holding()
+            .map(|holding| holding.reservation.clone())
+        else {
+            return;
+        };
+        self.end_as(word, cause, EndOutcome::Completed);
+        let ended = self.ended_without_delivery(holder, cause);
+        self.add(Fact::ReservationEnded(ended));
     }
 
     /// The booking says that it is on this resource now. What its start gave it comes with it: nobody sends another.
@@ -342,10 +376,14 @@ impl Decision<'_> {
     }
 
     fn end(&mut self, word: &Word, cause: EndCause) {
+        self.end_as(word, cause, self.end_outcome(&word.reservation));
+    }
+
+    fn end_as(&mut self, word: &Word, cause: EndCause, outcome: EndOutcome) {
         self.add(Fact::ReservationEnded(Ended {
             reservation: word.reservation.clone(),
             cause,
-            outcome: self.end_outcome(&word.reservation),
+            outcome,
             user: word.user.clone(),
             webhook: Some(word.webhook.clone()),
             resource_number: word.resource_number,
