@@ -76,8 +76,11 @@ impl Ledger {
 
     /// Why no host of a resource is written now: the widest pause that covers it, and the order.
     pub fn paused(&self, id: &ResourceId) -> Option<(Scope, &Note)> {
+        let sites = self.resources.get(id).into_iter().flat_map(Resource::sites);
+        let sites = sites.cloned().map(Scope::Site);
         [Scope::Everything, Scope::Resource(id.clone())]
             .into_iter()
+            .chain(sites)
             .find_map(|scope| {
                 let orders = &self.resources.get(&scope.resource())?.orders;
                 Some((scope, orders.paused.as_ref()?))

@@ -188,9 +188,10 @@ impl Driver {
     /// is asked for what others ordered meanwhile.
     async fn is_kept_by_an_operator(&self, look: &Look) -> Result<bool, LookError> {
         self.decisions.catch_up_on(&look.id).await?;
-        self.decisions
-            .catch_up_on(&Scope::Everything.resource())
-            .await?;
+        let sites = look.state.sites().cloned().map(Scope::Site);
+        for scope in sites.chain([Scope::Everything]) {
+            self.decisions.catch_up_on(&scope.resource()).await?;
+        }
         if let Some(note) = &self.folded.resource(&look.id).orders.held {
             let text = format!("held by {}: {}", note.by, note.why);
             self.wait(&look.id, Some(&text));

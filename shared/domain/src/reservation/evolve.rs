@@ -342,11 +342,11 @@ impl Resource {
         self.occupancy = Occupancy::Held(Box::new(holding));
         self.not_wiped = None;
         self.orders.handed_back = None;
-        let number = self
+        let binding = self
             .reservations
             .get(reservation)
-            .and_then(|known| known.resource_number);
-        self.bound_to = number.or(self.bound_to);
+            .and_then(Reservation::binding);
+        self.bound_to = binding.or_else(|| self.bound_to.take());
     }
 
     fn adopted(&mut self, adopted: &Adopted, recorded: &Recorded<'_>) {

@@ -55,5 +55,5 @@ pub use fact::{
 pub use knowledge::{Knowledge, KnownTimes, Schedule};
 pub use orders::{Orders, Scope};
 pub use resource::{
-    Holding, Occupancy, Outcome, Phase, Recorded, Release, Reservation, Resource, Stage,
+    Binding, Holding, Occupancy, Outcome, Phase, Recorded, Release, Reservation, Resource, Stage,
 };

@@ -4,6 +4,7 @@
 //! twice has no second effect.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -40,8 +41,34 @@ pub struct Resource {
     pub orders: Orders,
     /// The reservation after which its host was released without being wiped, until it is given away again.
     pub not_wiped: Option<ReservationId>,
-    /// The sender's number of the resource whose reservation had its host last: the host is bound to it.
-    pub bound_to: Option<i64>,
+    /// To which of the sender's resources its host is bound: the one whose reservation had it last.
+    pub bound_to: Option<Binding>,
+}
+
+/// One of the sender's resources, whatever it is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// Its site, where told.
+    pub site: Option<SiteId>,
+    /// The sender's number of it.
+    pub number: i64,
+}
+
+impl Binding {
+    /// Whether two may be the same resource: what one of them doesn't tell is no difference.
+    pub fn may_be(&self, other: &Self) -> bool {
+        let sites = self.site.as_ref().zip(other.site.as_ref());
+        self.number == other.number && sites.is_none_or(|(one, other)| one == other)
+    }
+}
+
+impl fmt::Display for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.site {
+            Some(site) => write!(f, "{} of site {site}", self.number),
+            None => write!(f, "{}", self.number),
+        }
+    }
 }
 
 /// Who has a resource. There is room for one reservation: R2 can't be written down wrongly.
@@ -260,6 +287,14 @@ impl Reservation {
         self.times.schedule()
     }
 
+    /// The sender's resource that it is for, where told.
+    pub fn binding(&self) -> Option<Binding> {
+        Some(Binding {
+            site: self.site.clone(),
+            number: self.resource_number?,
+        })
+    }
+
     /// When its end is due: as booked, or as long after as an operator said.
     pub fn end(&self) -> Option<Timestamp> {
         let booked = self.schedule()?.end;
@@ -285,6 +320,15 @@ impl Resource {
         holding
             .adopted_at
             .filter(|_| holding.reservation.is_unknown())
+    }
+
+    /// The sites of those who have it or wait for it.
+    pub fn sites(&self) -> impl Iterator<Item = &SiteId> {
+        let concerned = self.reservations.iter().filter(|(id, known)| {
+            known.is_live()
+                || matches!(&self.occupancy, Occupancy::Releasing(release) if release.reservation == **id)
+        });
+        concerned.filter_map(|(_, known)| known.site.as_ref())
     }
 
     /// Those that wait, in the order in which they get the resource: of their starts, then of their acceptance.

@@ -248,7 +248,38 @@ fn a_host_waits_for_an_operator_where_another_resource_of_its_name_is_reserved()
         reservation: id("b"),
     });
     assert_eq!(names(&story.observed(clean())), ["HostAssigned"]);
-    assert_eq!(story.resource.bound_to, Some(44));
+    assert_eq!(story.resource.bound_to.as_ref().unwrap().number, 44);
+}
+
+#[test]
+fn a_host_waits_for_an_operator_where_another_site_s_resource_has_its_number() {
+    let binding = |site: Option<&str>| bellhop_domain::reservation::Binding {
+        site: site.map(bellhop_domain::id::SiteId::new),
+        number: 31,
+    };
+    assert!(binding(Some("lab-1")).may_be(&binding(Some("lab-1"))));
+    assert!(binding(Some("lab-1")).may_be(&binding(None)));
+    assert!(!binding(Some("lab-1")).may_be(&binding(Some("lab-2"))));
+}
+
+#[test]
+fn a_pause_of_a_site_covers_the_hosts_of_its_reservations_until_they_are_given_back() {
+    let node: ResourceId = "baremetalhost/metal3/node01".parse().unwrap();
+    let site = |name: &str| Scope::Site(bellhop_domain::id::SiteId::new(name)).resource();
+    let mut story = waiting();
+    let mut word = story.word("a", start(), Story::hours("a").1, None);
+    word.site = Some(bellhop_domain::id::SiteId::new("lab-1"));
+    let mut story = unknown();
+    let facts = story.decide(&Command::Said(Box::new(word)));
+    let paused = |at_site: &str| {
+        let mut ledger = Ledger::default();
+        let pause = Fact::DrivingPaused { note: note() };
+        ledger.apply(&node, Version(1), at(0), None, &facts);
+        ledger.apply(&site(at_site), Version(2), at(0), None, &[pause]);
+        ledger.paused(&node).is_some()
+    };
+    assert!(paused("lab-1"));
+    assert!(!paused("lab-2"));
 }
 
 #[test]

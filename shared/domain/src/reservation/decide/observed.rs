@@ -93,11 +93,11 @@ impl Decision<'_> {
                 "the host was released, not wiped, after reservation {before} (automatedCleaningMode is disabled)"
             ));
         }
-        let (bound, number) = (self.resource.bound_to?, known.resource_number?);
-        (bound != number).then(|| {
+        let (bound, named) = (self.resource.bound_to.as_ref()?, known.binding()?);
+        (!bound.may_be(&named)).then(|| {
             format!(
                 "the host was given to reservations of the resource with the number {bound} so far, and this one names \
-                 another, {number}, of the same name"
+                 another, {named}, of the same name"
             )
         })
     }
