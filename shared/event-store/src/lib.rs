@@ -19,6 +19,7 @@
 //!
 //! Messages are JSON with CloudEvents attributes (<https://cloudevents.io>, binary mode) and `traceparent` as headers.
 
+pub mod clock;
 pub mod dead_letter;
 pub mod delivery;
 pub mod error;
@@ -33,6 +34,7 @@ mod store;
 pub mod streams;
 pub mod subject;
 
+pub use clock::BrokerClock;
 pub use dead_letter::{BuriedLetter, DeadLetter, DeadLetterClass};
 pub use delivery::{Delivery, NewDelivery};
 pub use error::{
