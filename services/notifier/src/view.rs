@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use bellhop_domain::id::{ReservationId, Version};
+use bellhop_domain::id::{ReservationId, Version, WebhookId};
 use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::{Fact, Phase};
 use bellhop_event_store::{Entry, EventStore, FollowError};
@@ -26,8 +26,48 @@ pub struct LedgerView {
 #[derive(Debug, Default)]
 struct History {
     assigned_at: Option<Timestamp>,
+    /// The webhooks that brought deliveries about it, by the facts that name them: that of its accepted start, then the others
+    /// in the order in which they were first named.
+    webhooks: Vec<WebhookId>,
+    /// The first of them is that of its accepted start.
+    started: bool,
     /// The facts that owe reports, in the order of the ledger.
     owing: Vec<Owing>,
+}
+
+/// Under how many webhooks one report may be tried. A booking is told to every webhook that matches it, which are few; this
+/// bounds the requests of one try.
+const MOST_WEBHOOKS: usize = 8;
+
+impl History {
+    fn note_webhook(&mut self, fact: &Fact) {
+        let Some(webhook) = webhook_of(fact) else {
+            return;
+        };
+        let starts = matches!(fact, Fact::ReservationStarted(_)) && !self.started;
+        if starts {
+            self.started = true;
+            self.webhooks.retain(|known| known != webhook);
+            self.webhooks.insert(0, webhook.clone());
+            self.webhooks.truncate(MOST_WEBHOOKS);
+        } else if !self.webhooks.contains(webhook) && self.webhooks.len() < MOST_WEBHOOKS {
+            self.webhooks.push(webhook.clone());
+        }
+    }
+}
+
+/// The webhook under which the delivery came that led to the fact, where the fact names it.
+fn webhook_of(fact: &Fact) -> Option<&WebhookId> {
+    match fact {
+        Fact::ReservationAnnounced(announced)
+        | Fact::ReservationChanged(announced)
+        | Fact::ChangeCameTooLate(announced) => Some(&announced.webhook),
+        Fact::ReservationMovedIn(moved) => Some(&moved.announced.webhook),
+        Fact::ReservationStarted(started) => Some(&started.webhook),
+        Fact::ReservationRefused(refused) => Some(&refused.webhook),
+        Fact::ReservationEnded(ended) => ended.webhook.as_ref(),
+        _ => None,
+    }
 }
 
 /// A fact that owes reports.
@@ -62,20 +102,21 @@ impl LedgerView {
             &entry.facts,
         );
         for (index, (fact, was_over)) in entry.facts.iter().zip(over_before).enumerate() {
-            if let Fact::HostAssigned { reservation, .. } = fact {
-                self.histories
-                    .entry(reservation.clone())
-                    .or_default()
-                    .assigned_at = Some(entry.at);
+            // What is about no reservation owes no report.
+            let Some(reservation) = fact.reservation() else {
+                continue;
+            };
+            let history = self.histories.entry(reservation.clone()).or_default();
+            history.note_webhook(fact);
+            if let Fact::HostAssigned { .. } = fact {
+                history.assigned_at = Some(entry.at);
             }
             let Some(occasion) = self.occasion(entry, index) else {
                 continue;
             };
             let to =
                 Destination::ALL.map(|destination| owed::owes(destination, &occasion, was_over));
-            if let Some(reservation) = fact.reservation()
-                && to.contains(&true)
-            {
+            if to.contains(&true) {
                 let place = Place {
                     version: entry.version,
                     index,
@@ -169,16 +210,15 @@ impl LedgerView {
 
     fn occasion<'a>(&'a self, entry: &'a Entry, index: usize) -> Option<Occasion<'a>> {
         let reservation = entry.facts.get(index)?.reservation()?;
+        let history = self.histories.get(reservation);
         Some(Occasion {
             resource_id: &entry.resource,
             facts: &entry.facts,
             index,
             at: entry.at,
             resource: self.ledger.resource(&entry.resource)?,
-            assigned_at: self
-                .histories
-                .get(reservation)
-                .and_then(|history| history.assigned_at),
+            assigned_at: history.and_then(|history| history.assigned_at),
+            webhooks: history.map_or(&[], |history| &history.webhooks),
         })
     }
 

@@ -34,12 +34,14 @@ impl Outbox {
     ) {
         let fact = report.entry.facts.get(report.index);
         let body = match message {
-            Some(message) => message.body.clone(),
+            Some(message) => message.first.body.clone(),
             None => serde_json::to_vec(&fact).unwrap_or_default(),
         };
         let mut headers = vec![("Report".to_owned(), report.key.to_string())];
         headers.extend(fact.map(|fact| ("Fact".to_owned(), fact.name().to_owned())));
-        headers.extend(message.map(|message| ("Webhook".to_owned(), message.webhook.to_string())));
+        headers.extend(
+            message.map(|message| ("Webhook".to_owned(), message.first.webhook.to_string())),
+        );
         let at = Timestamp::now();
         self.store_letter(&DeadLetter {
             service: SERVICE,

@@ -52,7 +52,7 @@ fn late_reports(
 
 fn body(composed: &Composed) -> Value {
     match composed {
-        Composed::Send(report) => serde_json::from_slice(&report.body).unwrap(),
+        Composed::Send(report) => serde_json::from_slice(&report.first.body).unwrap(),
         other => panic!("not sent: {other:?}"),
     }
 }
@@ -415,6 +415,124 @@ fn a_text_tells_the_end_as_it_is_now() {
         message.contains("2026-12-05 09:00 UTC") && !message.contains("17:30"),
         "{message}"
     );
+}
+
+/// Under which webhooks a report may leave, in the order in which they are tried.
+fn webhooks(composed: &Composed) -> Vec<String> {
+    let Composed::Send(report) = composed else {
+        panic!("not sent: {composed:?}");
+    };
+    let named = |copy: &ReportCopy| {
+        let body: Value = serde_json::from_slice(&copy.body).unwrap();
+        assert_eq!(body["webhookId"].to_string(), copy.webhook.to_string());
+        copy.webhook.to_string()
+    };
+    report.copies().map(named).collect()
+}
+
+#[test]
+fn a_report_leaves_under_the_webhook_of_the_accepted_start_and_else_under_the_others_in_their_order()
+ {
+    let story = Story::of("5120");
+    let under = |webhook| story.clone().under(webhook);
+    let mut history = vec![
+        vec![under("13").announced()],
+        vec![under("14").extended("2026-12-03T18:00:00Z")],
+        vec![under("12").started()],
+        vec![under("15").extended("2026-12-03T19:00:00Z")],
+    ];
+    history.extend(story.to_ready().split_off(1));
+    history.push(vec![
+        under("13").ended(EndCause::End, EndOutcome::Completed),
+    ]);
+    for destination in Destination::ALL {
+        let reports = late_reports(destination, history.clone());
+        let (_, end) = reports.last().unwrap();
+        assert_eq!(webhooks(end), ["12", "13", "14", "15"]);
+    }
+    // Moved by a saying under another webhook, it is still the start's.
+    history.insert(4, vec![under("16").moved_in()]);
+    let reports = late_reports(Destination::WebhookLog, history);
+    assert_eq!(webhooks(&reports[0].1)[0], "12");
+}
+
+#[test]
+fn however_many_webhooks_tell_of_a_booking_a_report_is_tried_under_eight_at_most() {
+    let story = Story::of("5120");
+    let announced = |webhook: u32| vec![story.clone().under(&webhook.to_string()).announced()];
+    let mut history: Vec<_> = (100..120).map(announced).collect();
+    history.push(vec![story.started()]);
+    let reports = late_reports(Destination::WebhookLog, history);
+    let tried = webhooks(&reports[0].1);
+    assert_eq!((tried.len(), tried[0].as_str()), (8, "12"));
+}
+
+#[test]
+fn a_payload_that_the_receiver_can_t_take_whole_is_cut_where_one_sees_it() {
+    let story = Story::of("5120");
+    let Fact::ReservationStarted(mut started) = story.started() else {
+        panic!("a start");
+    };
+    started.payload = format!(r#"{{"eventDescription":"{}"}}"#, "é🦀".repeat(3000));
+    let history = vec![vec![Fact::ReservationStarted(started)]];
+    let reports = reports(Destination::WebhookLog, history);
+    let payload = body(&reports[0].1)["payload"].as_str().unwrap().to_owned();
+    let units = payload.encode_utf16().count();
+    assert!(
+        (3998..=4000).contains(&units) && payload.ends_with('…'),
+        "{units}"
+    );
+}
+
+#[test]
+fn a_deletion_is_logged_as_one_and_what_no_delivery_ended_as_an_end() {
+    let story = Story::of("5120");
+    for (cause, event_type) in [
+        (EndCause::End, "EVENT_END"),
+        (EndCause::Deleted, "EVENT_DELETED"),
+        (EndCause::Deadline, "EVENT_END"),
+        (EndCause::ProvenOver, "EVENT_END"),
+    ] {
+        let history = ready_then(vec![story.ended(cause, EndOutcome::Completed)]);
+        let reports = reports(Destination::WebhookLog, history);
+        let last = body(&reports.last().unwrap().1);
+        assert_eq!(last["eventType"], event_type);
+        assert_eq!(last["resourceId"], facts::SERVER_NUMBER);
+    }
+}
+
+#[test]
+fn each_failure_is_logged_once_as_a_start_that_did_not_succeed() {
+    let story = Story::of("5120");
+    let mut failures: Vec<_> = failure_reasons()
+        .into_iter()
+        .map(|reason| preparing_then(vec![story.failed(reason)]))
+        .collect();
+    failures.push(vec![vec![story.refused()]]);
+    failures.push(vec![vec![story.announced()], vec![story.missed()]]);
+    for history in failures {
+        let reports = reports(Destination::WebhookLog, history);
+        let logs: Vec<_> = reports.iter().map(|(_, composed)| body(composed)).collect();
+        let failed: Vec<_> = logs.iter().filter(|log| log["success"] == false).collect();
+        assert_eq!(failed.len(), 1, "{logs:?}");
+        assert_eq!(
+            (&failed[0]["eventType"], &failed[0]["resourceId"]),
+            (
+                &Value::from("EVENT_START"),
+                &Value::from(facts::SERVER_NUMBER)
+            )
+        );
+    }
+}
+
+#[test]
+fn a_completed_reservation_s_user_is_told_that_it_is_ready_and_that_it_is_over_and_nothing_else() {
+    let story = Story::of("5120");
+    let mut history = ready_then(vec![story.ended(EndCause::End, EndOutcome::Completed)]);
+    history.push(vec![story.released()]);
+    let told = reports(Destination::Notification, history);
+    let told: Vec<_> = told.iter().map(|(fact, _)| *fact).collect();
+    assert_eq!(told, ["HostProvisioned", "ReservationEnded"]);
 }
 
 #[test]

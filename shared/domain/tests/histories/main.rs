@@ -1,16 +1,27 @@
 //! Random histories: bookings of a sender that behaves as the real one, whose deliveries are delayed, repeated and
-//! reordered; two replicas that stop between any two steps; hosts that fail, are paused, taken or deleted by others; time
-//! that jumps. After each step the rules of the project are judged by the facts and by the hosts' record of writes.
+//! reordered; two replicas that stop, are killed, or freeze and go on, between any two of decide, append, acknowledge, host
+//! read and host write; hosts that fail, are paused, changed, taken or deleted by others; time that jumps. After each step the
+//! rules of the project are judged by the facts and by the hosts; [`judge`] says which rule by what.
 //!
-//! A failure prints the smallest history that fails, as what happened in it and as its bookings, and keeps its seed in
-//! `tests/proptest-regressions`: commit it, and it is played first from then on.
+//! [`sender`], [`cluster`] and [`host`] are the world outside; [`driver`], [`replica`] and [`steps`] are the provisioner, as
+//! the real one is; [`world`] and [`rest`] bring them together, [`action`] by action. [`mutant`] has what may be wrong with
+//! them, so that it is known what the histories would find.
+//!
+//! A failure prints the smallest history that fails, as what happened in it and as its bookings, and its seed, which it keeps
+//! in `tests/proptest-regressions`: commit it, and it is played first from then on. `PROPTEST_CASES` asks for more histories.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod action;
+mod cluster;
 mod driver;
 mod host;
-mod invariants;
+mod judge;
+mod mutant;
+mod replica;
+mod rest;
 mod sender;
+mod steps;
 mod world;
 
 use std::collections::BTreeMap;
@@ -21,8 +32,10 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
+use action::Action;
+use mutant::Mutant;
 use sender::{Booking, Sent};
-use world::{Action, World};
+use world::{Setting, World};
 
 /// How late a delivery may come, in seconds; the last ones change the order of nearly everything.
 const DELAYS: [i64; 12] = [0, 0, 0, 0, 0, 1, 5, 60, 300, 900, 3600, 14_400];
@@ -47,9 +60,25 @@ fn on_their_way(sent: Vec<Sent>, fates: &[u32]) -> Vec<(i64, Sent)> {
 
 /// Plays a history to its end. Returns the world as it is then.
 fn play(bookings: &[Booking], fates: &[u32], actions: &[u32]) -> Result<World, String> {
+    play_with(None, bookings, fates, actions)
+}
+
+/// As [`play`], with something wrong.
+fn play_with(
+    mutant: Option<Mutant>,
+    bookings: &[Booking],
+    fates: &[u32],
+    actions: &[u32],
+) -> Result<World, String> {
     let attempt = |tell: bool| {
         let coming = on_their_way(sender::deliveries(bookings), fates);
-        let mut world = World::new(coming, 1 + fates[0] % 3, tell);
+        let attempts = 1 + fates[0] % 3;
+        let setting = Setting {
+            attempts,
+            tell,
+            mutant,
+        };
+        let mut world = World::new(coming, setting);
         let verdict = actions
             .iter()
             .try_for_each(|number| world.act(Action::from(*number)))
@@ -67,11 +96,20 @@ fn play(bookings: &[Booking], fates: &[u32], actions: &[u32]) -> Result<World, S
     }
 }
 
+fn three_attempts() -> Setting {
+    Setting {
+        attempts: 3,
+        ..Setting::default()
+    }
+}
+
+/// At least so many; more where `PROPTEST_CASES` asks for them.
 fn config(cases: u32) -> ProptestConfig {
+    let default = ProptestConfig::default();
     ProptestConfig {
-        cases,
+        cases: cases.max(default.cases),
         max_shrink_iters: 20_000,
-        ..ProptestConfig::default()
+        ..default
     }
 }
 
@@ -91,7 +129,7 @@ fn outcomes(world: &World) -> BTreeMap<ReservationId, Outcome> {
 }
 
 proptest! {
-    #![proptest_config(config(6000))]
+    #![proptest_config(config(10_000))]
 
     #[test]
     fn no_history_breaks_a_rule(
@@ -134,7 +172,7 @@ proptest! {
             .zip(order.iter().copied().cycle())
             .map(|(sent, order)| (all_over + i64::from(order % 1000), sent))
             .collect();
-        let mut world = World::new(coming, 3, false);
+        let mut world = World::new(coming, three_attempts());
         world.settle().map_err(TestCaseError::fail)?;
         let prepared = world
             .facts()
@@ -178,7 +216,10 @@ proptest! {
 
 /// All that is said, told to a ledger long before any of it is over.
 fn told(sent: Vec<Sent>) -> World {
-    let mut world = World::new(sent.into_iter().map(|sent| (0, sent)).collect(), 3, false);
+    let mut world = World::new(
+        sent.into_iter().map(|sent| (0, sent)).collect(),
+        three_attempts(),
+    );
     world.hear_all().unwrap();
     world
 }
@@ -266,4 +307,39 @@ fn the_histories_reach_every_fact_and_every_reason() {
         missing.is_empty(),
         "never reached: {missing:?}; reached: {reached:#?}"
     );
+}
+
+/// How many histories a mutant may survive.
+const LONGEST_SURVIVAL: u32 = 3000;
+
+/// The properties above are worth what they would find. The histories are the same in each run.
+#[test]
+fn each_mutant_is_found_by_the_rule_that_it_breaks() {
+    let mut escaped = Vec::new();
+    for mutant in Mutant::ALL {
+        let mut runner =
+            TestRunner::new_with_rng(config(1), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+        let histories = (sender::bookings(), numbers(1..24), numbers(0..240));
+        let broken = (0..LONGEST_SURVIVAL).find_map(|_| {
+            let (bookings, fates, actions) = histories.new_tree(&mut runner).unwrap().current();
+            play_with(Some(mutant), &bookings, &fates, &actions).err()
+        });
+        let Some(broken) = broken else {
+            escaped.push(format!("{mutant:?} is not found"));
+            continue;
+        };
+        let first = broken.lines().next().unwrap_or_default();
+        let is_of = |rule: &&str| {
+            first
+                .strip_prefix(*rule)
+                .is_some_and(|rest| rest.starts_with(':'))
+        };
+        if !mutant.breaks().iter().any(is_of) {
+            escaped.push(format!(
+                "{mutant:?} breaks {:?}, and is found by: {first}",
+                mutant.breaks()
+            ));
+        }
+    }
+    assert!(escaped.is_empty(), "{escaped:#?}");
 }

@@ -14,8 +14,10 @@ use bellhop_domain::reservation::{
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-/// The image of every reservation here.
-pub(crate) const IMAGE: &str = "http://images/noble.qcow2";
+/// The image that is configured for the `number`-th time.
+pub(crate) fn image(number: u32) -> String {
+    format!("http://images/{number}.qcow2")
+}
 
 /// `second` of the test's calendar.
 pub(crate) fn at(second: i64) -> Timestamp {
@@ -244,7 +246,7 @@ impl Row<'_> {
 fn terms() -> Terms {
     Terms {
         image: Image {
-            url: IMAGE.to_owned(),
+            url: image(0),
             checksum: None,
             checksum_type: None,
             format: None,
