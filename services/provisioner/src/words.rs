@@ -115,18 +115,31 @@ fn word(delivery: &Delivery, webhook: &Webhook, booking: &Booking, said: Said) -
         },
         user: user(booking),
         resource_number: booking.resource.id,
+        site: site(booking),
         payload: payload(&delivery.body),
     }
 }
 
-/// Whose it is. An id of absurd length is none: it could not be told anything, and a fact is kept for ever.
+/// An id of absurd length is none: a fact is kept for ever.
+const LONGEST_ID: usize = 255;
+
+/// Whose it is. One of absurd length could not be told anything.
 fn user(booking: &Booking) -> Option<UserId> {
-    const LONGEST: usize = 255;
     booking
         .user_id
         .as_ref()
-        .filter(|user| user.len() <= LONGEST)
+        .filter(|user| user.len() <= LONGEST_ID)
         .map(UserId::new)
+}
+
+/// The site of its resource.
+fn site(booking: &Booking) -> Option<SiteId> {
+    booking
+        .resource
+        .site_id
+        .as_ref()
+        .filter(|site| site.len() <= LONGEST_ID)
+        .map(SiteId::new)
 }
 
 /// Whether the start brought a key; the key itself stays in the delivery.

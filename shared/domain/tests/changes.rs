@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use bellhop_domain::id::{
-    DeliveryId, HostRef, ReservationId, ResourceId, ResourceKind, Source, UserId, Version,
+    DeliveryId, HostRef, ReservationId, ResourceId, ResourceKind, SiteId, Source, UserId, Version,
     WebhookId,
 };
 use bellhop_domain::ledger::Ledger;
@@ -92,6 +92,7 @@ impl Site {
             },
             user: Some(UserId::new("mara")),
             resource_number: Some(31),
+            site: Some(SiteId::new("lab-7")),
             payload: "{}".into(),
         }
     }
@@ -634,4 +635,43 @@ fn a_new_owner_never_gets_a_host_with_the_former_owner_s_key() {
         desired(site.ledger.resource(&node("two")).unwrap()),
         Desired::Wait
     );
+}
+
+#[test]
+fn a_reservation_belongs_to_the_site_that_its_start_or_the_move_here_named() {
+    let mut site = Site {
+        now: HOUR - 60,
+        ..Site::default()
+    };
+    let start = || Said::Start {
+        key: TenantKey::InDelivery,
+        terms: terms(),
+    };
+    let of = |site: &Site, on: &str| {
+        let resource = site.ledger.resource(&node(on)).unwrap();
+        resource.reservations[&a()].site.clone()
+    };
+    let announced = Word {
+        site: None,
+        ..site.word(Said::Announced, HOUR, 3 * HOUR)
+    };
+    site.decide("one", &Command::Said(Box::new(announced)));
+    assert_eq!(of(&site, "one"), None);
+    site.said("one", start(), HOUR, 3 * HOUR);
+    assert_eq!(of(&site, "one"), Some(SiteId::new("lab-7")));
+    site.now += 10;
+    let moved = Word {
+        site: Some(SiteId::new("lab-8")),
+        ..site.word(Said::Changed, HOUR, 3 * HOUR)
+    };
+    site.decide(
+        "two",
+        &Command::MovedIn {
+            word: Box::new(moved),
+            from: node("one"),
+            started: Some(accepted()),
+            former: None,
+        },
+    );
+    assert_eq!(of(&site, "two"), Some(SiteId::new("lab-8")));
 }

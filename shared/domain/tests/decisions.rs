@@ -129,6 +129,7 @@ impl Story {
             },
             user: Some(UserId::new("mara")),
             resource_number: Some(31),
+            site: None,
             payload: "{}".to_owned(),
         }
     }

@@ -152,6 +152,7 @@ impl Story {
             user: self.user.clone(),
             webhook: self.webhook.clone(),
             resource_number: self.number,
+            site: None,
             knowledge: knowledge(schedule, said_at),
             delivery: delivery(),
         }
@@ -167,6 +168,7 @@ impl Story {
             user: self.user.clone(),
             webhook: self.webhook.clone(),
             resource_number: self.number,
+            site: None,
             knowledge: knowledge(schedule(), "2026-12-03T07:55:20Z"),
             delivery: delivery(),
             terms: Terms {

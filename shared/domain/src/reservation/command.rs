@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::fact::{AcceptedStart, DeliveryRef, HostError, HostLeft, TenantKey, Terms};
 use super::knowledge::Knowledge;
 use super::resource::{Phase, Resource, Waiting};
-use crate::id::{HostRef, ReservationId, ResourceId, UserId, WebhookId};
+use crate::id::{HostRef, ReservationId, ResourceId, SiteId, UserId, WebhookId};
 
 /// Something to decide upon.
 #[derive(Clone, Debug)]
@@ -62,6 +62,8 @@ pub struct Word {
     pub user: Option<UserId>,
     /// The sender's number of the resource.
     pub resource_number: Option<i64>,
+    /// The site of the resource, where told.
+    pub site: Option<SiteId>,
     /// The payload without key, e-mail and name.
     pub payload: String,
 }

@@ -128,6 +128,7 @@ impl Resource {
                 user: None,
                 webhook: None,
                 resource_number: None,
+                site: None,
                 traceparent: recorded.traceparent.map(str::to_owned),
                 arrived: None,
                 owner_changed: false,
@@ -145,6 +146,7 @@ impl Resource {
         }
         reservation.user = reservation.user.take().or_else(|| announced.user.clone());
         reservation.resource_number = reservation.resource_number.or(announced.resource_number);
+        reservation.site = reservation.site.take().or_else(|| announced.site.clone());
         // Extended after its deadline had passed: grace and hold begin anew with the new end (R5).
         if extended
             && let Occupancy::Held(holding) = &mut self.occupancy
@@ -163,6 +165,7 @@ impl Resource {
         reservation.user = started.user.clone().or_else(|| reservation.user.take());
         reservation.webhook = Some(started.webhook.clone());
         reservation.resource_number = started.resource_number.or(reservation.resource_number);
+        reservation.site = started.site.clone().or_else(|| reservation.site.take());
         reservation.traceparent = recorded.traceparent.map(str::to_owned);
         reservation.phase = Phase::Waiting(Box::new(Waiting {
             accepted: recorded.version,
@@ -187,6 +190,7 @@ impl Resource {
         reservation.user = reservation.user.take().or_else(|| announced.user.clone());
         reservation.webhook = Some(announced.webhook.clone());
         reservation.resource_number = announced.resource_number;
+        reservation.site = announced.site.clone();
         reservation.phase = match &moved.started {
             None => Phase::Announced { overdue: false },
             Some(started) => Phase::Waiting(Box::new(Waiting {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::knowledge::Knowledge;
-use crate::id::{DeliveryId, HostRef, ReservationId, ResourceId, UserId, WebhookId};
+use crate::id::{DeliveryId, HostRef, ReservationId, ResourceId, SiteId, UserId, WebhookId};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -198,6 +198,9 @@ pub struct Announced {
     /// The sender's number of the resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_number: Option<i64>,
+    /// The site of its resource, where told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<SiteId>,
     /// From when to when, and how sure.
     pub knowledge: Knowledge,
     /// The delivery that said so.
@@ -241,6 +244,9 @@ pub struct Started {
     /// The sender's number of the resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_number: Option<i64>,
+    /// The site of its resource, where told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<SiteId>,
     /// From when to when, and how sure.
     pub knowledge: Knowledge,
     /// The delivery: the user's key is read from it when the host is claimed, since no fact may hold it (R11).

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fact::{DeliveryRef, EndOutcome, Fact, TenantKey, Terms, WaitReason};
 use super::knowledge::{Knowledge, KnownTimes, Schedule};
-use crate::id::{HostRef, ReservationId, UserId, Version, WebhookId};
+use crate::id::{HostRef, ReservationId, SiteId, UserId, Version, WebhookId};
 
 /// A fact as it stands in the ledger.
 #[derive(Clone, Copy, Debug)]
@@ -128,6 +128,9 @@ pub struct Reservation {
     pub webhook: Option<WebhookId>,
     /// The sender's number of the resource.
     pub resource_number: Option<i64>,
+    /// The site of its resource, where told.
+    #[serde(default)]
+    pub site: Option<SiteId>,
     /// The trace of its start.
     pub traceparent: Option<String>,
     /// The saying that moved it here last; none where it never was moved here.

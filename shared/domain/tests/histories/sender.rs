@@ -234,6 +234,7 @@ impl Row<'_> {
                 },
                 user: Some(UserId::new("u")),
                 resource_number: Some(31),
+                site: None,
                 payload: String::new(),
             },
         });

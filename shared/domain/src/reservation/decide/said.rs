@@ -266,6 +266,7 @@ impl Decision<'_> {
             user: word.user.clone(),
             webhook: word.webhook.clone(),
             resource_number: word.resource_number,
+            site: word.site.clone(),
             knowledge: word.knowledge.clone(),
             delivery: word.delivery.clone(),
             key: key.clone(),
@@ -323,6 +324,7 @@ fn announced(word: &Word) -> Announced {
         user: word.user.clone(),
         webhook: word.webhook.clone(),
         resource_number: word.resource_number,
+        site: word.site.clone(),
         knowledge: word.knowledge.clone(),
         delivery: word.delivery.clone(),
     }
