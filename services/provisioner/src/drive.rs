@@ -12,7 +12,7 @@ use crate::alarms::AlarmBoard;
 use crate::baremetalhost::driver::Driver;
 use crate::baremetalhost::host::BareMetalHost;
 use crate::baremetalhost::watch;
-use crate::folded::FoldedLedger;
+use crate::folded::{Change, FoldedLedger};
 use crate::settings::ProvisionerSettings;
 use crate::work_queue::WorkQueue;
 
@@ -99,15 +99,22 @@ async fn listen(
             () = stop.cancelled() => return,
             _ = sweeps.tick() => None,
             changed = changes.recv() => match changed {
-                Ok(resource) => Some(resource),
+                Ok(change) => Some(change),
                 Err(RecvError::Lagged(_)) => None,
                 Err(RecvError::Closed) => return,
             },
         };
         match changed {
-            Some(resource) => {
+            Some(Change::Resource(resource)) => {
                 board.update(&resource);
                 queue.ask(&resource);
+            }
+            // A place was granted, or nobody has room any more.
+            Some(Change::Capacity) => {
+                let waiting = folded.resources_where(|_, resource| {
+                    matches!(desired(resource), Desired::Offer { .. })
+                });
+                waiting.iter().for_each(|resource| queue.ask(resource));
             }
             None => {
                 board.update_all();

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+#[path = "provisioner/capacity.rs"]
+mod capacity;
 #[path = "provisioner/changes.rs"]
 mod changes;
 #[path = "provisioner/cluster_faults.rs"]

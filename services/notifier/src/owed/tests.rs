@@ -91,7 +91,7 @@ fn ready_then(facts: Vec<Fact>) -> Vec<Vec<Fact>> {
     history
 }
 
-fn wait_reasons() -> [WaitReason; 4] {
+fn wait_reasons() -> [WaitReason; 5] {
     [
         WaitReason::Holder {
             holder: reservation("5119"),
@@ -105,6 +105,7 @@ fn wait_reasons() -> [WaitReason; 4] {
         WaitReason::Key {
             text: "sshPublicKey is missing".to_owned(),
         },
+        WaitReason::Turn { preparing: 2 },
     ]
 }
 

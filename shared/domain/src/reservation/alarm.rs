@@ -86,7 +86,12 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
             Phase::Waiting(waiting) => match &waiting.told {
                 Some(WaitReason::Host { text }) => raise(AlarmKind::HostNotClean, id, text.clone()),
                 Some(WaitReason::Key { text }) => raise(AlarmKind::KeyMissing, id, text.clone()),
-                Some(WaitReason::Holder { .. } | WaitReason::Release { .. }) | None => {}
+                Some(
+                    WaitReason::Holder { .. }
+                    | WaitReason::Release { .. }
+                    | WaitReason::Turn { .. },
+                )
+                | None => {}
             },
             Phase::Announced { overdue: false }
             | Phase::Holding

@@ -16,6 +16,7 @@ use crate::time;
 impl Resource {
     /// Takes in one fact.
     pub fn evolve(&mut self, recorded: Recorded<'_>) {
+        let upon = self.version;
         self.version = self.version.max(recorded.version);
         match recorded.fact {
             Fact::ReservationAnnounced(announced) | Fact::ReservationChanged(announced) => {
@@ -87,7 +88,7 @@ impl Resource {
                 reservation,
                 host,
                 secret,
-            } => self.assigned(reservation, host, secret, recorded.version),
+            } => self.assigned(reservation, host, secret, recorded.version, upon),
             Fact::HostReleased { reservation, .. } => {
                 if matches!(&self.occupancy, Occupancy::Releasing(release) if release.reservation == *reservation)
                 {
@@ -267,6 +268,7 @@ impl Resource {
         host: &HostRef,
         secret: &str,
         version: Version,
+        upon: Version,
     ) {
         let Occupancy::Free = self.occupancy else {
             return;
@@ -282,6 +284,7 @@ impl Resource {
             host: host.clone(),
             secret: secret.to_owned(),
             assigned: version,
+            given_upon: upon,
             terms: waiting.terms.clone(),
             key: waiting.key.clone(),
             delivery: waiting.delivery.clone(),

@@ -60,6 +60,8 @@ pub struct Holding {
     pub secret: String,
     /// The decision that gave it.
     pub assigned: Version,
+    /// The state of the resource that this was decided upon: who asked for a place of the capacity upon it has it still.
+    pub given_upon: Version,
     /// What the holder gets.
     pub terms: Terms,
     /// Whether a key came.

@@ -48,6 +48,23 @@ impl Decision<'_> {
                     self.tell_why(reservation, WaitReason::Host { text: text.clone() });
                 }
             }
+            (Occupancy::Free, Observation::NoPlace { preparing }) => {
+                if let Some(reservation) = self.next_in_time() {
+                    let preparing = *preparing;
+                    self.tell_why(reservation, WaitReason::Turn { preparing });
+                }
+            }
+            (Occupancy::Free, Observation::PlaceUnused { text, upon }) => {
+                if *upon == self.resource.version
+                    && let Some(reservation) = self.next_in_time()
+                {
+                    let reason = WaitReason::Host { text: text.clone() };
+                    self.add(Fact::ReservationWaits {
+                        reservation,
+                        reason,
+                    });
+                }
+            }
             (Occupancy::Held(holding), observation) => {
                 let holding = holding.clone();
                 self.observed_held(&holding, observation);
