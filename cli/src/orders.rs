@@ -10,7 +10,7 @@ use std::time::Duration;
 use bellhop_domain::id::{ReservationId, ResourceId, SiteId, Version};
 use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::{Occupancy, Scope};
-use bellhop_event_store::{EventStore, EventStoreSettings};
+use bellhop_event_store::{EventStore, EventStoreSettings, LedgerEntry};
 use bellhop_operators::{KeyText, OperatorMessage, OperatorOrder};
 use bellhop_reservation_system::SshPublicKey;
 use jiff::Timestamp;
@@ -284,14 +284,18 @@ pub(crate) async fn fold(store: &EventStore) -> Result<Ledger, Failure> {
     let mut ledger = Ledger::default();
     let mut follower = store.follow_ledger(Version(0));
     while ledger.version() < end {
-        let entry = follower.next().await?;
-        ledger.apply(
-            &entry.resource,
-            entry.version,
-            entry.at,
-            entry.traceparent.as_deref(),
-            &entry.facts,
-        );
+        match follower.next().await? {
+            LedgerEntry::Resource(entry) => ledger.apply(
+                &entry.resource,
+                entry.version,
+                entry.at,
+                entry.traceparent.as_deref(),
+                &entry.facts,
+            ),
+            LedgerEntry::Capacity(entry) => {
+                ledger.apply_to_capacity(entry.version, &entry.facts);
+            }
+        }
     }
     Ok(ledger)
 }
@@ -300,10 +304,10 @@ pub(crate) async fn fold(store: &EventStore) -> Result<Ledger, Failure> {
 async fn decided(store: &EventStore, after: Version, delivery: &str) -> Result<(), Failure> {
     let mut follower = store.follow_ledger(after);
     loop {
-        let entry = follower.next().await?;
-        if entry.cause != delivery {
-            continue;
-        }
+        let entry = match follower.next().await?.into_resource() {
+            Some(entry) if entry.cause == delivery => entry,
+            _ => continue,
+        };
         let mut out = std::io::stdout().lock();
         for fact in &entry.facts {
             let about = match fact.reservation() {

@@ -330,9 +330,11 @@ impl System {
         let store = EventStore::connect(&settings, "bellhop-end-to-end").await?;
         let end = store.ledger_end().await?;
         let mut follower = store.follow_ledger(Version(0));
-        let mut entries: Vec<Entry> = Vec::new();
-        while entries.last().map_or(Version(0), |entry| entry.version) < end {
-            entries.push(follower.next().await?);
+        let (mut seen, mut entries) = (Version(0), Vec::new());
+        while seen < end {
+            let entry = follower.next().await?;
+            seen = entry.version();
+            entries.extend(entry.into_resource());
         }
         Ok(entries)
     }

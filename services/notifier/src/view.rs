@@ -7,7 +7,7 @@ use std::time::Duration;
 use bellhop_domain::id::{ReservationId, Version, WebhookId};
 use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::{Fact, Phase};
-use bellhop_event_store::{Entry, EventStore, FollowError};
+use bellhop_event_store::{Entry, EventStore, FollowError, LedgerEntry};
 use bellhop_service::{Alarms, Dependency};
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -127,7 +127,7 @@ impl LedgerView {
         }
     }
 
-    /// Notes that the entry at `version` can't be read.
+    /// Notes that the entry at `version` says nothing of reservations, or can't be read.
     pub fn pass_over(&mut self, version: Version) {
         self.ledger.advance(version);
     }
@@ -325,7 +325,8 @@ async fn follow(
             view.version()
         };
         let seen = match next {
-            Ok(entry) => change(&|view| view.take_in(&entry)),
+            Ok(LedgerEntry::Resource(entry)) => change(&|view| view.take_in(&entry)),
+            Ok(LedgerEntry::Capacity(entry)) => change(&|view| view.pass_over(entry.version)),
             Err(FollowError::Unreadable { sequence, cause }) => {
                 // Its facts owe reports that we can't know of; that must not keep the others from leaving.
                 alarms.raise(

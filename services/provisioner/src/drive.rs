@@ -12,7 +12,7 @@ use crate::alarms::AlarmBoard;
 use crate::baremetalhost::driver::Driver;
 use crate::baremetalhost::host::BareMetalHost;
 use crate::baremetalhost::watch;
-use crate::folded::FoldedLedger;
+use crate::folded::{Change, FoldedLedger};
 use crate::settings::ProvisionerSettings;
 use crate::work_queue::WorkQueue;
 
@@ -99,18 +99,25 @@ async fn listen(
             () = stop.cancelled() => return,
             _ = sweeps.tick() => None,
             changed = changes.recv() => match changed {
-                Ok(resource) => Some(resource),
+                Ok(change) => Some(change),
                 Err(RecvError::Lagged(_)) => None,
                 Err(RecvError::Closed) => return,
             },
         };
         match changed {
             // What an operator orders for many resources is a fact on none of them.
-            Some(resource) if !Scope::covers_more_than(&resource) => {
+            Some(Change::Resource(resource)) if !Scope::covers_more_than(&resource) => {
                 board.update(&resource);
                 queue.ask(&resource);
             }
-            _ => {
+            // A place was granted, or nobody has room any more.
+            Some(Change::Capacity) => {
+                let waiting = folded.resources_where(|_, resource| {
+                    matches!(desired(resource), Desired::Offer { .. })
+                });
+                waiting.iter().for_each(|resource| queue.ask(resource));
+            }
+            Some(Change::Resource(_)) | None => {
                 board.update_all();
                 let in_use =
                     folded.resources_where(|_, resource| desired(resource) != Desired::Nothing);

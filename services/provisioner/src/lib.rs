@@ -7,6 +7,8 @@
 //!                                                                       └─▶ alarms
 //! ```
 //!
+//! Where the number of servers that are prepared at once is limited, `turns` grants the places.
+//!
 //! Any number of provisioners run at once: they share one durable consumer for the deliveries, each follows the whole ledger,
 //! and the append settles who was first. No one leads.
 //!
@@ -26,6 +28,7 @@ mod settings;
 mod snapshots;
 mod start;
 mod timers;
+mod turns;
 mod words;
 mod work_queue;
 

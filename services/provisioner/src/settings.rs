@@ -1,8 +1,10 @@
 //! The provisioner's settings.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bellhop_domain::capacity::Limits;
 use bellhop_domain::reservation::{Image, Policy, Terms};
 use bellhop_domain::served::{ResourceTypes, ResourceTypesError, SiteIds};
 use bellhop_event_store::EventStoreSettings;
@@ -169,6 +171,30 @@ pub struct ProvisionerSettings {
     #[arg(long, env = "START_GRACE", help_heading = "Time limits of a reservation", value_name = "START_GRACE", default_value = "120", value_parser = seconds())]
     pub start_grace: Duration,
 
+    /// How many servers may be prepared at once, in all. Further reservations wait for their turn, in the order of their
+    /// starts. Unset: no limit but Metal3's own (its `PROVISIONING_LIMIT`, 20 by default).
+    ///
+    /// A server counts from before it is claimed until it is ready, or until its reservation is over. A change counts for
+    /// those that come. Set it for all provisioners alike.
+    #[arg(
+        long,
+        env = "PREPARING_MAX",
+        help_heading = "Capacity",
+        value_name = "PREPARING_MAX",
+        value_parser = clap::value_parser!(NonZeroU32)
+    )]
+    pub preparing_max: Option<NonZeroU32>,
+
+    /// How many servers of one site (`siteId`) may be prepared at once. Unset: no limit of a site's own.
+    #[arg(
+        long,
+        env = "PREPARING_MAX_PER_SITE",
+        help_heading = "Capacity",
+        value_name = "PREPARING_MAX_PER_SITE",
+        value_parser = clap::value_parser!(NonZeroU32)
+    )]
+    pub preparing_max_per_site: Option<NonZeroU32>,
+
     /// The user that tenants log in as.
     #[arg(long, env = "LOGIN_USER", help_heading = "What a reservation gets", value_name = "LOGIN_USER", default_value = "prognose", value_parser = login)]
     pub login_user: String,
@@ -310,6 +336,11 @@ impl ProvisionerSettings {
         }
     }
 
+    /// How many may be prepared at once; none where that is not limited.
+    pub fn preparing_limits(&self) -> Option<Limits> {
+        Limits::new(self.preparing_max, self.preparing_max_per_site)
+    }
+
     /// How patient to be.
     pub fn policy(&self) -> Policy {
         Policy {
@@ -364,5 +395,32 @@ fn login(text: &str) -> Result<String, String> {
             "not a user name: lower-case letters, digits, `.`, `_`, `-`, at most 32, not root"
                 .to_owned(),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use bellhop_service::settings::parse;
+
+    use super::*;
+
+    #[test]
+    fn a_capacity_of_nothing_is_refused_by_name_and_none_is_no_limit() {
+        let settings = |further: &[&'static str]| {
+            let arguments = ["provisioner", "--provision-image", "http://images/noble"];
+            parse::<ProvisionerSettings>(arguments.iter().chain(further).copied())
+        };
+        assert_eq!(settings(&[]).unwrap().preparing_limits(), None);
+        for (argument, variable) in [
+            ("--preparing-max", "PREPARING_MAX"),
+            ("--preparing-max-per-site", "PREPARING_MAX_PER_SITE"),
+        ] {
+            let limited = settings(&[argument, "2"]).unwrap();
+            assert!(limited.preparing_limits().is_some());
+            let error = settings(&[argument, "0"]).unwrap_err().to_string();
+            assert!(error.starts_with(variable), "{error}");
+        }
     }
 }

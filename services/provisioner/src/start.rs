@@ -26,6 +26,7 @@ use crate::folded::FoldedLedger;
 use crate::metrics::ProvisionerMetrics;
 use crate::settings::ProvisionerSettings;
 use crate::timers::ReleaseGuard;
+use crate::turns::Turns;
 use crate::words::Reading;
 use crate::{retention, snapshots, timers};
 
@@ -122,11 +123,18 @@ pub async fn run_in(
     let folded = FoldedLedger::from(ledger);
     let metrics = ProvisionerMetrics::new(&metrics);
     let decisions = Decisions::new(store.clone(), folded.clone(), settings.policy());
+    let turns = Arc::new(Turns::new(
+        store.clone(),
+        folded.clone(),
+        settings.preparing_limits(),
+        metrics.clone(),
+    ));
     let driver = Arc::new(Driver {
         ledger: store.ledger_id(),
         store: store.clone(),
         folded: folded.clone(),
         decisions: decisions.clone(),
+        turns: Arc::clone(&turns),
         cluster,
         known: KnownHosts::default(),
         user_data,
@@ -212,6 +220,8 @@ pub async fn run_in(
             keep,
             stop.clone(),
         ));
+        let stopped = stop.clone();
+        tasks.spawn(async move { turns.run(stopped).await });
         drive(&settings, &driver, board, &mut tasks, &stop);
         until_stopped_or_panicked(&mut tasks, &stop).await
     };

@@ -5,6 +5,8 @@
 
 #[path = "provisioner/adoption.rs"]
 mod adoption;
+#[path = "provisioner/capacity.rs"]
+mod capacity;
 #[path = "provisioner/changes.rs"]
 mod changes;
 #[path = "provisioner/cluster_faults.rs"]

@@ -59,6 +59,14 @@ text_id! {
     DeliveryId
 }
 text_id! {
+    /// Who asks for a place of the capacity, for one thing that is done once.
+    AskerId
+}
+text_id! {
+    /// Which of those who ask for places are counted together.
+    GroupId
+}
+text_id! {
     /// Which ledger this is: made once with the LEDGER stream, in every fence that we write to a host.
     LedgerId
 }

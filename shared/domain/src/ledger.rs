@@ -1,10 +1,12 @@
-//! All resources, folded from the facts in the order of the ledger, and the index that says where a reservation stands.
+//! All resources and the capacity, folded from the facts in the order of the ledger, and the index that says where a
+//! reservation stands.
 
 use std::collections::HashMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::capacity::{self, Capacity};
 use crate::id::{ReservationId, ResourceId, Version};
 use crate::reservation::{Fact, Knowledge, Note, Recorded, Resource, Scope};
 
@@ -14,6 +16,7 @@ use crate::reservation::{Fact, Knowledge, Note, Recorded, Resource, Scope};
 pub struct Ledger {
     resources: HashMap<ResourceId, Resource>,
     places: HashMap<ReservationId, Place>,
+    capacity: Capacity,
     version: Version,
 }
 
@@ -21,7 +24,7 @@ impl Ledger {
     /// The format of the serialised form.
     pub const FORMAT: u32 = 5;
 
-    /// Takes in one message of the ledger. One that was taken in before changes nothing.
+    /// Takes in one message about a resource. One that was taken in before changes nothing.
     pub fn apply(
         &mut self,
         id: &ResourceId,
@@ -47,6 +50,17 @@ impl Ledger {
         for fact in facts {
             self.place(fact, id);
         }
+    }
+
+    /// Takes in one message about the capacity. One that was taken in before changes nothing.
+    pub fn apply_to_capacity(&mut self, version: Version, facts: &[capacity::Fact]) {
+        self.version = self.version.max(version);
+        self.capacity.apply(version, facts);
+    }
+
+    /// Who has a place of the capacity.
+    pub fn capacity(&self) -> &Capacity {
+        &self.capacity
     }
 
     /// The newest message that was taken in.

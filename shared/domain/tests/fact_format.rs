@@ -1,6 +1,6 @@
 //! Facts are kept for ever: what is written today is read by every later version.
 //!
-//! `facts.jsonl` holds at least one of each kind as it stands in ledgers. Lines are added, never changed: where a test here
+//! `facts.jsonl` holds at least one of each kind as it stands in ledgers, `capacity_facts.jsonl` those of the capacity. Lines are added, never changed: where a test here
 //! fails, it is the code that has to go back.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bellhop_domain::capacity;
 use bellhop_domain::id::{ReservationId, Source};
 use bellhop_domain::reservation::{Fact, FailureReason, HostError, HostLeft};
 
@@ -149,4 +150,24 @@ fn a_duration_stands_in_the_ledger_in_seconds() {
     );
     // Whole seconds too, as another writer of JSON might put them.
     assert!(serde_json::from_str::<Fact>(&written.replace("91.25", "91")).is_ok());
+}
+
+#[test]
+fn every_fact_about_the_capacity_is_read_and_written_again_as_it_was() {
+    let mut kinds = BTreeSet::new();
+    for line in include_str!("capacity_facts.jsonl").lines() {
+        let fact: capacity::Fact = serde_json::from_str(line).unwrap();
+        assert_eq!(serde_json::to_string(&fact).unwrap(), line);
+        assert_eq!(
+            serde_json::to_value(&fact).unwrap()["type"],
+            fact.name(),
+            "{line}"
+        );
+        // A new variant does not compile until it is counted here, and then wants its line.
+        kinds.insert(match fact {
+            capacity::Fact::PlaceGranted { .. } => 0,
+            capacity::Fact::PlaceReturned { .. } => 1,
+        });
+    }
+    assert_eq!(kinds, (0..2).collect());
 }

@@ -169,10 +169,17 @@ impl EventStore {
         let info = stream.consumer_info(name).await;
         let info = info
             .map_err(|error| EventStoreError::broker(format!("look at consumer {name}"), error))?;
-        // With nothing pending the floor stands at the last message that was handed out.
+        // With nothing pending the floor stands at the last message that was handed out. A consumer that is being made, or
+        // read from the disk, says so too, before the broker has counted what there is for it: so it is asked itself.
         let idle = info.num_pending == 0 && info.num_ack_pending == 0;
-        Ok(if idle {
-            stream.cached_info().state.last_sequence
+        let handed_out = info.delivered.stream_sequence;
+        let end = stream.cached_info().state.last_sequence;
+        let waits = idle && handed_out < end && {
+            let next = self.next_in(&stream, "deliveries.>", handed_out + 1);
+            next.await?.is_some()
+        };
+        Ok(if idle && !waits {
+            end
         } else {
             info.ack_floor.stream_sequence
         })

@@ -3,6 +3,7 @@
 //! ```text
 //!   DELIVERIES    deliveries.<source>.<site>.<kind>.<name>    one verified webhook, untouched     ingress ──▶ provisioner
 //!   LEDGER        ledger.<kind>.<namespace>.<name>            one decision: its facts, in order   provisioner ──▶ all
+//!                 ledger.capacity                             the same, about the capacity
 //!   DEAD_LETTERS  dead_letters.<service>.<class>.<what>       what could not be handled, and why  all ──▶ operators
 //!   SNAPSHOTS     one object for each reader                  a fold of the ledger: a cache         provisioner
 //!   REPORTS       <reservation>.<version>-<index>.<destination>   what became of a report (a bucket)   notifier
@@ -42,7 +43,7 @@ pub use error::{
     Unreadable,
 };
 pub use inbox::{ConsumerLimits, Handed, Inbox};
-pub use ledger::{Entry, Follower, NewEntry};
+pub use ledger::{CapacityEntry, Entry, Follower, LedgerEntry, NewEntry};
 pub use report::{ReportKey, ReportState, Revision, Sending};
 pub use retention::Retention;
 pub use settings::EventStoreSettings;

@@ -114,7 +114,7 @@ async fn the_follower_sees_every_entry_in_order_over_a_restart_of_the_broker() {
         .await
         .unwrap();
     let mut follower = store.follow_ledger(Version(0));
-    let seen = follower.next().await.unwrap();
+    let seen = follower.next().await.unwrap().into_resource().unwrap();
     assert_eq!(
         (seen.version, seen.resource, seen.facts),
         (first, node("a"), entry("1").facts)
@@ -134,6 +134,7 @@ async fn the_follower_sees_every_entry_in_order_over_a_restart_of_the_broker() {
         .await
         .unwrap()
         .unwrap();
+    let seen = seen.into_resource().unwrap();
     assert_eq!((seen.version, seen.resource), (second, node("b")));
     assert_eq!(store.ledger_end().await.unwrap(), second);
 }
@@ -327,10 +328,8 @@ async fn two_installations_share_a_broker_by_their_prefix() {
         .await
         .unwrap();
     assert_eq!(plain.ledger_end().await.unwrap(), Version(0));
-    assert_eq!(
-        lab.follow_ledger(Version(0)).next().await.unwrap().resource,
-        node("a")
-    );
+    let seen = lab.follow_ledger(Version(0)).next().await.unwrap();
+    assert_eq!(seen.into_resource().unwrap().resource, node("a"));
 }
 
 #[tokio::test]

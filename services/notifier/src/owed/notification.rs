@@ -1,6 +1,7 @@
 //! What a user reads: what happened, to which server, and what to do now. Plain words, at most 500 UTF-16 units; what
 //! others say (Metal3, an operator's annotation) is cut first, so that the advice is always there.
 
+use bellhop_domain::preparing::being_prepared;
 use bellhop_domain::reservation::{
     EndCause, EndOutcome, Fact, FailureReason, Phase, Stage, TenantKey, WaitReason,
 };
@@ -163,7 +164,9 @@ fn message(about: &About<'_>) -> Option<Message> {
         ),
         Fact::ReservationWaits { reason, .. } => {
             let kind = match reason {
-                WaitReason::Holder { .. } | WaitReason::Release { .. } => Info,
+                WaitReason::Holder { .. }
+                | WaitReason::Release { .. }
+                | WaitReason::Turn { .. } => Info,
                 WaitReason::Host { .. } | WaitReason::Key { .. } | WaitReason::Operator { .. } => {
                     Warning
                 }
@@ -357,6 +360,11 @@ fn waits(about: &About<'_>, reason: &WaitReason) -> String {
              you then{}. If you can't wait, book another server.",
             ends(about).map_or_else(String::new, |end| format!(", if that is before {end}"))
         ),
+        WaitReason::Turn { preparing } => format!(
+            "Your reservation of server {name} waits for its turn: {}, and no more at once. It is prepared for you as soon as \
+             its turn comes. You need not do anything; you will be told when it is ready.",
+            being_prepared(*preparing)
+        ),
         WaitReason::Key { text } => format!(
             "Server {name} can't be prepared for you: no usable SSH key came with your reservation ({}). Put a valid SSH \
              public key into your profile, delete this reservation, and {BOOK_AGAIN}.",
@@ -394,6 +402,10 @@ pub(super) fn failure(reason: &FailureReason, limit: usize) -> String {
                 }
                 Some(WaitReason::Release { .. }) => {
                     "the server was not clean again after the reservation before".to_owned()
+                }
+                Some(WaitReason::Turn { .. }) => {
+                    "as many other servers were being prepared until then as can be at once"
+                        .to_owned()
                 }
                 Some(WaitReason::Host { text }) => one_line(text, limit),
                 Some(WaitReason::Operator { .. }) => {

@@ -91,7 +91,7 @@ fn ready_then(facts: Vec<Fact>) -> Vec<Vec<Fact>> {
     history
 }
 
-fn wait_reasons() -> [WaitReason; 5] {
+fn wait_reasons() -> [WaitReason; 6] {
     [
         WaitReason::Holder {
             holder: reservation("5119"),
@@ -109,6 +109,7 @@ fn wait_reasons() -> [WaitReason; 5] {
             text: "the host was released, not wiped, after reservation reservation-system:5119"
                 .to_owned(),
         },
+        WaitReason::Turn { preparing: 2 },
     ]
 }
 

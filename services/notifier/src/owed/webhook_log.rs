@@ -1,5 +1,6 @@
 //! What administrators read in the webhook log: what became of each webhook that asked something of us.
 
+use bellhop_domain::preparing::being_prepared;
 use bellhop_domain::reservation::{EndCause, EndOutcome, Fact, WaitReason, fact::Ended};
 use bellhop_domain::time::elapsed;
 use bellhop_reservation_system::{EventType, WebhookId, WebhookLog};
@@ -184,6 +185,9 @@ fn waiting(reason: &WaitReason) -> String {
         WaitReason::Holder { holder } => format!("it waits: reservation {holder} has the server"),
         WaitReason::Release { holder } => {
             format!("it waits: the server is being taken back from reservation {holder}")
+        }
+        WaitReason::Turn { preparing } => {
+            format!("it waits for its turn: {}", being_prepared(*preparing))
         }
         WaitReason::Host { text } => format!("it waits: {}", text::one_line(text, 2000)),
         WaitReason::Operator { text } => {

@@ -207,6 +207,7 @@ pub(crate) mod tests {
             },
             secret: "node01-abc".into(),
             assigned: Version(5),
+            given_upon: Version(4),
             terms: Terms {
                 image: Image {
                     url: "http://i/noble".into(),

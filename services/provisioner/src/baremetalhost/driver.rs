@@ -1,8 +1,10 @@
 //! One look at a resource and its host. See the module above for its way.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bellhop_domain::id::{HostRef, LedgerId, ReservationId, ResourceId, Version};
+use bellhop_domain::preparing::being_prepared;
 use bellhop_domain::reservation::{
     Command, Desired, Holding, HostLeft, Observation, Release, Resource, Scope, desired,
 };
@@ -24,6 +26,7 @@ use super::watch::KnownHosts;
 use crate::decisions::{DecisionError, Decisions};
 use crate::folded::FoldedLedger;
 use crate::metrics::ProvisionerMetrics;
+use crate::turns::{Turn, Turns};
 use crate::work_queue::Next;
 
 /// How soon to look again at what can't go on by itself and may change without an event.
@@ -37,6 +40,7 @@ pub(crate) struct Driver {
     pub(crate) store: EventStore,
     pub(crate) folded: FoldedLedger,
     pub(crate) decisions: Decisions,
+    pub(crate) turns: Arc<Turns>,
     pub(crate) cluster: Cluster,
     pub(crate) known: KnownHosts,
     pub(crate) user_data: UserDataBase,
@@ -200,26 +204,70 @@ impl Driver {
         Ok(self.is_paused(&look.id))
     }
 
+    fn waits_for_an_operator(&self, look: &Look, next: &ReservationId) -> bool {
+        let policy = self.decisions.policy();
+        look.state.operator_needed(next, policy).is_some()
+    }
+
     async fn offer(&self, look: &Look, next: Option<&ReservationId>) -> Result<Next, LookError> {
         if self.is_paused(&look.id) {
+            if self.turns.obstructed(&look.id, &look.state) {
+                let text = "an operator paused it".to_owned();
+                let upon = look.state.version;
+                self.observe(look, Observation::PlaceUnused { text, upon })
+                    .await?;
+            }
             return Ok(Next::After(BLOCKED));
         }
-        let observation = match self.find_host(&look.id).await? {
+        let found = match self.find_host(&look.id).await {
+            Ok(found) => found,
+            Err(error) => {
+                self.turns.obstructed(&look.id, &look.state);
+                return Err(error);
+            }
+        };
+        let observation = match found {
             Found::One(host) => match (claim::obstacle(&host, &self.writer(look)), next) {
                 (Some(text), _) => {
                     self.wait(&look.id, Some(&text));
-                    Observation::NotClean {
-                        text: format!("the host {} can't be used now: {text}", host.name()),
+                    let text = format!("the host {} can't be used now: {text}", host.name());
+                    if self.turns.obstructed(&look.id, &look.state) {
+                        let upon = look.state.version;
+                        Observation::PlaceUnused { text, upon }
+                    } else {
+                        Observation::NotClean { text }
                     }
                 }
                 (None, None) => return Ok(Next::Rest),
-                (None, Some(next)) => {
+                (None, Some(next)) if self.waits_for_an_operator(look, next) => {
+                    // It is told why; whoever needs a place meanwhile may have it.
+                    self.turns.obstructed(&look.id, &look.state);
                     let host = reference(&host);
                     let secret = self.secret_name(&host, next);
                     Observation::Clean { host, secret }
                 }
+                (None, Some(next)) => match self.turns.of(&look.id, &look.state) {
+                    Turn::Now => {
+                        let host = reference(&host);
+                        let secret = self.secret_name(&host, next);
+                        Observation::Clean { host, secret }
+                    }
+                    // Whoever gets the place: the ledger's change leads back here.
+                    Turn::Soon => {
+                        self.wait(&look.id, None);
+                        return Ok(Next::After(BLOCKED));
+                    }
+                    Turn::Later { preparing } => {
+                        let text = format!("it waits for its turn: {}", being_prepared(preparing));
+                        self.wait(&look.id, Some(&text));
+                        Observation::NoPlace { preparing }
+                    }
+                },
             },
-            Found::Not(text) => Observation::NoHost { text },
+            Found::Not(text) => {
+                self.turns.obstructed(&look.id, &look.state);
+                Observation::NoHost { text }
+            }
         };
         let clean = matches!(observation, Observation::Clean { .. });
         let followed = self.observe(look, observation).await?;

@@ -104,7 +104,12 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
                     id,
                     format!("{text}; `bellhop allow {id}` lets it go ahead"),
                 ),
-                Some(WaitReason::Holder { .. } | WaitReason::Release { .. }) | None => {}
+                Some(
+                    WaitReason::Holder { .. }
+                    | WaitReason::Release { .. }
+                    | WaitReason::Turn { .. },
+                )
+                | None => {}
             },
             Phase::Announced { overdue: false }
             | Phase::Holding

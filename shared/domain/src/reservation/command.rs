@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::fact::{AcceptedStart, DeliveryRef, HostError, HostLeft, Note, TenantKey, Terms};
 use super::knowledge::Knowledge;
 use super::resource::{Phase, Resource, Waiting};
-use crate::id::{HostRef, ReservationId, ResourceId, SiteId, UserId, WebhookId};
+use crate::id::{HostRef, ReservationId, ResourceId, SiteId, UserId, Version, WebhookId};
 
 /// Something to decide upon.
 #[derive(Clone, Debug)]
@@ -183,6 +183,19 @@ pub enum Observation {
     NotClean {
         /// Why, in words.
         text: String,
+    },
+    /// A host that can be claimed, but as many are prepared at once as may be.
+    NoPlace {
+        /// How many are.
+        preparing: u32,
+    },
+    /// A host that can't be claimed now, though a place of the capacity was granted upon this state of the resource: decided
+    /// so that the state ends, and the place goes to another.
+    PlaceUnused {
+        /// Why, in words.
+        text: String,
+        /// The version of that state.
+        upon: Version,
     },
     /// The assigned host does not carry our claim: not yet, or not any more. Decided before the claim is written: where facts
     /// follow, it is not written.

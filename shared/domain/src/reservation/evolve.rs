@@ -18,6 +18,7 @@ use crate::time;
 impl Resource {
     /// Takes in one fact.
     pub fn evolve(&mut self, recorded: Recorded<'_>) {
+        let upon = self.version;
         self.version = self.version.max(recorded.version);
         match recorded.fact {
             Fact::ReservationAnnounced(announced) | Fact::ReservationChanged(announced) => {
@@ -111,7 +112,7 @@ impl Resource {
                 reservation,
                 host,
                 secret,
-            } => self.assigned(reservation, host, secret, recorded.version),
+            } => self.assigned(reservation, host, secret, recorded.version, upon),
             Fact::HostReleased {
                 reservation,
                 not_wiped,
@@ -315,6 +316,7 @@ impl Resource {
         host: &HostRef,
         secret: &str,
         version: Version,
+        upon: Version,
     ) {
         let Occupancy::Free = self.occupancy else {
             return;
@@ -330,6 +332,7 @@ impl Resource {
             host: host.clone(),
             secret: secret.to_owned(),
             assigned: version,
+            given_upon: upon,
             terms: waiting.terms.clone(),
             key: waiting.key.clone(),
             delivery: waiting.delivery.clone(),
@@ -384,6 +387,7 @@ impl Resource {
             changed: false,
             hold_until: None,
             adopted_at: Some(recorded.at),
+            given_upon: recorded.version,
         }));
     }
 

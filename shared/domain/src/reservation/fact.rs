@@ -447,6 +447,11 @@ pub enum WaitReason {
         /// Why, in words for the user and the operator.
         text: String,
     },
+    /// As many servers are prepared at once as may be; its turn comes when one of them is ready.
+    Turn {
+        /// How many are.
+        preparing: u32,
+    },
     /// No usable SSH key came with the start.
     Key {
         /// What was wrong.

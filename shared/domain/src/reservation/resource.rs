@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::command::Policy;
 use super::fact::{DeliveryRef, EndOutcome, Fact, TenantKey, Terms, WaitReason};
 use super::knowledge::{Knowledge, KnownTimes, Schedule};
 use super::orders::Orders;
@@ -94,6 +95,8 @@ pub struct Holding {
     pub secret: String,
     /// The decision that gave it.
     pub assigned: Version,
+    /// The state of the resource that this was decided upon: who asked for a place of the capacity upon it has it still.
+    pub given_upon: Version,
     /// What the holder gets.
     pub terms: Terms,
     /// Whether a key came.
@@ -320,6 +323,28 @@ impl Resource {
         holding
             .adopted_at
             .filter(|_| holding.reservation.is_unknown())
+    }
+
+    /// Why a clean host is not given to a reservation before an operator allows it; none where it may be.
+    pub fn operator_needed(&self, reservation: &ReservationId, policy: &Policy) -> Option<String> {
+        let known = self.reservations.get(reservation)?;
+        if matches!(&known.phase, Phase::Waiting(waiting) if waiting.allowed) {
+            return None;
+        }
+        if let Some(before) = &self.not_wiped
+            && policy.require_cleaning
+        {
+            return Some(format!(
+                "the host was released, not wiped, after reservation {before} (automatedCleaningMode is disabled)"
+            ));
+        }
+        let (bound, named) = (self.bound_to.as_ref()?, known.binding()?);
+        (!bound.may_be(&named)).then(|| {
+            format!(
+                "the host was given to reservations of the resource with the number {bound} so far, and this one names \
+                 another, {named}, of the same name"
+            )
+        })
     }
 
     /// The sites of those who have it or wait for it.

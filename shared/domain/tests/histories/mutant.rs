@@ -1,6 +1,7 @@
 //! Things done wrong on purpose. Each must make the histories fail, by the rule that it breaks: what they do not find, they do
 //! not check.
 
+use bellhop_domain::id::ReservationId;
 use bellhop_domain::reservation::fact::Ended;
 use bellhop_domain::reservation::{
     Command, EndCause, EndOutcome, Fact, FailureReason, Phase, Policy, Resource, Said, Stage, Word,
@@ -192,6 +193,7 @@ fn ended_by_deadline(state: &Resource, reservation: ReservationId) -> Fact {
         } else {
             EndOutcome::Cancelled
         },
+        note: None,
         user: None,
         webhook: None,
         resource_number: None,

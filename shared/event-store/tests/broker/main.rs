@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod capacity;
 mod clock;
 mod dead_letters;
 mod inbox;

@@ -36,7 +36,7 @@ impl Decision<'_> {
             }
             (Occupancy::Free, Observation::Clean { host, secret }) => {
                 if let Some(reservation) = self.next_in_time() {
-                    match self.operator_needed(&reservation) {
+                    match self.resource.operator_needed(&reservation, self.policy) {
                         Some(text) => self.tell_why(reservation, WaitReason::Operator { text }),
                         None => self.add(Fact::HostAssigned {
                             reservation,
@@ -55,6 +55,23 @@ impl Decision<'_> {
                 if self.resource.orders.handed_back.is_some() =>
             {
                 self.add(Fact::HostHandedBack { host: host.clone() });
+            }
+            (Occupancy::Free, Observation::NoPlace { preparing }) => {
+                if let Some(reservation) = self.next_in_time() {
+                    let preparing = *preparing;
+                    self.tell_why(reservation, WaitReason::Turn { preparing });
+                }
+            }
+            (Occupancy::Free, Observation::PlaceUnused { text, upon }) => {
+                if *upon == self.resource.version
+                    && let Some(reservation) = self.next_in_time()
+                {
+                    let reason = WaitReason::Host { text: text.clone() };
+                    self.add(Fact::ReservationWaits {
+                        reservation,
+                        reason,
+                    });
+                }
             }
             (Occupancy::Held(holding), observation) => {
                 let holding = holding.clone();
@@ -78,28 +95,6 @@ impl Decision<'_> {
     fn next_in_time(&self) -> Option<ReservationId> {
         let (id, _) = self.resource.next().filter(|(id, _)| !self.has_ended(id))?;
         Some(id.clone())
-    }
-
-    /// Why a clean host is not given to a reservation before an operator allows it; none where it may be.
-    fn operator_needed(&self, reservation: &ReservationId) -> Option<String> {
-        let known = self.resource.reservations.get(reservation)?;
-        if matches!(&known.phase, Phase::Waiting(waiting) if waiting.allowed) {
-            return None;
-        }
-        if let Some(before) = &self.resource.not_wiped
-            && self.policy.require_cleaning
-        {
-            return Some(format!(
-                "the host was released, not wiped, after reservation {before} (automatedCleaningMode is disabled)"
-            ));
-        }
-        let (bound, named) = (self.resource.bound_to.as_ref()?, known.binding()?);
-        (!bound.may_be(&named)).then(|| {
-            format!(
-                "the host was given to reservations of the resource with the number {bound} so far, and this one names \
-                 another, {named}, of the same name"
-            )
-        })
     }
 
     fn tell_why(&mut self, reservation: ReservationId, reason: WaitReason) {

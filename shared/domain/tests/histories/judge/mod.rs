@@ -161,7 +161,7 @@ impl Judge {
             return Ok(());
         }
         match stage {
-            Stage::Claiming => {}
+            Stage::Adopting | Stage::Claiming => {}
             Stage::Preparing {
                 in_error,
                 working_since,
