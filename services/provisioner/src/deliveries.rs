@@ -163,7 +163,10 @@ impl Deliveries {
         // extension may be right behind it.
         let late = word.knowledge.schedule.end <= Timestamp::now();
         let may_be_extended = tries == 1 || self.begun.elapsed() < BACKLOG;
-        if late && may_be_extended && matches!(word.said, Said::Start { .. }) {
+        if late
+            && may_be_extended
+            && matches!(word.said, Said::Start { .. } | Said::UnservableStart { .. })
+        {
             return Err(DeliveryError::Early);
         }
         let named = match place {

@@ -20,6 +20,7 @@ mod decisions;
 mod deliveries;
 mod drive;
 mod folded;
+mod images;
 mod metrics;
 mod retention;
 mod settings;
@@ -30,5 +31,6 @@ mod words;
 mod work_queue;
 
 pub use baremetalhost::adoption::{AdoptableHost, adoptable_hosts, adoptable_hosts_in};
+pub use images::ImageCatalogueError;
 pub use settings::{ChecksumType, ImageFormat, NoSshKey, ProvisionerSettings};
 pub use start::{ProvisionerError, run, run_in};

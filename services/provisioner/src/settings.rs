@@ -112,6 +112,30 @@ pub struct ProvisionerSettings {
     )]
     pub provision_format: Option<ImageFormat>,
 
+    /// A file (YAML or JSON) with images that users may choose from; unset, all get the one of PROVISION_IMAGE.
+    ///
+    /// By name, each with `url` and, where needed, `checksum`, `checksumType` and `format`, as in the host's `spec.image`. A
+    /// booking chooses one by its custom parameters: `{"image": "NAME"}`. Who names none gets PROVISION_IMAGE; the
+    /// reservation of one who asks for another fails, and its user is told which there are. Read and checked at the start.
+    #[arg(
+        long,
+        env = "IMAGE_CATALOGUE_FILE",
+        help_heading = "What a reservation gets",
+        value_name = "IMAGE_CATALOGUE_FILE"
+    )]
+    pub image_catalogue_file: Option<PathBuf>,
+
+    /// The key in a booking's custom parameters that names an image of IMAGE_CATALOGUE_FILE.
+    #[arg(
+        long,
+        env = "IMAGE_PARAMETER",
+        help_heading = "What a reservation gets",
+        value_name = "IMAGE_PARAMETER",
+        default_value = "image",
+        value_parser = parameter
+    )]
+    pub image_parameter: String,
+
     /// Has no effect; accepted from the settings of the service that Bellhop replaces, and warned of once at the start.
     ///
     /// A released host loses its image, and is switched off.
@@ -297,13 +321,14 @@ impl ProvisionerSettings {
     pub fn terms(&self) -> Terms {
         Terms {
             image: Image {
+                name: None,
                 url: self.provision_image.clone(),
                 checksum: self.provision_checksum.clone(),
                 checksum_type: self
                     .provision_checksum
                     .as_ref()
-                    .and_then(|_| name(self.provision_checksum_type)),
-                format: self.provision_format.and_then(name),
+                    .map(|_| word(self.provision_checksum_type)),
+                format: self.provision_format.map(word),
             },
             login: self.login_user.clone(),
             without_key: self.no_ssh_key == NoSshKey::Provision,
@@ -325,10 +350,23 @@ impl ProvisionerSettings {
 }
 
 /// Metal3's word for a value.
-fn name(value: impl ValueEnum) -> Option<String> {
+pub(crate) fn word(value: impl ValueEnum) -> String {
     value
         .to_possible_value()
-        .map(|value| value.get_name().to_owned())
+        .expect("no value of these is hidden")
+        .get_name()
+        .to_owned()
+}
+
+/// The value that Metal3 has this word for.
+pub(crate) fn named<V: ValueEnum>(text: &str) -> Result<V, String> {
+    V::from_str(text, false).map_err(|_| {
+        let words: Vec<String> = V::value_variants()
+            .iter()
+            .map(|value| word(value.clone()))
+            .collect();
+        format!("`{text}` is none of {}", words.join(", "))
+    })
 }
 
 /// Types whose drivers are there.
@@ -343,13 +381,23 @@ fn resource_types(text: &str) -> Result<ResourceTypes, String> {
     }
 }
 
-fn image_url(text: &str) -> Result<String, String> {
+pub(crate) fn image_url(text: &str) -> Result<String, String> {
     let url: url::Url = text
         .parse()
         .map_err(|error| format!("not a URL: {error}"))?;
     match url.scheme() {
         "http" | "https" | "oci" | "file" => Ok(text.to_owned()),
         other => Err(format!("Metal3 does not fetch `{other}:` URLs")),
+    }
+}
+
+/// A key in custom parameters. Texts for users repeat it.
+fn parameter(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if (1..=32).contains(&text.len()) && text.chars().all(fits) {
+        Ok(text.to_owned())
+    } else {
+        Err("not a key: letters, digits, `.`, `_`, `-`, at most 32".to_owned())
     }
 }
 
@@ -364,5 +412,25 @@ fn login(text: &str) -> Result<String, String> {
             "not a user name: lower-case letters, digits, `.`, `_`, `-`, at most 32, not root"
                 .to_owned(),
         )
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use bellhop_service::settings::parse;
+
+    use super::*;
+
+    #[test]
+    fn a_value_that_can_t_be_one_is_refused_by_its_variable() {
+        for (argument, value, variable) in [
+            ("--image-parameter", "my image", "IMAGE_PARAMETER"),
+            ("--provision-image", "noble", "PROVISION_IMAGE"),
+            ("--login-user", "root", "LOGIN_USER"),
+        ] {
+            let error = parse::<ProvisionerSettings>(["provisioner", argument, value]).unwrap_err();
+            assert!(error.to_string().starts_with(variable), "{error}");
+        }
     }
 }

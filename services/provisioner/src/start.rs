@@ -23,6 +23,7 @@ use crate::decisions::Decisions;
 use crate::deliveries::{Deliveries, SERVICE};
 use crate::drive::drive;
 use crate::folded::FoldedLedger;
+use crate::images::{ImageCatalogue, ImageCatalogueError};
 use crate::metrics::ProvisionerMetrics;
 use crate::settings::ProvisionerSettings;
 use crate::timers::ReleaseGuard;
@@ -42,6 +43,9 @@ pub enum ProvisionerError {
     /// The user data's settings can't be used.
     #[error(transparent)]
     UserData(#[from] UserDataError),
+    /// The catalogue of images can't be used.
+    #[error(transparent)]
+    Images(#[from] ImageCatalogueError),
     /// The broker can't be used.
     #[error(transparent)]
     EventStore(#[from] EventStoreError),
@@ -96,6 +100,13 @@ pub async fn run_in(
         settings.admin_ssh_keys_file.as_deref(),
         &settings.login_user,
     )?;
+    let images = ImageCatalogue::load(
+        settings.image_catalogue_file.as_deref(),
+        &settings.image_parameter,
+    )?;
+    if let Some(images) = &images {
+        tracing::info!(images = images.len(), "users may choose an image");
+    }
     if settings.deprovision_image.is_some() {
         tracing::warn!(
             "DEPROVISION_IMAGE has no effect: a released host is emptied and switched off"
@@ -142,7 +153,7 @@ pub async fn run_in(
         store: store.clone(),
         folded: folded.clone(),
         decisions: decisions.clone(),
-        reading: Reading::new(&settings),
+        reading: Reading::new(&settings, images),
         metrics: metrics.clone(),
         begun: Instant::now(),
     });

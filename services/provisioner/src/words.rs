@@ -13,6 +13,7 @@ use bellhop_reservation_system::{
 };
 use serde_json::Value;
 
+use crate::images::ImageCatalogue;
 use crate::settings::ProvisionerSettings;
 
 /// What of the deliveries concerns us, and what a start gets.
@@ -21,7 +22,9 @@ pub(crate) struct Reading {
     types: ResourceTypes,
     sites: Option<SiteIds>,
     namespace: String,
+    /// What a start gets that chooses no image.
     terms: Terms,
+    images: Option<ImageCatalogue>,
 }
 
 /// What a delivery asks for.
@@ -70,12 +73,13 @@ pub(crate) enum Place {
 }
 
 impl Reading {
-    pub(crate) fn new(settings: &ProvisionerSettings) -> Self {
+    pub(crate) fn new(settings: &ProvisionerSettings, images: Option<ImageCatalogue>) -> Self {
         Self {
             types: settings.resource_types.clone(),
             sites: settings.site_ids.clone(),
             namespace: settings.k8s_namespace.clone(),
             terms: settings.terms(),
+            images,
         }
     }
 
@@ -96,10 +100,7 @@ impl Reading {
             _ => return Ok(Meaning::Nothing("not about a booking")),
         };
         let said = match &webhook.event_type {
-            EventType::EventStart => Said::Start {
-                key: tenant_key(booking),
-                terms: self.terms.clone(),
-            },
+            EventType::EventStart => self.start(booking),
             EventType::EventEnd => Said::End,
             EventType::EventCreated => Said::Announced,
             EventType::EventUpdated => Said::Changed,
@@ -111,6 +112,28 @@ impl Reading {
             Box::new(word(delivery, &webhook, booking, said)),
             place,
         ))
+    }
+
+    /// What a start gets is fixed here, from what is configured now (R12).
+    fn start(&self, booking: &Booking) -> Said {
+        let key = tenant_key(booking);
+        let choice = self.images.as_ref().map_or(Ok(None), |images| {
+            images.choice(booking.custom_parameters.as_deref())
+        });
+        match choice {
+            Ok(None) => Said::Start {
+                key,
+                terms: self.terms.clone(),
+            },
+            Ok(Some(image)) => Said::Start {
+                key,
+                terms: Terms {
+                    image,
+                    ..self.terms.clone()
+                },
+            },
+            Err(reason) => Said::UnservableStart { key, reason },
+        }
     }
 
     fn order(&self, delivery: &Delivery) -> Result<Meaning, NotUnderstood> {
@@ -298,4 +321,116 @@ fn payload(body: &[u8]) -> String {
     strip(&mut value);
     // A fact is kept for ever, and no log takes more.
     cut(&value.to_string(), LOG_TEXT_LIMIT).into_owned()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use bellhop_domain::id::{DeliveryId, Source};
+    use bellhop_domain::reservation::FailureReason;
+    use serde_json::json;
+
+    use super::*;
+
+    fn settings(more: &[&str]) -> ProvisionerSettings {
+        let image = "http://images.invalid/usual.img";
+        let required = [
+            "provisioner",
+            "--provision-image",
+            image,
+            "--k8s-namespace",
+            "metal3",
+        ];
+        let arguments = required
+            .iter()
+            .chain(more)
+            .map(|argument| (*argument).to_owned());
+        bellhop_service::settings::parse(arguments).unwrap()
+    }
+
+    fn delivery(body: &Value) -> Delivery {
+        Delivery {
+            sequence: 7,
+            id: DeliveryId::new("d7"),
+            source: Source::new("reservation-system"),
+            site: None,
+            kind: None,
+            name: None,
+            event_type: None,
+            webhook: None,
+            received_at: jiff::Timestamp::UNIX_EPOCH,
+            traceparent: None,
+            headers: Vec::new(),
+            body: body.to_string().into(),
+        }
+    }
+
+    fn flat(event_type: &str, custom_parameters: &str) -> Value {
+        json!({
+            "eventType": event_type, "timestamp": "2026-12-03T07:55:20Z", "webhookId": 12, "eventId": "5120",
+            "userId": "user-1", "resourceId": 31, "resourceName": "node01", "resourceType": "Server", "siteId": "site-a",
+            "eventStart": "2026-12-03T08:00:00Z", "eventEnd": "2026-12-03T17:30:00Z",
+            "customParameters": custom_parameters,
+        })
+    }
+
+    fn said(reading: &Reading, body: &Value) -> (Said, Place) {
+        match reading.of(&delivery(body)).unwrap() {
+            Meaning::Word(word, place) => (word.said, place),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn choosing() -> Reading {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("images.yaml");
+        std::fs::write(&path, "noble: {url: 'http://images.invalid/noble.img'}").unwrap();
+        let images = ImageCatalogue::load(Some(&path), "image").unwrap();
+        Reading::new(&settings(&[]), images)
+    }
+
+    #[test]
+    fn a_start_gets_the_image_that_it_chose_and_all_else_as_configured() {
+        let start = flat("EVENT_START", r#"{"image": "noble"}"#);
+        let (said, _) = said(&choosing(), &start);
+        let usual = settings(&[]).terms();
+        assert!(
+            matches!(&said, Said::Start { terms, .. } if terms.image.url == "http://images.invalid/noble.img"
+                && terms.image.name.as_deref() == Some("noble")
+                && (&terms.login, terms.without_key) == (&usual.login, usual.without_key)),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn a_start_that_chose_no_image_gets_the_usual_one() {
+        for reading in [choosing(), Reading::new(&settings(&[]), None)] {
+            let (said, _) = said(&reading, &flat("EVENT_START", r#"{"vlan_id": 7}"#));
+            assert!(
+                matches!(&said, Said::Start { terms, .. } if *terms == settings(&[]).terms()),
+                "{said:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_start_is_asked_for_its_image() {
+        let jammy = r#"{"image": "jammy"}"#;
+        let (start, _) = said(&choosing(), &flat("EVENT_START", jammy));
+        assert!(
+            matches!(
+                start,
+                Said::UnservableStart {
+                    reason: FailureReason::ImageNotOffered { .. },
+                    ..
+                }
+            ),
+            "{start:?}"
+        );
+        let (end, _) = said(&choosing(), &flat("EVENT_END", jammy));
+        assert!(matches!(end, Said::End), "{end:?}");
+        let without = Reading::new(&settings(&[]), None);
+        let (start, _) = said(&without, &flat("EVENT_START", jammy));
+        assert!(matches!(start, Said::Start { .. }), "{start:?}");
+    }
 }

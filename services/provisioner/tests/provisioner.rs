@@ -11,6 +11,8 @@ mod changes;
 mod cluster_faults;
 #[path = "provisioner/hosts_of_others.rs"]
 mod hosts_of_others;
+#[path = "provisioner/images.rs"]
+mod images;
 #[path = "provisioner/installation.rs"]
 mod installation;
 #[path = "provisioner/kubernetes/mod.rs"]

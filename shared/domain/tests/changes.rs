@@ -32,6 +32,7 @@ fn node(name: &str) -> ResourceId {
 
 fn terms() -> Terms {
     let image = Image {
+        name: None,
         url: "http://images/noble".into(),
         checksum: None,
         checksum_type: None,

@@ -4,7 +4,7 @@
 use bellhop_domain::reservation::{
     EndCause, EndOutcome, Fact, FailureReason, Phase, Stage, TenantKey, WaitReason,
 };
-use bellhop_reservation_system::{Notification, NotificationType, WebhookId};
+use bellhop_reservation_system::{MESSAGE_LIMIT, Notification, NotificationType, WebhookId};
 use jiff::Timestamp;
 
 use super::text::{REASON_LIMIT, one_line, span, time};
@@ -326,7 +326,13 @@ fn ready(about: &About<'_>, address: Option<&str>) -> String {
             "Save your data before your reservation ends: the server is taken back then.".to_owned()
         }
     };
-    format!("Server {} is ready. {way_in} {end}", about.name)
+    let text = format!("Server {} is ready. {way_in} {end}", about.name);
+    let image = holding.and_then(|holding| holding.terms.image.name.as_deref());
+    let with_image = image.map(|image| format!("{text} Its image is {image}, as you chose."));
+    // What to type and when to save is never cut for it.
+    with_image
+        .filter(|text| text.encode_utf16().count() <= MESSAGE_LIMIT)
+        .unwrap_or(text)
 }
 
 /// Whether an address fits into the line to type: a cut one would be a wrong one.
@@ -368,9 +374,9 @@ fn waits(about: &About<'_>, reason: &WaitReason) -> String {
 /// Why a reservation failed, in one line without a full stop; what others said in it takes at most `limit` UTF-16 units.
 pub(super) fn failure(reason: &FailureReason, limit: usize) -> String {
     match reason {
-        FailureReason::HostUnknown { text } | FailureReason::CannotClaim { text } => {
-            one_line(text, limit)
-        }
+        FailureReason::HostUnknown { text }
+        | FailureReason::CannotClaim { text }
+        | FailureReason::ImageNotOffered { text } => one_line(text, limit),
         FailureReason::ProvisioningErrors { error, attempts } => {
             let tries = match attempts {
                 1 => "it met an error:".to_owned(),
@@ -424,6 +430,9 @@ fn way_out(reason: &FailureReason) -> &'static str {
             "Book another server, or ask your operator to look at this one before you book it again."
         }
         FailureReason::ResourceDeleted => "If you still need a server, book another one.",
+        FailureReason::ImageNotOffered { .. } => {
+            "Choose one that is offered, or none, and book again with a start at least two minutes from now."
+        }
         FailureReason::NotClaimedInTime {
             waited_for: Some(WaitReason::Key { .. }),
         } => "Put a valid SSH public key into your profile, then book again.",

@@ -127,6 +127,9 @@ fn failure_reasons() -> Vec<FailureReason> {
         FailureReason::CannotClaim {
             text: "the user-data secret can't be made: forbidden".to_owned(),
         },
+        FailureReason::ImageNotOffered {
+            text: "parameter `image` asks for `jammy`; offered: noble, rescue".to_owned(),
+        },
         FailureReason::NotClaimedInTime { waited_for: None },
     ];
     reasons.extend(
@@ -314,6 +317,30 @@ fn the_error_that_ends_a_reservation_is_reported_once() {
 }
 
 #[test]
+fn who_chose_an_image_reads_its_name_where_there_is_room_for_it() {
+    let told = |image: &str, address: &str| {
+        let history = vec![
+            vec![Story::of("5120").started_choosing(image)],
+            vec![Story::of("5120").assigned()],
+            vec![Story::of("5120").claimed()],
+            vec![Fact::HostProvisioned {
+                reservation: Story::of("5120").id,
+                address: Some(address.to_owned()),
+            }],
+        ];
+        let ready = reports(Destination::Notification, history).remove(0);
+        body(&ready.1)["message"].as_str().unwrap().to_owned()
+    };
+    let message = told("noble", "198.51.100.34");
+    assert!(
+        message.ends_with(" Its image is noble, as you chose."),
+        "{message}"
+    );
+    let message = told(&"n".repeat(90), &"a".repeat(160));
+    assert!(message.ends_with("is taken back then."), "{message}");
+}
+
+#[test]
 fn a_host_that_others_change_before_it_is_ready_is_no_news_for_its_user() {
     let history = preparing_then(vec![Story::of("5120").changed_by_others()]);
     assert_eq!(reports(Destination::Notification, history), []);
@@ -484,6 +511,7 @@ proptest! {
             Fact::HostProvisioned { reservation: story.id.clone(), address: Some(address) },
             story.failed(FailureReason::ProvisioningErrors { error: error.clone(), attempts: 3 }),
             story.failed(FailureReason::HostUnknown { text: text.clone() }),
+            story.failed(FailureReason::ImageNotOffered { text: text.clone() }),
             story.failed(FailureReason::NotClaimedInTime { waited_for: Some(WaitReason::Key { text: text.clone() }) }),
             Fact::ProvisioningErrorSeen { reservation: story.id.clone(), error, attempt: 1, attempts: 3 },
         ];

@@ -180,6 +180,15 @@ impl Story {
         }))
     }
 
+    /// A start that chose this image of the catalogue.
+    pub(crate) fn started_choosing(&self, image: &str) -> Fact {
+        let Fact::ReservationStarted(mut started) = self.started() else {
+            unreachable!("a start is a start");
+        };
+        started.terms.image.name = Some(image.to_owned());
+        Fact::ReservationStarted(started)
+    }
+
     pub(crate) fn refused(&self) -> Fact {
         Fact::ReservationRefused(Refused {
             reservation: self.id.clone(),
@@ -393,6 +402,7 @@ pub(crate) fn entries(history: Vec<Vec<Fact>>) -> Vec<Entry> {
 fn terms() -> Terms {
     Terms {
         image: Image {
+            name: None,
             url: "http://images.example/noble.qcow2".to_owned(),
             checksum: None,
             checksum_type: None,

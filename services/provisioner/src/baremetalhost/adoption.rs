@@ -93,6 +93,7 @@ fn describe(host: &BareMetalHost) -> AdoptableHost {
         ),
         host: reference(host),
         image: Image {
+            name: None,
             url: image.url,
             checksum: image.checksum,
             checksum_type: image.checksum_type,

@@ -209,6 +209,7 @@ pub(crate) mod tests {
             assigned: Version(5),
             terms: Terms {
                 image: Image {
+                    name: None,
                     url: "http://i/noble".into(),
                     checksum: None,
                     checksum_type: None,

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::fact::{AcceptedStart, DeliveryRef, HostError, HostLeft, Note, TenantKey, Terms};
+use super::fact::{
+    AcceptedStart, DeliveryRef, FailureReason, HostError, HostLeft, Note, TenantKey, Terms,
+};
 use super::knowledge::Knowledge;
 use super::resource::{Phase, Resource, Waiting};
 use crate::id::{HostRef, ReservationId, ResourceId, SiteId, UserId, WebhookId};
@@ -158,6 +160,13 @@ pub enum Said {
         /// What it gets.
         terms: Terms,
     },
+    /// It starts, and there is nothing that it could get. Where it was accepted before, that stays.
+    UnservableStart {
+        /// Whether a key came with it.
+        key: TenantKey,
+        /// Why.
+        reason: FailureReason,
+    },
     /// It ended.
     End,
     /// It was deleted.
@@ -296,7 +305,7 @@ pub fn moved_by(
     };
     let moves = matches!(
         word.said,
-        Said::Announced | Said::Changed | Said::Start { .. }
+        Said::Announced | Said::Changed | Said::Start { .. } | Said::UnservableStart { .. }
     );
     let newer = known
         .times

@@ -501,6 +501,11 @@ pub enum FailureReason {
     },
     /// The sender deleted the resource while the reservation waited for it.
     ResourceDeleted,
+    /// It asked for an image that is not offered. No host was touched.
+    ImageNotOffered {
+        /// For which, and which are, in words for its user.
+        text: String,
+    },
 }
 
 /// An error as Metal3 reports it.
@@ -561,6 +566,9 @@ pub struct Terms {
 /// An image as Metal3 takes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
+    /// Its name in the catalogue, where its user chose it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// `spec.image.url`.
     pub url: String,
     /// `spec.image.checksum`.

@@ -6,6 +6,7 @@
 //!                announced ───────────────start never came──────────────▶ missed
 //!                    │
 //!   start ──too late─┼──────────────────────────────────────────────────▶ refused
+//!         ─unservable┼──────────────────────────────────────────────────▶ failed
 //!                    ▼
 //!                 waiting ──no host, or its end came first──────────────▶ failed
 //!                    │  │

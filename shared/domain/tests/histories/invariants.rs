@@ -219,7 +219,9 @@ impl Judge {
         let final_word = match word.said {
             Said::Deleted => true,
             Said::End => !known.is_some_and(|known| known.times.extends_beyond(&word.knowledge)),
-            Said::Announced | Said::Changed | Said::Start { .. } => false,
+            Said::Announced | Said::Changed | Said::Start { .. } | Said::UnservableStart { .. } => {
+                false
+            }
         };
         let over = known.is_some_and(|known| known.outcome().is_some());
         ensure!(

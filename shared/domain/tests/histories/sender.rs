@@ -244,6 +244,7 @@ impl Row<'_> {
 fn terms() -> Terms {
     Terms {
         image: Image {
+            name: None,
             url: IMAGE.to_owned(),
             checksum: None,
             checksum_type: None,

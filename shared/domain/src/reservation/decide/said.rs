@@ -5,6 +5,7 @@ use super::super::fact::{
     AcceptedStart, Announced, DeliveryRef, EndCause, EndOutcome, Ended, Fact, FailureReason,
     MovedIn, Note, Refused, Started, TenantKey, Terms, WaitReason,
 };
+use super::super::knowledge::KnownTimes;
 use super::super::resource::{Occupancy, Phase};
 use super::Decision;
 use crate::id::{ReservationId, ResourceId, UserId};
@@ -33,8 +34,11 @@ impl Decision<'_> {
             (Said::Start { key, terms }, None | Some(Phase::Announced { .. })) => {
                 self.start(word, key, terms)
             }
+            (Said::UnservableStart { reason, .. }, None | Some(Phase::Announced { .. })) => {
+                self.unservable(word, reason)
+            }
             (
-                Said::Start { key, .. },
+                Said::Start { key, .. } | Said::UnservableStart { key, .. },
                 Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)),
             ) => {
                 let brings = *key == TenantKey::InDelivery && waiting.key != TenantKey::InDelivery;
@@ -44,7 +48,9 @@ impl Decision<'_> {
                     self.key_brought(&word.reservation, &word.delivery, None);
                 }
             }
-            (Said::Start { .. }, Some(Phase::Holding)) => self.learn(word),
+            (Said::Start { .. } | Said::UnservableStart { .. }, Some(Phase::Holding)) => {
+                self.learn(word)
+            }
             (Said::Deleted, _) => self.end(word, EndCause::Deleted),
             (Said::End, phase) => {
                 let keyless =
@@ -313,26 +319,9 @@ impl Decision<'_> {
     }
 
     fn start(&mut self, word: &Word, key: &TenantKey, terms: &Terms) {
-        let mut times = self
-            .resource
-            .reservations
-            .get(&word.reservation)
-            .map(|known| known.times.clone())
-            .unwrap_or_default();
-        times.learn(word.knowledge.clone());
-        if times
-            .schedule()
-            .is_some_and(|schedule| schedule.end <= self.now)
-        {
-            return self.add(Fact::ReservationRefused(Refused {
-                reservation: word.reservation.clone(),
-                user: word.user.clone(),
-                webhook: word.webhook.clone(),
-                resource_number: word.resource_number,
-                knowledge: word.knowledge.clone(),
-                delivery: word.delivery.clone(),
-                payload: word.payload.clone(),
-            }));
+        let times = self.times_with(word);
+        if self.refused_as_too_late(word, &times) {
+            return;
         }
         self.add(Fact::ReservationStarted(Box::new(Started {
             reservation: word.reservation.clone(),
@@ -354,6 +343,50 @@ impl Decision<'_> {
         {
             self.postpone(&word.reservation);
         }
+    }
+
+    /// A start that nothing can be given to: its user is told why at once, while there is time to book again. Nobody sends a
+    /// second start, so nothing is gained by waiting for a better one.
+    fn unservable(&mut self, word: &Word, reason: &FailureReason) {
+        if self.refused_as_too_late(word, &self.times_with(word)) {
+            return;
+        }
+        if self.resource.reservations.contains_key(&word.reservation) {
+            self.learn(word);
+        } else {
+            self.add(Fact::ReservationAnnounced(announced(word)));
+        }
+        self.fail(&word.reservation, reason.clone());
+    }
+
+    /// What is known of the booking's times once this word is taken in.
+    fn times_with(&self, word: &Word) -> KnownTimes {
+        let mut times = self
+            .resource
+            .reservations
+            .get(&word.reservation)
+            .map(|known| known.times.clone())
+            .unwrap_or_default();
+        times.learn(word.knowledge.clone());
+        times
+    }
+
+    fn refused_as_too_late(&mut self, word: &Word, times: &KnownTimes) -> bool {
+        let too_late = times
+            .schedule()
+            .is_some_and(|schedule| schedule.end <= self.now);
+        if too_late {
+            self.add(Fact::ReservationRefused(Refused {
+                reservation: word.reservation.clone(),
+                user: word.user.clone(),
+                webhook: word.webhook.clone(),
+                resource_number: word.resource_number,
+                knowledge: word.knowledge.clone(),
+                delivery: word.delivery.clone(),
+                payload: word.payload.clone(),
+            }));
+        }
+        too_late
     }
 
     /// Tells who starts why the resource is not there at once, where it isn't.
