@@ -24,6 +24,7 @@ mod images;
 mod metrics;
 mod retention;
 mod settings;
+mod sites;
 mod snapshots;
 mod start;
 mod timers;

@@ -29,7 +29,11 @@ pub struct ProvisionerSettings {
     #[arg(long, env = "RESOURCE_TYPES", help_heading = "What is served", value_name = "RESOURCE_TYPES", default_value = ResourceTypes::DEFAULT, value_parser = resource_types)]
     pub resource_types: ResourceTypes,
 
-    /// The ids of the sites whose reservations are served, with commas between them. Unset: all.
+    /// The ids of the sites that Bellhop serves, each with the namespace of its hosts: `SITE=NAMESPACE`, comma-separated.
+    ///
+    /// `SITE` alone means K8S_NAMESPACE. A site-wide webhook of the reservation system gets the starts and ends of every site:
+    /// those of other sites are stored, alarmed, and not acted on. Unset: all is served in K8S_NAMESPACE while only one site was
+    /// ever seen; from the first webhook of a second one on, new starts wait until it is set. Set it for all services alike.
     #[arg(
         long,
         env = "SITE_IDS",
@@ -38,7 +42,7 @@ pub struct ProvisionerSettings {
     )]
     pub site_ids: Option<SiteIds>,
 
-    /// The Kubernetes namespace of the BareMetalHosts.
+    /// The Kubernetes namespace of the BareMetalHosts; of those sites for which SITE_IDS names no other.
     #[arg(
         long,
         env = "K8S_NAMESPACE",
@@ -428,6 +432,7 @@ mod tests {
             ("--image-parameter", "my image", "IMAGE_PARAMETER"),
             ("--provision-image", "noble", "PROVISION_IMAGE"),
             ("--login-user", "root", "LOGIN_USER"),
+            ("--site-ids", "lab-1=Lab", "SITE_IDS"),
         ] {
             let error = parse::<ProvisionerSettings>(["provisioner", argument, value]).unwrap_err();
             assert!(error.to_string().starts_with(variable), "{error}");

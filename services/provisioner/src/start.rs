@@ -26,9 +26,10 @@ use crate::folded::FoldedLedger;
 use crate::images::{ImageCatalogue, ImageCatalogueError};
 use crate::metrics::ProvisionerMetrics;
 use crate::settings::ProvisionerSettings;
+use crate::sites::{OtherSites, ServedSites};
 use crate::timers::ReleaseGuard;
 use crate::words::Reading;
-use crate::{retention, snapshots, timers};
+use crate::{retention, sites, snapshots, timers};
 
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long a start waits for the deliveries that wait.
@@ -149,11 +150,13 @@ pub async fn run_in(
         kubernetes,
         metrics: metrics.clone(),
     });
+    let other_sites = OtherSites::new(alarms.clone());
     let deliveries = Arc::new(Deliveries {
         store: store.clone(),
         folded: folded.clone(),
         decisions: decisions.clone(),
         reading: Reading::new(&settings, images),
+        other_sites: other_sites.clone(),
         metrics: metrics.clone(),
         begun: Instant::now(),
     });
@@ -203,6 +206,13 @@ pub async fn run_in(
             alarms: alarms.clone(),
             stopped: false,
         };
+        tasks.spawn(sites::run(
+            ServedSites::new(&settings),
+            folded.clone(),
+            decisions.clone(),
+            other_sites,
+            stop.clone(),
+        ));
         tasks.spawn(timers::run(
             store.clone(),
             folded.clone(),

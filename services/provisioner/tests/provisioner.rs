@@ -23,5 +23,7 @@ mod orders;
 mod replicas;
 #[path = "provisioner/reservations.rs"]
 mod reservations;
+#[path = "provisioner/sites.rs"]
+mod sites;
 #[path = "provisioner/world.rs"]
 mod world;

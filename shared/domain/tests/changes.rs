@@ -94,6 +94,7 @@ impl Site {
             user: Some(UserId::new("mara")),
             resource_number: Some(31),
             site: Some(SiteId::new("lab-7")),
+            site_named: false,
             payload: "{}".into(),
         }
     }

@@ -36,8 +36,8 @@ pub(super) fn owes(fact: &Fact, occasion: &Occasion<'_>) -> bool {
         | Fact::ChangeCameTooLate(_)
         | Fact::DeadlineExtended { .. }
         | Fact::ReadyHostTroubled { .. } => true,
-        // A booking that is moved before its start is no news: its user has just moved it.
-        Fact::ReservationMovedIn(moved) => moved.started.is_some(),
+        // A booking that is moved before its start is no news: its user has just moved it. Nor is another namespace.
+        Fact::ReservationMovedIn(moved) => moved.started.is_some() && !moved.rehomed,
         // The failure's own report says it all.
         Fact::ProvisioningErrorSeen { reservation, .. } => !occasion.fails_at_once(reservation),
         // Before the host is ready it is nothing that its user could act upon.
@@ -65,6 +65,7 @@ pub(super) fn owes(fact: &Fact, occasion: &Occasion<'_>) -> bool {
         | Fact::HostHandedBack { .. }
         // An operator decides what becomes of it.
         | Fact::HeldResourceDeleted { .. }
+        | Fact::SiteSettled { .. }
         | Fact::HostReleased { .. } => false,
     }
 }
@@ -76,6 +77,13 @@ pub(super) fn no_longer_true(about: &About<'_>) -> Option<&'static str> {
     let phase = &about.reservation.phase;
     let (is_true, reason) = match about.fact {
         Fact::HostProvisioned { .. } => (is_ready(about.occasion), "the reservation is over"),
+        Fact::ReservationWaits {
+            reason: WaitReason::Site,
+            ..
+        } => (
+            about.reservation.is_unsettled(),
+            "the reservation does not wait for that any more",
+        ),
         Fact::ReservationWaits { reason, .. } => (
             matches!(phase, Phase::Waiting(waiting)
                 if waiting.told.as_ref().is_none_or(|told| told.is_same_kind(reason))),
@@ -164,9 +172,10 @@ fn message(about: &About<'_>) -> Option<Message> {
         Fact::ReservationWaits { reason, .. } => {
             let kind = match reason {
                 WaitReason::Holder { .. } | WaitReason::Release { .. } => Info,
-                WaitReason::Host { .. } | WaitReason::Key { .. } | WaitReason::Operator { .. } => {
-                    Warning
-                }
+                WaitReason::Host { .. }
+                | WaitReason::Key { .. }
+                | WaitReason::Operator { .. }
+                | WaitReason::Site => Warning,
             };
             (kind, "PROVISIONING_WAITING", waits(about, reason))
         }
@@ -368,6 +377,12 @@ fn waits(about: &About<'_>, reason: &WaitReason) -> String {
              public key into your profile, delete this reservation, and {BOOK_AGAIN}.",
             one_line(text, KEY_LIMIT)
         ),
+        WaitReason::Site => format!(
+            "Your reservation of server {name} waits: reservations of several sites come, and it must be set up first where the \
+             servers of each are. Your operator sees this; when it is done, your reservation goes on by itself{}. If you can't \
+             wait, ask your operator.",
+            ends(about).map_or_else(String::new, |end| format!(", until {end}"))
+        ),
     }
 }
 
@@ -376,6 +391,7 @@ pub(super) fn failure(reason: &FailureReason, limit: usize) -> String {
     match reason {
         FailureReason::HostUnknown { text }
         | FailureReason::CannotClaim { text }
+        | FailureReason::NotServed { text }
         | FailureReason::ImageNotOffered { text } => one_line(text, limit),
         FailureReason::ProvisioningErrors { error, attempts } => {
             let tries = match attempts {
@@ -406,6 +422,9 @@ pub(super) fn failure(reason: &FailureReason, limit: usize) -> String {
                     "no operator allowed it, since what is known of the server was not enough"
                         .to_owned()
                 }
+                Some(WaitReason::Site) => {
+                    "until then it was not said where the servers of its site are".to_owned()
+                }
                 Some(WaitReason::Key { text }) => {
                     format!(
                         "no usable SSH key came with it ({})",
@@ -430,12 +449,18 @@ fn way_out(reason: &FailureReason) -> &'static str {
             "Book another server, or ask your operator to look at this one before you book it again."
         }
         FailureReason::ResourceDeleted => "If you still need a server, book another one.",
+        FailureReason::NotServed { .. } => {
+            "Ask your operator which servers can be reserved this way."
+        }
         FailureReason::ImageNotOffered { .. } => {
             "Choose one that is offered, or none, and book again with a start at least two minutes from now."
         }
         FailureReason::NotClaimedInTime {
             waited_for: Some(WaitReason::Key { .. }),
         } => "Put a valid SSH public key into your profile, then book again.",
+        FailureReason::NotClaimedInTime {
+            waited_for: Some(WaitReason::Site),
+        } => "Ask your operator about it before you book again.",
         FailureReason::NotClaimedInTime { .. } => {
             "If you still need a server, book this one again or another one."
         }

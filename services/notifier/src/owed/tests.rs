@@ -91,7 +91,18 @@ fn ready_then(facts: Vec<Fact>) -> Vec<Vec<Fact>> {
     history
 }
 
-fn wait_reasons() -> [WaitReason; 5] {
+/// A start, when another site was seen and nobody had said where the hosts of each are.
+fn of_several_sites(then: Vec<Fact>) -> Vec<Vec<Fact>> {
+    let story = Story::of("5120");
+    vec![
+        vec![Story::of("5119").announced_of("lab-8")],
+        vec![story.announced_of("lab-7")],
+        vec![story.started()],
+        then,
+    ]
+}
+
+fn wait_reasons() -> [WaitReason; 6] {
     [
         WaitReason::Holder {
             holder: reservation("5119"),
@@ -109,6 +120,7 @@ fn wait_reasons() -> [WaitReason; 5] {
             text: "the host was released, not wiped, after reservation reservation-system:5119"
                 .to_owned(),
         },
+        WaitReason::Site,
     ]
 }
 
@@ -126,6 +138,9 @@ fn failure_reasons() -> Vec<FailureReason> {
         FailureReason::ResourceDeleted,
         FailureReason::CannotClaim {
             text: "the user-data secret can't be made: forbidden".to_owned(),
+        },
+        FailureReason::NotServed {
+            text: "its site `lab-9` is not served here".to_owned(),
         },
         FailureReason::ImageNotOffered {
             text: "parameter `image` asks for `jammy`; offered: noble, rescue".to_owned(),
@@ -188,7 +203,10 @@ fn histories() -> Vec<Vec<Vec<Fact>>> {
         vec![story.provisioned()],
     ];
     histories.push(no_key);
-    histories.extend(wait_reasons().map(|reason| vec![vec![story.started(), story.waits(reason)]]));
+    histories.extend(wait_reasons().map(|reason| match reason {
+        WaitReason::Site => of_several_sites(vec![story.waits(WaitReason::Site)]),
+        reason => vec![vec![story.started(), story.waits(reason)]],
+    }));
     histories.extend(
         failure_reasons()
             .into_iter()
@@ -338,6 +356,23 @@ fn who_chose_an_image_reads_its_name_where_there_is_room_for_it() {
     );
     let message = told(&"n".repeat(90), &"a".repeat(160));
     assert!(message.ends_with("is taken back then."), "{message}");
+}
+
+#[test]
+fn that_a_site_is_settled_is_no_news_and_who_waited_for_it_is_not_told_so_afterwards() {
+    let story = Story::of("5120");
+    let settled = Fact::SiteSettled {
+        reservation: story.id.clone(),
+    };
+    let mut history = of_several_sites(vec![story.waits(WaitReason::Site)]);
+    history.push(vec![settled]);
+    let late = late_reports(Destination::Notification, history);
+    assert!(
+        matches!(late[..], [("ReservationWaits", Composed::NoLongerTrue(_))]),
+        "{late:?}"
+    );
+    let rehomed = vec![vec![story.rehomed()]];
+    assert_eq!(reports(Destination::Notification, rehomed), []);
 }
 
 #[test]

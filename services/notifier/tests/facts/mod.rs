@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, dead_code)]
 
 use bellhop_domain::id::{
-    DeliveryId, HostRef, ReservationId, ResourceId, ResourceKind, Source, UserId, Version,
+    DeliveryId, HostRef, ReservationId, ResourceId, ResourceKind, SiteId, Source, UserId, Version,
     WebhookId,
 };
 use bellhop_domain::reservation::fact::{
@@ -100,6 +100,14 @@ impl Story {
         Fact::ReservationAnnounced(self.announcement(schedule(), "2026-12-02T10:00:00Z"))
     }
 
+    /// A booking of a resource of this site.
+    pub(crate) fn announced_of(&self, site: &str) -> Fact {
+        Fact::ReservationAnnounced(Announced {
+            site: Some(SiteId::new(site)),
+            ..self.announcement(schedule(), "2026-12-02T10:00:00Z")
+        })
+    }
+
     pub(crate) fn extended(&self, end: &str) -> Fact {
         let schedule = Schedule {
             end: time(end),
@@ -117,7 +125,19 @@ impl Story {
                 key: TenantKey::InDelivery,
                 delivery: delivery(),
             }),
+            site_named: false,
+            rehomed: false,
         }))
+    }
+
+    /// The same resource, in the namespace that its site turned out to have.
+    pub(crate) fn rehomed(&self) -> Fact {
+        let Fact::ReservationMovedIn(mut moved) = self.moved_in() else {
+            unreachable!("a move is a move");
+        };
+        moved.from = "baremetalhost/metal3-b/lab7-node04".parse().unwrap();
+        moved.rehomed = true;
+        Fact::ReservationMovedIn(moved)
     }
 
     pub(crate) fn postponed(&self) -> Fact {
@@ -169,6 +189,7 @@ impl Story {
             webhook: self.webhook.clone(),
             resource_number: self.number,
             site: None,
+            site_named: false,
             knowledge: knowledge(schedule(), "2026-12-03T07:55:20Z"),
             delivery: delivery(),
             terms: Terms {
@@ -195,6 +216,7 @@ impl Story {
             user: self.user.clone(),
             webhook: self.webhook.clone(),
             resource_number: self.number,
+            site: None,
             knowledge: knowledge(schedule(), "2026-12-03T17:45:00Z"),
             delivery: delivery(),
             payload: PAYLOAD.to_owned(),
@@ -298,6 +320,7 @@ impl Story {
             user: self.user.clone(),
             webhook: by_delivery.then(|| self.webhook.clone()),
             resource_number: self.number,
+            site: None,
             delivery: by_delivery.then(delivery),
             payload: by_delivery.then(|| PAYLOAD.replace("START", "END")),
             knowledge: None,

@@ -104,7 +104,9 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
                     id,
                     format!("{text}; `bellhop allow {id}` lets it go ahead"),
                 ),
-                Some(WaitReason::Holder { .. } | WaitReason::Release { .. }) | None => {}
+                // Of sites there is one alarm for all.
+                Some(WaitReason::Holder { .. } | WaitReason::Release { .. } | WaitReason::Site)
+                | None => {}
             },
             Phase::Announced { overdue: false }
             | Phase::Holding

@@ -8,6 +8,7 @@ use super::fact::{
     AcceptedStart, DeliveryRef, FailureReason, HostError, HostLeft, Note, TenantKey, Terms,
 };
 use super::knowledge::Knowledge;
+use super::rehoming::Rehoming;
 use super::resource::{Phase, Resource, Waiting};
 use crate::id::{HostRef, ReservationId, ResourceId, SiteId, UserId, WebhookId};
 
@@ -26,6 +27,15 @@ pub enum Command {
         started: Option<AcceptedStart>,
         /// Whose it is there.
         former: Option<UserId>,
+    },
+    /// A reservation is on this resource now, because the hosts of its site are in this namespace.
+    Rehomed(Box<Rehoming>),
+    /// What an unsettled reservation is to us.
+    SiteJudged {
+        /// Which.
+        reservation: ReservationId,
+        /// What it is.
+        judgement: SiteJudgement,
     },
     /// A reservation that stands here still was moved to `to`, and stands there already.
     MovedOut {
@@ -123,6 +133,20 @@ pub struct Adoption {
     pub delivery: DeliveryRef,
 }
 
+/// What a reservation's site is to us, of which nothing was said when its start was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SiteJudgement {
+    /// Nothing is said still.
+    Unclear,
+    /// Its hosts are in this resource's namespace.
+    Here,
+    /// It is not served.
+    NotServed {
+        /// Which, in words.
+        text: String,
+    },
+}
+
 /// What one delivery says of one reservation.
 #[derive(Clone, Debug)]
 pub struct Word {
@@ -142,6 +166,8 @@ pub struct Word {
     pub resource_number: Option<i64>,
     /// The site of the resource, where told.
     pub site: Option<SiteId>,
+    /// Whether it is configured where the hosts of its site are.
+    pub site_named: bool,
     /// The payload without key, e-mail and name.
     pub payload: String,
 }

@@ -102,6 +102,14 @@ impl Resource {
                     waiting.told = Some(reason.clone());
                 }
             }
+            Fact::SiteSettled { reservation } => {
+                if let Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)) =
+                    self.phase_mut(reservation)
+                {
+                    waiting.unsettled = false;
+                    waiting.told = None;
+                }
+            }
             Fact::StartOverdue { reservation } => {
                 if let Some(Phase::Announced { overdue }) = self.phase_mut(reservation) {
                     *overdue = true;
@@ -142,6 +150,16 @@ impl Resource {
                     holding.evolve(&recorded);
                 }
             }
+        }
+    }
+
+    /// Marks the start that was accepted in `version` as one of which nobody has said where the hosts of its site are.
+    pub(crate) fn unsettle(&mut self, reservation: &ReservationId, version: Version) {
+        if let Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)) =
+            self.phase_mut(reservation)
+            && waiting.accepted == version
+        {
+            waiting.unsettled = true;
         }
     }
 
@@ -220,6 +238,7 @@ impl Resource {
             delivery: started.delivery.clone(),
             told: None,
             allowed: false,
+            unsettled: false,
         }));
     }
 
@@ -247,6 +266,7 @@ impl Resource {
                 delivery: started.delivery.clone(),
                 told: None,
                 allowed: false,
+                unsettled: false,
             })),
         };
     }

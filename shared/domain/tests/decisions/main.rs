@@ -134,6 +134,7 @@ impl Story {
             user: Some(UserId::new("mara")),
             resource_number: Some(31),
             site: None,
+            site_named: false,
             payload: "{}".to_owned(),
         }
     }

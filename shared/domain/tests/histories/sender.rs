@@ -235,6 +235,7 @@ impl Row<'_> {
                 user: Some(UserId::new("u")),
                 resource_number: Some(31),
                 site: None,
+                site_named: false,
                 payload: String::new(),
             },
         });

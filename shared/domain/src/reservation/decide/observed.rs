@@ -102,7 +102,7 @@ impl Decision<'_> {
         })
     }
 
-    fn tell_why(&mut self, reservation: ReservationId, reason: WaitReason) {
+    pub(super) fn tell_why(&mut self, reservation: ReservationId, reason: WaitReason) {
         let told = match self
             .resource
             .reservations

@@ -53,12 +53,11 @@ impl Decision<'_> {
             }
             (Said::Deleted, _) => self.end(word, EndCause::Deleted),
             (Said::End, phase) => {
-                let keyless =
-                    matches!(phase, Some(Phase::Waiting(waiting)) if !waiting.can_claim());
+                let in_vain = matches!(phase, Some(Phase::Waiting(waiting)) if !waiting.can_claim() || waiting.unsettled);
                 if self.is_extended_beyond(word) {
                     return;
                 }
-                if keyless {
+                if in_vain {
                     self.waited_in_vain(&word.reservation)
                 } else {
                     self.end(word, EndCause::End)
@@ -117,21 +116,31 @@ impl Decision<'_> {
             from: from.clone(),
             announced: announced(word),
             started: started.cloned(),
+            site_named: word.site_named,
+            rehomed: false,
         })));
         if let (Some(former), Some(user)) = (former, &word.user)
             && former != user
         {
             self.owner_changed(&word.reservation, former, user);
         }
-        let waiting = self
-            .resource
-            .reservations
-            .get(&word.reservation)
-            .map(|known| known.phase.clone());
-        if let Some(Phase::Waiting(waiting)) = waiting {
-            self.tell_who_is_before(&word.reservation, &waiting.key, &waiting.terms);
+        if self.tell_who_is_before_if_waiting(&word.reservation) {
             self.postpone(&word.reservation);
         }
+    }
+
+    /// Returns whether it waits.
+    pub(super) fn tell_who_is_before_if_waiting(&mut self, reservation: &ReservationId) -> bool {
+        let phase = self
+            .resource
+            .reservations
+            .get(reservation)
+            .map(|known| known.phase.clone());
+        let Some(Phase::Waiting(waiting)) = phase else {
+            return false;
+        };
+        self.tell_who_is_before(reservation, &waiting.key, &waiting.terms);
+        true
     }
 
     fn owner_changed(&mut self, reservation: &ReservationId, from: &UserId, to: &UserId) {
@@ -220,15 +229,7 @@ impl Decision<'_> {
         self.add(Fact::ReservationResumed {
             reservation: reservation.clone(),
         });
-        if let Some(Phase::Waiting(waiting)) = self
-            .resource
-            .reservations
-            .get(reservation)
-            .map(|known| &known.phase)
-        {
-            let waiting = waiting.clone();
-            self.tell_who_is_before(reservation, &waiting.key, &waiting.terms);
-        }
+        self.tell_who_is_before_if_waiting(reservation);
     }
 
     fn is_extended_beyond(&self, word: &Word) -> bool {
@@ -258,14 +259,7 @@ impl Decision<'_> {
             && from != to
         {
             self.owner_changed(&word.reservation, from, to);
-            let phase = self
-                .resource
-                .reservations
-                .get(&word.reservation)
-                .map(|known| known.phase.clone());
-            if let Some(Phase::Waiting(waiting)) = phase {
-                self.tell_who_is_before(&word.reservation, &waiting.key, &waiting.terms);
-            }
+            self.tell_who_is_before_if_waiting(&word.reservation);
         }
         if later {
             self.postpone(&word.reservation);
@@ -273,7 +267,7 @@ impl Decision<'_> {
     }
 
     /// Takes back what a reservation has whose start is far off now.
-    fn postpone(&mut self, reservation: &ReservationId) {
+    pub(super) fn postpone(&mut self, reservation: &ReservationId) {
         let Some(known) = self.resource.reservations.get(reservation) else {
             return;
         };
@@ -329,6 +323,7 @@ impl Decision<'_> {
             webhook: word.webhook.clone(),
             resource_number: word.resource_number,
             site: word.site.clone(),
+            site_named: word.site_named,
             knowledge: word.knowledge.clone(),
             delivery: word.delivery.clone(),
             key: key.clone(),
@@ -381,6 +376,7 @@ impl Decision<'_> {
                 user: word.user.clone(),
                 webhook: word.webhook.clone(),
                 resource_number: word.resource_number,
+                site: word.site.clone(),
                 knowledge: word.knowledge.clone(),
                 delivery: word.delivery.clone(),
                 payload: word.payload.clone(),
@@ -395,6 +391,7 @@ impl Decision<'_> {
             (TenantKey::Missing { reason }, _) if !terms.without_key => WaitReason::Key {
                 text: reason.clone(),
             },
+            _ if self.is_unsettled(reservation) => WaitReason::Site,
             (_, Occupancy::Free) => return,
             (_, Occupancy::Held(holding)) => WaitReason::Holder {
                 holder: holding.reservation.clone(),
@@ -421,6 +418,7 @@ impl Decision<'_> {
             user: word.user.clone(),
             webhook: Some(word.webhook.clone()),
             resource_number: word.resource_number,
+            site: word.site.clone(),
             delivery: Some(word.delivery.clone()),
             payload: Some(word.payload.clone()),
             knowledge: Some(word.knowledge.clone()),
