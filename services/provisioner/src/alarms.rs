@@ -104,12 +104,12 @@ impl AlarmBoard {
                         .values()
                         .any(|known| known.outcome().is_some())
             });
-            over.map(|(id, _)| id.name().to_owned())
+            over.map(|(id, _)| (id.namespace().to_owned(), id.name().to_owned()))
                 .collect::<HashSet<_>>()
         });
         let mut on = HashSet::new();
         for (name, host) in self.known.all() {
-            if host.of_the_service_before && ended.contains(&host.answers_to) {
+            if host.of_the_service_before && ended.contains(&(host.namespace, host.answers_to)) {
                 let text = format!(
                     "host {name} still has the image of the service before Bellhop, though its reservation has ended: it was not \
                      adopted, and is left alone"

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bellhop_domain::id::ResourceId;
-use bellhop_domain::reservation::{Command, DeliveryRef, Said, Word, moved_by};
+use bellhop_domain::reservation::{Command, DeliveryRef, Rehoming, Said, Word, moved_by};
 use bellhop_event_store::{
     ConsumerLimits, DeadLetter, DeadLetterClass, Delivery, ErrorClass, EventStore, EventStoreError,
     Handed, StoreError,
@@ -20,7 +20,8 @@ use tracing::Instrument;
 use crate::decisions::{DecisionError, Decisions};
 use crate::folded::FoldedLedger;
 use crate::metrics::ProvisionerMetrics;
-use crate::words::{Meaning, NotUnderstood, OrderPlace, Place, Reading};
+use crate::sites::OtherSites;
+use crate::words::{Meaning, NotOurs, NotUnderstood, OrderPlace, Place, Reading};
 
 /// Who gives up, in dead letters.
 pub(crate) const SERVICE: &str = "provisioner";
@@ -43,6 +44,7 @@ pub(crate) struct Deliveries {
     pub(crate) folded: FoldedLedger,
     pub(crate) decisions: Decisions,
     pub(crate) reading: Reading,
+    pub(crate) other_sites: OtherSites,
     pub(crate) metrics: ProvisionerMetrics,
     /// When this process began.
     pub(crate) begun: Instant,
@@ -163,16 +165,24 @@ impl Deliveries {
         // extension may be right behind it.
         let late = word.knowledge.schedule.end <= Timestamp::now();
         let may_be_extended = tries == 1 || self.begun.elapsed() < BACKLOG;
-        if late && may_be_extended && matches!(word.said, Said::Start { .. }) {
+        if late
+            && may_be_extended
+            && matches!(word.said, Said::Start { .. } | Said::UnservableStart { .. })
+        {
             return Err(DeliveryError::Early);
         }
         let named = match place {
-            Place::Named(named) => Some(named),
-            Place::NotOurs(reason) if self.folded.place_of(&word.reservation).is_none() => {
-                tracing::debug!(reason, "nothing to do");
-                return Ok("nothing_to_do");
+            Place::Named { resource, .. } => Some(resource),
+            Place::NotOurs(not_ours) => {
+                if let NotOurs::Site(site) = &not_ours {
+                    self.other_sites.came(site.as_ref(), delivery.received_at);
+                }
+                if self.folded.place_of(&word.reservation).is_none() {
+                    tracing::debug!(%not_ours, "nothing to do");
+                    return Ok("nothing_to_do");
+                }
+                None
             }
-            Place::NotOurs(_) => None,
         };
         span.record("reservation", tracing::field::display(&word.reservation));
         self.decide_where_it_stands(&word, named, delivery.id.as_str())
@@ -257,9 +267,15 @@ impl Deliveries {
                 (None, None) => return Ok(()),
             };
             tracing::Span::current().record("resource", tracing::field::display(&place));
-            self.decisions
-                .decide(&place, &Command::Said(Box::new(word.clone())), cause)
-                .await?;
+            // Where the reservation stands in another namespace than its site's, for whatever reason, it is unsettled.
+            let is_home = named
+                .as_ref()
+                .is_some_and(|named| named.namespace() == place.namespace());
+            let said = Command::Said(Box::new(Word {
+                site_named: word.site_named && is_home,
+                ..word.clone()
+            }));
+            self.decisions.decide(&place, &said, cause).await?;
             let known = self
                 .folded
                 .resource(&place)
@@ -278,8 +294,8 @@ impl Deliveries {
         Err(DeliveryError::Moving)
     }
 
-    /// Moves a reservation to `named` where the word says so: a fact there, then one on the old resource. What a crash between
-    /// the two leaves is found by the sweep. Returns where the reservation stands then.
+    /// Takes a reservation elsewhere where the word, or the configuration, says so: a fact there, then one on the old resource.
+    /// What a crash between the two leaves is found by the sweep. Returns where the reservation stands then.
     async fn follow(
         &self,
         word: &Word,
@@ -287,28 +303,29 @@ impl Deliveries {
         named: &ResourceId,
         cause: &str,
     ) -> Result<ResourceId, DeliveryError> {
-        let Some(started) = moved_by(word, named, &stands, &self.folded.resource(&stands)) else {
+        let state = self.folded.resource(&stands);
+        let (to, command) = if let Some(started) = moved_by(word, named, &stands, &state) {
+            let former = state
+                .reservations
+                .get(&word.reservation)
+                .and_then(|known| known.user.clone());
+            let moved = Command::MovedIn {
+                word: Box::new(word.clone()),
+                from: stands.clone(),
+                started,
+                former,
+            };
+            (named.clone(), moved)
+        } else if let Some((to, rehoming)) = Rehoming::by_word(word, named, &stands, &state) {
+            (to, Command::Rehomed(Box::new(rehoming)))
+        } else {
             if named.name() != stands.name() {
                 tracing::warn!(%named, %stands, "another name for the same resource: decided where the reservation stands");
             }
             return Ok(stands);
         };
-        let state = self.folded.resource(&stands);
-        let former = state
-            .reservations
-            .get(&word.reservation)
-            .and_then(|known| known.user.clone());
-        let moved = Command::MovedIn {
-            word: Box::new(word.clone()),
-            from: stands.clone(),
-            started,
-            former,
-        };
-        self.decisions.decide(named, &moved, cause).await?;
-        let to = self
-            .folded
-            .place_of(&word.reservation)
-            .unwrap_or_else(|| named.clone());
+        self.decisions.decide(&to, &command, cause).await?;
+        let to = self.folded.place_of(&word.reservation).unwrap_or(to);
         self.decisions
             .let_go(&stands, &word.reservation, &to, cause)
             .await?;

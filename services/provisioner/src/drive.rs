@@ -1,5 +1,6 @@
 //! What makes resources be looked at: changes of hosts and of the ledger, and a sweep now and then.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +15,14 @@ use crate::baremetalhost::host::BareMetalHost;
 use crate::baremetalhost::watch;
 use crate::folded::{Change, FoldedLedger};
 use crate::settings::ProvisionerSettings;
+use crate::sites::ServedSites;
 use crate::work_queue::WorkQueue;
 
 /// How many resources are looked at at once. Each look is a few requests to the API server, so this bounds what it gets from
 /// one provisioner.
 const WORKERS: usize = 16;
 
-/// Starts the watch, the sweep and the workers.
+/// Starts the watches, the sweep and the workers.
 pub(crate) fn drive(
     settings: &ProvisionerSettings,
     driver: &Arc<Driver>,
@@ -29,20 +31,23 @@ pub(crate) fn drive(
     stop: &CancellationToken,
 ) {
     let queue = WorkQueue::default();
-    tasks.spawn({
+    let namespaces = watched(&ServedSites::new(settings), &driver.folded);
+    namespaces.iter().for_each(|name| driver.known.expect(name));
+    for namespace in namespaces {
         let (driver, queue, stop) = (driver.clone(), queue.clone(), stop.clone());
-        async move {
+        tasks.spawn(async move {
             let changed = |host: &BareMetalHost| ask_about(host, &driver.folded, &queue);
             watch::run(
                 &driver.cluster,
+                &namespace,
                 &driver.known,
                 &driver.kubernetes,
                 &stop,
                 changed,
             )
             .await;
-        }
-    });
+        });
+    }
     let sweep = settings.sweep_interval;
     tasks.spawn(listen(
         driver.folded.clone(),
@@ -64,6 +69,15 @@ pub(crate) fn drive(
             }
         });
     }
+}
+
+/// The namespaces whose hosts are watched: those that are served, and those in which something is in use still from before
+/// they were not.
+fn watched(sites: &ServedSites, folded: &FoldedLedger) -> BTreeSet<String> {
+    let in_use = folded.resources_where(|_, resource| desired(resource) != Desired::Nothing);
+    let served = sites.namespaces().into_iter().map(str::to_owned);
+    let used = in_use.iter().map(|id| id.namespace().to_owned());
+    served.chain(used).collect()
 }
 
 /// Asks for a look at every resource that a changed host may matter to.

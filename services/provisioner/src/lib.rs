@@ -22,9 +22,11 @@ mod decisions;
 mod deliveries;
 mod drive;
 mod folded;
+mod images;
 mod metrics;
 mod retention;
 mod settings;
+mod sites;
 mod snapshots;
 mod start;
 mod timers;
@@ -33,5 +35,6 @@ mod words;
 mod work_queue;
 
 pub use baremetalhost::adoption::{AdoptableHost, adoptable_hosts, adoptable_hosts_in};
+pub use images::ImageCatalogueError;
 pub use settings::{ChecksumType, ImageFormat, NoSshKey, ProvisionerSettings};
 pub use start::{ProvisionerError, run, run_in};

@@ -13,6 +13,8 @@ mod changes;
 mod cluster_faults;
 #[path = "provisioner/hosts_of_others.rs"]
 mod hosts_of_others;
+#[path = "provisioner/images.rs"]
+mod images;
 #[path = "provisioner/installation.rs"]
 mod installation;
 #[path = "provisioner/kubernetes/mod.rs"]
@@ -23,5 +25,7 @@ mod orders;
 mod replicas;
 #[path = "provisioner/reservations.rs"]
 mod reservations;
+#[path = "provisioner/sites.rs"]
+mod sites;
 #[path = "provisioner/world.rs"]
 mod world;

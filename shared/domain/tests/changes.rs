@@ -32,6 +32,7 @@ fn node(name: &str) -> ResourceId {
 
 fn terms() -> Terms {
     let image = Image {
+        name: None,
         url: "http://images/noble".into(),
         checksum: None,
         checksum_type: None,
@@ -93,6 +94,7 @@ impl Site {
             user: Some(UserId::new("mara")),
             resource_number: Some(31),
             site: Some(SiteId::new("lab-7")),
+            site_named: false,
             payload: "{}".into(),
         }
     }

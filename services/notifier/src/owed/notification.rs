@@ -5,7 +5,7 @@ use bellhop_domain::preparing::being_prepared;
 use bellhop_domain::reservation::{
     EndCause, EndOutcome, Fact, FailureReason, Phase, Stage, TenantKey, WaitReason,
 };
-use bellhop_reservation_system::{Notification, NotificationType, WebhookId};
+use bellhop_reservation_system::{MESSAGE_LIMIT, Notification, NotificationType, WebhookId};
 use jiff::Timestamp;
 
 use super::text::{REASON_LIMIT, one_line, span, time};
@@ -37,8 +37,8 @@ pub(super) fn owes(fact: &Fact, occasion: &Occasion<'_>) -> bool {
         | Fact::ChangeCameTooLate(_)
         | Fact::DeadlineExtended { .. }
         | Fact::ReadyHostTroubled { .. } => true,
-        // A booking that is moved before its start is no news: its user has just moved it.
-        Fact::ReservationMovedIn(moved) => moved.started.is_some(),
+        // A booking that is moved before its start is no news: its user has just moved it. Nor is another namespace.
+        Fact::ReservationMovedIn(moved) => moved.started.is_some() && !moved.rehomed,
         // The failure's own report says it all.
         Fact::ProvisioningErrorSeen { reservation, .. } => !occasion.fails_at_once(reservation),
         // Before the host is ready it is nothing that its user could act upon.
@@ -66,6 +66,7 @@ pub(super) fn owes(fact: &Fact, occasion: &Occasion<'_>) -> bool {
         | Fact::HostHandedBack { .. }
         // An operator decides what becomes of it.
         | Fact::HeldResourceDeleted { .. }
+        | Fact::SiteSettled { .. }
         | Fact::HostReleased { .. } => false,
     }
 }
@@ -77,6 +78,13 @@ pub(super) fn no_longer_true(about: &About<'_>) -> Option<&'static str> {
     let phase = &about.reservation.phase;
     let (is_true, reason) = match about.fact {
         Fact::HostProvisioned { .. } => (is_ready(about.occasion), "the reservation is over"),
+        Fact::ReservationWaits {
+            reason: WaitReason::Site,
+            ..
+        } => (
+            about.reservation.is_unsettled(),
+            "the reservation does not wait for that any more",
+        ),
         Fact::ReservationWaits { reason, .. } => (
             matches!(phase, Phase::Waiting(waiting)
                 if waiting.told.as_ref().is_none_or(|told| told.is_same_kind(reason))),
@@ -167,9 +175,10 @@ fn message(about: &About<'_>) -> Option<Message> {
                 WaitReason::Holder { .. }
                 | WaitReason::Release { .. }
                 | WaitReason::Turn { .. } => Info,
-                WaitReason::Host { .. } | WaitReason::Key { .. } | WaitReason::Operator { .. } => {
-                    Warning
-                }
+                WaitReason::Host { .. }
+                | WaitReason::Key { .. }
+                | WaitReason::Operator { .. }
+                | WaitReason::Site => Warning,
             };
             (kind, "PROVISIONING_WAITING", waits(about, reason))
         }
@@ -329,7 +338,13 @@ fn ready(about: &About<'_>, address: Option<&str>) -> String {
             "Save your data before your reservation ends: the server is taken back then.".to_owned()
         }
     };
-    format!("Server {} is ready. {way_in} {end}", about.name)
+    let text = format!("Server {} is ready. {way_in} {end}", about.name);
+    let image = holding.and_then(|holding| holding.terms.image.name.as_deref());
+    let with_image = image.map(|image| format!("{text} Its image is {image}, as you chose."));
+    // What to type and when to save is never cut for it.
+    with_image
+        .filter(|text| text.encode_utf16().count() <= MESSAGE_LIMIT)
+        .unwrap_or(text)
 }
 
 /// Whether an address fits into the line to type: a cut one would be a wrong one.
@@ -370,15 +385,22 @@ fn waits(about: &About<'_>, reason: &WaitReason) -> String {
              public key into your profile, delete this reservation, and {BOOK_AGAIN}.",
             one_line(text, KEY_LIMIT)
         ),
+        WaitReason::Site => format!(
+            "Your reservation of server {name} waits: reservations of several sites come, and it must be set up first where the \
+             servers of each are. Your operator sees this; when it is done, your reservation goes on by itself{}. If you can't \
+             wait, ask your operator.",
+            ends(about).map_or_else(String::new, |end| format!(", until {end}"))
+        ),
     }
 }
 
 /// Why a reservation failed, in one line without a full stop; what others said in it takes at most `limit` UTF-16 units.
 pub(super) fn failure(reason: &FailureReason, limit: usize) -> String {
     match reason {
-        FailureReason::HostUnknown { text } | FailureReason::CannotClaim { text } => {
-            one_line(text, limit)
-        }
+        FailureReason::HostUnknown { text }
+        | FailureReason::CannotClaim { text }
+        | FailureReason::NotServed { text }
+        | FailureReason::ImageNotOffered { text } => one_line(text, limit),
         FailureReason::ProvisioningErrors { error, attempts } => {
             let tries = match attempts {
                 1 => "it met an error:".to_owned(),
@@ -412,6 +434,9 @@ pub(super) fn failure(reason: &FailureReason, limit: usize) -> String {
                     "no operator allowed it, since what is known of the server was not enough"
                         .to_owned()
                 }
+                Some(WaitReason::Site) => {
+                    "until then it was not said where the servers of its site are".to_owned()
+                }
                 Some(WaitReason::Key { text }) => {
                     format!(
                         "no usable SSH key came with it ({})",
@@ -436,9 +461,18 @@ fn way_out(reason: &FailureReason) -> &'static str {
             "Book another server, or ask your operator to look at this one before you book it again."
         }
         FailureReason::ResourceDeleted => "If you still need a server, book another one.",
+        FailureReason::NotServed { .. } => {
+            "Ask your operator which servers can be reserved this way."
+        }
+        FailureReason::ImageNotOffered { .. } => {
+            "Choose one that is offered, or none, and book again with a start at least two minutes from now."
+        }
         FailureReason::NotClaimedInTime {
             waited_for: Some(WaitReason::Key { .. }),
         } => "Put a valid SSH public key into your profile, then book again.",
+        FailureReason::NotClaimedInTime {
+            waited_for: Some(WaitReason::Site),
+        } => "Ask your operator about it before you book again.",
         FailureReason::NotClaimedInTime { .. } => {
             "If you still need a server, book this one again or another one."
         }

@@ -37,6 +37,7 @@ pub(super) fn owes(fact: &Fact) -> bool {
         | Fact::HandBackOrdered { .. }
         | Fact::HostHandedBack { .. }
         | Fact::HeldResourceDeleted { .. }
+        | Fact::SiteSettled { .. }
         | Fact::OwnerChanged { .. }
         | Fact::OwnerWithdrawn { .. }
         | Fact::ChangeCameTooLate(_)
@@ -192,6 +193,9 @@ fn waiting(reason: &WaitReason) -> String {
         WaitReason::Host { text } => format!("it waits: {}", text::one_line(text, 2000)),
         WaitReason::Operator { text } => {
             format!("it waits for an operator: {}", text::one_line(text, 2000))
+        }
+        WaitReason::Site => {
+            "it waits: nobody has said yet where the servers of its site are (SITE_IDS)".to_owned()
         }
         WaitReason::Key { text } => {
             format!(

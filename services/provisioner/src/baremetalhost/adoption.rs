@@ -17,6 +17,7 @@ use super::host::{
     BareMetalHost, CONSUMER_API_VERSION, CONSUMER_KIND, Consumer, FENCE, INSTALLATION,
 };
 use crate::settings::ProvisionerSettings;
+use crate::sites::ServedSites;
 use crate::work_queue::Next;
 
 /// A host that can be adopted.
@@ -62,13 +63,15 @@ pub async fn adoptable_hosts_in(
     configuration: kube::Config,
 ) -> Result<Vec<AdoptableHost>, ListError> {
     let cluster = Cluster::new(configuration, settings).map_err(|error| ListError(error.into()))?;
-    let hosts = cluster
-        .hosts_where(&settings.k8s_namespace, |host| {
-            adoptable(host, &settings.provision_image)
-        })
-        .await
-        .map_err(|error| ListError(error.into()))?;
-    Ok(hosts.iter().map(describe).collect())
+    let mut found = Vec::new();
+    for namespace in ServedSites::new(settings).namespaces() {
+        let hosts = cluster
+            .hosts_where(namespace, |host| adoptable(host, &settings.provision_image))
+            .await
+            .map_err(|error| ListError(error.into()))?;
+        found.extend(hosts.iter().map(describe));
+    }
+    Ok(found)
 }
 
 fn adoptable(host: &BareMetalHost, image: &str) -> bool {
@@ -93,6 +96,7 @@ fn describe(host: &BareMetalHost) -> AdoptableHost {
         ),
         host: reference(host),
         image: Image {
+            name: None,
             url: image.url,
             checksum: image.checksum,
             checksum_type: image.checksum_type,

@@ -210,6 +210,7 @@ pub(crate) mod tests {
             given_upon: Version(4),
             terms: Terms {
                 image: Image {
+                    name: None,
                     url: "http://i/noble".into(),
                     checksum: None,
                     checksum_type: None,

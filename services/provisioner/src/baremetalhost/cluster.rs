@@ -36,7 +36,6 @@ pub(crate) struct Cluster {
     /// With a longer limit on the time between two bytes: a quiet watch is a good one.
     watching: Client,
     resource: ApiResource,
-    namespace: String,
 }
 
 /// A request to the API server failed.
@@ -142,7 +141,6 @@ impl Cluster {
             client,
             watching,
             resource,
-            namespace: settings.k8s_namespace.clone(),
         })
     }
 
@@ -150,9 +148,9 @@ impl Cluster {
         Api::namespaced_with(self.client.clone(), namespace, &self.resource)
     }
 
-    /// The hosts of the namespace, to be watched.
-    pub(crate) fn watched_hosts(&self) -> Api<BareMetalHost> {
-        Api::namespaced_with(self.watching.clone(), &self.namespace, &self.resource)
+    /// The hosts of a namespace, to be watched.
+    pub(crate) fn watched_hosts(&self, namespace: &str) -> Api<BareMetalHost> {
+        Api::namespaced_with(self.watching.clone(), namespace, &self.resource)
     }
 
     fn secrets(&self, namespace: &str) -> Api<Secret> {

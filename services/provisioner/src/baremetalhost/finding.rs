@@ -11,7 +11,7 @@ impl Driver {
     /// watch says where to look; the API server has the last word.
     pub(super) async fn find_host(&self, id: &ResourceId) -> Result<Found, LookError> {
         let mut found = Vec::new();
-        for name in self.known.answering_to(id.name()) {
+        for name in self.known.answering_to(id.namespace(), id.name()) {
             let host = self.cluster.host(id.namespace(), &name).await?;
             found.extend(host.filter(|host| host.answers_to() == id.name()));
         }

@@ -205,6 +205,7 @@ async fn a_host_that_is_gone_when_it_is_adopted_fails_and_holds_nothing() {
                 uid: "u2".to_owned(),
             },
             image: Image {
+                name: None,
                 url: IMAGE.to_owned(),
                 checksum: None,
                 checksum_type: None,

@@ -69,7 +69,9 @@ impl Walk {
     }
 
     fn fact(&mut self, fact: &Fact) {
-        let reservation = fact.reservation();
+        let Some(reservation) = fact.reservation() else {
+            return;
+        };
         match fact {
             Fact::HostAssigned { .. } => {
                 let has_place = |asker: &String| asker.starts_with(&format!("{reservation} on "));
@@ -179,7 +181,7 @@ async fn each_site_has_places_of_its_own() {
     world.until("HostClaimed").await;
     world.says(start_in(2, "node02", "a")).await;
     let waits = world.until("ReservationWaits").await;
-    assert_eq!(waits.reservation().event(), "node02");
+    assert_eq!(waits.reservation().unwrap().event(), "node02");
     world.says(start_in(3, "node03", "b")).await;
     let claimed = |fact: &Fact| {
         fact.name() == "HostClaimed"

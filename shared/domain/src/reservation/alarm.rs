@@ -104,10 +104,12 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
                     id,
                     format!("{text}; `bellhop allow {id}` lets it go ahead"),
                 ),
+                // Of sites there is one alarm for all.
                 Some(
                     WaitReason::Holder { .. }
                     | WaitReason::Release { .. }
-                    | WaitReason::Turn { .. },
+                    | WaitReason::Turn { .. }
+                    | WaitReason::Site,
                 )
                 | None => {}
             },

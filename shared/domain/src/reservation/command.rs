@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::fact::{AcceptedStart, DeliveryRef, HostError, HostLeft, Note, TenantKey, Terms};
+use super::fact::{
+    AcceptedStart, DeliveryRef, FailureReason, HostError, HostLeft, Note, TenantKey, Terms,
+};
 use super::knowledge::Knowledge;
+use super::rehoming::Rehoming;
 use super::resource::{Phase, Resource, Waiting};
 use crate::id::{HostRef, ReservationId, ResourceId, SiteId, UserId, Version, WebhookId};
 
@@ -24,6 +27,15 @@ pub enum Command {
         started: Option<AcceptedStart>,
         /// Whose it is there.
         former: Option<UserId>,
+    },
+    /// A reservation is on this resource now, because the hosts of its site are in this namespace.
+    Rehomed(Box<Rehoming>),
+    /// What an unsettled reservation is to us.
+    SiteJudged {
+        /// Which.
+        reservation: ReservationId,
+        /// What it is.
+        judgement: SiteJudgement,
     },
     /// A reservation that stands here still was moved to `to`, and stands there already.
     MovedOut {
@@ -121,6 +133,20 @@ pub struct Adoption {
     pub delivery: DeliveryRef,
 }
 
+/// What a reservation's site is to us, of which nothing was said when its start was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SiteJudgement {
+    /// Nothing is said still.
+    Unclear,
+    /// Its hosts are in this resource's namespace.
+    Here,
+    /// It is not served.
+    NotServed {
+        /// Which, in words.
+        text: String,
+    },
+}
+
 /// What one delivery says of one reservation.
 #[derive(Clone, Debug)]
 pub struct Word {
@@ -140,6 +166,8 @@ pub struct Word {
     pub resource_number: Option<i64>,
     /// The site of the resource, where told.
     pub site: Option<SiteId>,
+    /// Whether it is configured where the hosts of its site are.
+    pub site_named: bool,
     /// The payload without key, e-mail and name.
     pub payload: String,
 }
@@ -157,6 +185,13 @@ pub enum Said {
         key: TenantKey,
         /// What it gets.
         terms: Terms,
+    },
+    /// It starts, and there is nothing that it could get. Where it was accepted before, that stays.
+    UnservableStart {
+        /// Whether a key came with it.
+        key: TenantKey,
+        /// Why.
+        reason: FailureReason,
     },
     /// It ended.
     End,
@@ -309,7 +344,7 @@ pub fn moved_by(
     };
     let moves = matches!(
         word.said,
-        Said::Announced | Said::Changed | Said::Start { .. }
+        Said::Announced | Said::Changed | Said::Start { .. } | Said::UnservableStart { .. }
     );
     let newer = known
         .times

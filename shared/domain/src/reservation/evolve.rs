@@ -103,6 +103,14 @@ impl Resource {
                     waiting.told = Some(reason.clone());
                 }
             }
+            Fact::SiteSettled { reservation } => {
+                if let Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)) =
+                    self.phase_mut(reservation)
+                {
+                    waiting.unsettled = false;
+                    waiting.told = None;
+                }
+            }
             Fact::StartOverdue { reservation } => {
                 if let Some(Phase::Announced { overdue }) = self.phase_mut(reservation) {
                     *overdue = true;
@@ -143,6 +151,16 @@ impl Resource {
                     holding.evolve(&recorded);
                 }
             }
+        }
+    }
+
+    /// Marks the start that was accepted in `version` as one of which nobody has said where the hosts of its site are.
+    pub(crate) fn unsettle(&mut self, reservation: &ReservationId, version: Version) {
+        if let Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)) =
+            self.phase_mut(reservation)
+            && waiting.accepted == version
+        {
+            waiting.unsettled = true;
         }
     }
 
@@ -221,6 +239,7 @@ impl Resource {
             delivery: started.delivery.clone(),
             told: None,
             allowed: false,
+            unsettled: false,
         }));
     }
 
@@ -248,6 +267,7 @@ impl Resource {
                 delivery: started.delivery.clone(),
                 told: None,
                 allowed: false,
+                unsettled: false,
             })),
         };
     }

@@ -132,6 +132,11 @@ pub enum Fact {
         /// For what.
         reason: WaitReason,
     },
+    /// An operator said where the hosts of its site are, and it is here: it waits for its host like any other.
+    SiteSettled {
+        /// Which.
+        reservation: ReservationId,
+    },
     /// A clean host was given to the reservation. Comes before the first write to that host.
     HostAssigned {
         /// To which.
@@ -310,6 +315,12 @@ pub struct MovedIn {
     /// What its accepted start gave it, where it had started: its key is in that delivery, and nobody sends another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<AcceptedStart>,
+    /// Whether it was configured where the hosts of its site are.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub site_named: bool,
+    /// The sender means the same resource as before: only the namespace of its site's hosts is another.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub rehomed: bool,
 }
 
 /// What is kept of an accepted start.
@@ -339,6 +350,9 @@ pub struct Started {
     /// The site of its resource, where told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<SiteId>,
+    /// Whether it was configured where the hosts of its site are.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub site_named: bool,
     /// From when to when, and how sure.
     pub knowledge: Knowledge,
     /// The delivery: the user's key is read from it when the host is claimed, since no fact may hold it (R11).
@@ -364,6 +378,9 @@ pub struct Refused {
     /// The sender's number of the resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_number: Option<i64>,
+    /// The site of its resource, where told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<SiteId>,
     /// Its times.
     pub knowledge: Knowledge,
     /// The delivery.
@@ -390,6 +407,9 @@ pub struct Ended {
     /// The sender's number of the resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_number: Option<i64>,
+    /// The site of its resource, where told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<SiteId>,
     /// The delivery that ended it, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<DeliveryRef>,
@@ -462,6 +482,8 @@ pub enum WaitReason {
         /// What is not known, in words for the operator.
         text: String,
     },
+    /// Several sites send reservations, and nobody has said yet where the hosts of each are.
+    Site,
 }
 
 impl WaitReason {
@@ -506,6 +528,16 @@ pub enum FailureReason {
     },
     /// The sender deleted the resource while the reservation waited for it.
     ResourceDeleted,
+    /// What it is a reservation of is not served here. No host was touched.
+    NotServed {
+        /// What is not, in words.
+        text: String,
+    },
+    /// It asked for an image that is not offered. No host was touched.
+    ImageNotOffered {
+        /// For which, and which are, in words for its user.
+        text: String,
+    },
 }
 
 /// An error as Metal3 reports it.
@@ -566,6 +598,9 @@ pub struct Terms {
 /// An image as Metal3 takes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
+    /// Its name in the catalogue, where its user chose it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// `spec.image.url`.
     pub url: String,
     /// `spec.image.checksum`.
@@ -607,6 +642,7 @@ impl Fact {
             | Self::DeadlineExtended { reservation, .. }
             | Self::StartAllowed { reservation, .. }
             | Self::HeldResourceDeleted { reservation, .. }
+            | Self::SiteSettled { reservation }
             | Self::HostAssigned { reservation, .. }
             | Self::HostClaimed { reservation }
             | Self::ProvisioningResumed { reservation }
@@ -624,6 +660,20 @@ impl Fact {
             | Self::DeadlineHeldAgain { reservation, .. }
             | Self::HostReleased { reservation, .. } => reservation,
         })
+    }
+
+    /// The site of the resource of which something was said, where told.
+    pub fn site(&self) -> Option<&SiteId> {
+        match self {
+            Self::ReservationAnnounced(announced)
+            | Self::ReservationChanged(announced)
+            | Self::ChangeCameTooLate(announced) => announced.site.as_ref(),
+            Self::ReservationMovedIn(moved) => moved.announced.site.as_ref(),
+            Self::ReservationStarted(started) => started.site.as_ref(),
+            Self::ReservationRefused(refused) => refused.site.as_ref(),
+            Self::ReservationEnded(ended) => ended.site.as_ref(),
+            _ => None,
+        }
     }
 
     /// The fact's name, as it stands in the ledger, in logs and in metrics.
@@ -652,6 +702,7 @@ impl Fact {
             Self::ReservationStarted(_) => "ReservationStarted",
             Self::ReservationRefused(_) => "ReservationRefused",
             Self::ReservationWaits { .. } => "ReservationWaits",
+            Self::SiteSettled { .. } => "SiteSettled",
             Self::HostAssigned { .. } => "HostAssigned",
             Self::HostClaimed { .. } => "HostClaimed",
             Self::ProvisioningResumed { .. } => "ProvisioningResumed",
@@ -671,6 +722,12 @@ impl Fact {
             Self::HostReleased { .. } => "HostReleased",
         }
     }
+}
+
+/// Left out where it is so: as it was before there was the field.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Durations as seconds with a fraction.

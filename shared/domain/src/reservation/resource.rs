@@ -224,6 +224,10 @@ pub struct Waiting {
     pub told: Option<WaitReason>,
     /// An operator lets it go ahead, whatever is not known of the host.
     pub allowed: bool,
+    /// It came when several sites were seen, and nobody had said where the hosts of its site are: it has no host to wait for
+    /// yet, and the resource goes to others.
+    #[serde(default)]
+    pub unsettled: bool,
 }
 
 impl From<&Holding> for Waiting {
@@ -236,6 +240,7 @@ impl From<&Holding> for Waiting {
             delivery: holding.delivery.clone(),
             told: None,
             allowed: false,
+            unsettled: false,
         }
     }
 }
@@ -283,6 +288,11 @@ impl Reservation {
     /// Whether it stands here and is not over.
     pub fn is_live(&self) -> bool {
         !matches!(self.phase, Phase::Over(_) | Phase::Moved)
+    }
+
+    /// Whether its start was accepted and nobody has said where the hosts of its site are.
+    pub fn is_unsettled(&self) -> bool {
+        matches!(&self.phase, Phase::Waiting(waiting) | Phase::Postponed(waiting) if waiting.unsettled)
     }
 
     /// Its times, where anything is known of them.
@@ -356,13 +366,13 @@ impl Resource {
         concerned.filter_map(|(_, known)| known.site.as_ref())
     }
 
-    /// Those that wait, in the order in which they get the resource: of their starts, then of their acceptance.
+    /// Those that wait for its host, in the order in which they get the resource: of their starts, then of their acceptance.
     pub fn queue(&self) -> Vec<(&ReservationId, &Waiting)> {
         let mut queue: Vec<_> = self
             .reservations
             .iter()
             .filter_map(|(id, reservation)| match &reservation.phase {
-                Phase::Waiting(waiting) => Some((
+                Phase::Waiting(waiting) if !waiting.unsettled => Some((
                     reservation.schedule().map(|schedule| schedule.start),
                     id,
                     waiting.as_ref(),

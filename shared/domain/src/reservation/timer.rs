@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use super::command::Policy;
-use super::resource::{Holding, Phase, Resource, Stage};
+use super::resource::{Holding, Phase, Reservation, Resource, Stage};
 use crate::id::ReservationId;
 use crate::time;
 
@@ -121,10 +121,10 @@ fn holder_timers(
         let left = policy.provisioning_timeout.saturating_sub(worked);
         timers.push((time::after(since, left), Timer::Provisioning(id.clone())));
     }
-    let Some(end) = resource
+    let Some((holder, end)) = resource
         .reservations
         .get(id)
-        .and_then(|reservation| reservation.end())
+        .and_then(|holder| Some((holder, holder.end()?)))
     else {
         return timers;
     };
@@ -133,12 +133,13 @@ fn holder_timers(
         None => timers.push((deadline, Timer::Deadline(id.clone()))),
         Some(hold_until) => timers.push((hold_until, Timer::Hold(id.clone()))),
     }
-    // The sender refuses bookings that overlap. So another one that begins after this one's end, and has begun, proves that
-    // this one was not extended.
+    // The sender refuses bookings of one resource that overlap. So another one that begins after this one's end, and has begun,
+    // proves that this one was not extended.
     let successor = resource
         .reservations
         .iter()
         .filter(|(other, reservation)| *other != id && reservation.is_live())
+        .filter(|(_, reservation)| books_the_same(holder, reservation))
         .filter_map(|(_, reservation)| reservation.schedule())
         .filter(|other| other.start >= end)
         .map(|other| other.start)
@@ -147,4 +148,10 @@ fn holder_timers(
         timers.push((start.max(deadline), Timer::ProvenOver(id.clone())));
     }
     timers
+}
+
+/// Whether two bookings that stand here are, for their sender, of one resource: two sites may both have one of this name.
+fn books_the_same(one: &Reservation, other: &Reservation) -> bool {
+    let both = one.binding().zip(other.binding());
+    both.is_none_or(|(one, other)| one.may_be(&other))
 }

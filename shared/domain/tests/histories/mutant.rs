@@ -194,6 +194,7 @@ fn ended_by_deadline(state: &Resource, reservation: ReservationId) -> Fact {
             EndOutcome::Cancelled
         },
         note: None,
+        site: None,
         user: None,
         webhook: None,
         resource_number: None,

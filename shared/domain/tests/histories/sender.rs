@@ -237,6 +237,7 @@ impl Row<'_> {
                 user: Some(UserId::new("u")),
                 resource_number: Some(31),
                 site: None,
+                site_named: false,
                 payload: String::new(),
             },
         });
@@ -246,6 +247,7 @@ impl Row<'_> {
 fn terms() -> Terms {
     Terms {
         image: Image {
+            name: None,
             url: image(0),
             checksum: None,
             checksum_type: None,

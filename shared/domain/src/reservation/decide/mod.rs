@@ -5,11 +5,13 @@
 //!
 //! `said`: what a delivery says; `ordered`: what an operator orders; `observed`: what the driver read; `passed`: what time
 //! itself decides.
+//! `said`: what a delivery says; `settled`: where a site's hosts are; `observed`: what the driver read; `passed`: what time itself decides.
 
 mod observed;
 mod ordered;
 mod passed;
 mod said;
+mod settled;
 
 use jiff::Timestamp;
 
@@ -39,6 +41,11 @@ pub fn decide(
             started,
             former,
         } => decision.moved_in(word, from, started.as_ref(), former.as_ref()),
+        Command::Rehomed(rehoming) => decision.rehomed(rehoming),
+        Command::SiteJudged {
+            reservation,
+            judgement,
+        } => decision.site_judged(reservation, judgement),
         Command::MovedOut { reservation, to } => decision.moved_out(reservation, to),
         Command::Ordered(word) => decision.ordered(word),
         Command::ResourceDeleted { number, delivery } => {

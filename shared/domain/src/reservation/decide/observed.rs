@@ -97,7 +97,7 @@ impl Decision<'_> {
         Some(id.clone())
     }
 
-    fn tell_why(&mut self, reservation: ReservationId, reason: WaitReason) {
+    pub(super) fn tell_why(&mut self, reservation: ReservationId, reason: WaitReason) {
         let told = match self
             .resource
             .reservations

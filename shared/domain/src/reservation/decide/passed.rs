@@ -87,6 +87,7 @@ impl Decision<'_> {
             user: None,
             webhook: None,
             resource_number: None,
+            site: None,
             delivery: None,
             payload: None,
             knowledge: None,

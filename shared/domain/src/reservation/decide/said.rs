@@ -5,6 +5,7 @@ use super::super::fact::{
     AcceptedStart, Announced, DeliveryRef, EndCause, EndOutcome, Ended, Fact, FailureReason,
     MovedIn, Note, Refused, Started, TenantKey, Terms, WaitReason,
 };
+use super::super::knowledge::KnownTimes;
 use super::super::resource::{Occupancy, Phase};
 use super::Decision;
 use crate::id::{ReservationId, ResourceId, UserId};
@@ -33,8 +34,11 @@ impl Decision<'_> {
             (Said::Start { key, terms }, None | Some(Phase::Announced { .. })) => {
                 self.start(word, key, terms)
             }
+            (Said::UnservableStart { reason, .. }, None | Some(Phase::Announced { .. })) => {
+                self.unservable(word, reason)
+            }
             (
-                Said::Start { key, .. },
+                Said::Start { key, .. } | Said::UnservableStart { key, .. },
                 Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)),
             ) => {
                 let brings = *key == TenantKey::InDelivery && waiting.key != TenantKey::InDelivery;
@@ -44,15 +48,16 @@ impl Decision<'_> {
                     self.key_brought(&word.reservation, &word.delivery, None);
                 }
             }
-            (Said::Start { .. }, Some(Phase::Holding)) => self.learn(word),
+            (Said::Start { .. } | Said::UnservableStart { .. }, Some(Phase::Holding)) => {
+                self.learn(word)
+            }
             (Said::Deleted, _) => self.end(word, EndCause::Deleted),
             (Said::End, phase) => {
-                let keyless =
-                    matches!(phase, Some(Phase::Waiting(waiting)) if !waiting.can_claim());
+                let in_vain = matches!(phase, Some(Phase::Waiting(waiting)) if !waiting.can_claim() || waiting.unsettled);
                 if self.is_extended_beyond(word) {
                     return;
                 }
-                if keyless {
+                if in_vain {
                     self.waited_in_vain(&word.reservation)
                 } else {
                     self.end(word, EndCause::End)
@@ -111,21 +116,31 @@ impl Decision<'_> {
             from: from.clone(),
             announced: announced(word),
             started: started.cloned(),
+            site_named: word.site_named,
+            rehomed: false,
         })));
         if let (Some(former), Some(user)) = (former, &word.user)
             && former != user
         {
             self.owner_changed(&word.reservation, former, user);
         }
-        let waiting = self
-            .resource
-            .reservations
-            .get(&word.reservation)
-            .map(|known| known.phase.clone());
-        if let Some(Phase::Waiting(waiting)) = waiting {
-            self.tell_who_is_before(&word.reservation, &waiting.key, &waiting.terms);
+        if self.tell_who_is_before_if_waiting(&word.reservation) {
             self.postpone(&word.reservation);
         }
+    }
+
+    /// Returns whether it waits.
+    pub(super) fn tell_who_is_before_if_waiting(&mut self, reservation: &ReservationId) -> bool {
+        let phase = self
+            .resource
+            .reservations
+            .get(reservation)
+            .map(|known| known.phase.clone());
+        let Some(Phase::Waiting(waiting)) = phase else {
+            return false;
+        };
+        self.tell_who_is_before(reservation, &waiting.key, &waiting.terms);
+        true
     }
 
     fn owner_changed(&mut self, reservation: &ReservationId, from: &UserId, to: &UserId) {
@@ -214,15 +229,7 @@ impl Decision<'_> {
         self.add(Fact::ReservationResumed {
             reservation: reservation.clone(),
         });
-        if let Some(Phase::Waiting(waiting)) = self
-            .resource
-            .reservations
-            .get(reservation)
-            .map(|known| &known.phase)
-        {
-            let waiting = waiting.clone();
-            self.tell_who_is_before(reservation, &waiting.key, &waiting.terms);
-        }
+        self.tell_who_is_before_if_waiting(reservation);
     }
 
     fn is_extended_beyond(&self, word: &Word) -> bool {
@@ -252,14 +259,7 @@ impl Decision<'_> {
             && from != to
         {
             self.owner_changed(&word.reservation, from, to);
-            let phase = self
-                .resource
-                .reservations
-                .get(&word.reservation)
-                .map(|known| known.phase.clone());
-            if let Some(Phase::Waiting(waiting)) = phase {
-                self.tell_who_is_before(&word.reservation, &waiting.key, &waiting.terms);
-            }
+            self.tell_who_is_before_if_waiting(&word.reservation);
         }
         if later {
             self.postpone(&word.reservation);
@@ -267,7 +267,7 @@ impl Decision<'_> {
     }
 
     /// Takes back what a reservation has whose start is far off now.
-    fn postpone(&mut self, reservation: &ReservationId) {
+    pub(super) fn postpone(&mut self, reservation: &ReservationId) {
         let Some(known) = self.resource.reservations.get(reservation) else {
             return;
         };
@@ -313,26 +313,9 @@ impl Decision<'_> {
     }
 
     fn start(&mut self, word: &Word, key: &TenantKey, terms: &Terms) {
-        let mut times = self
-            .resource
-            .reservations
-            .get(&word.reservation)
-            .map(|known| known.times.clone())
-            .unwrap_or_default();
-        times.learn(word.knowledge.clone());
-        if times
-            .schedule()
-            .is_some_and(|schedule| schedule.end <= self.now)
-        {
-            return self.add(Fact::ReservationRefused(Refused {
-                reservation: word.reservation.clone(),
-                user: word.user.clone(),
-                webhook: word.webhook.clone(),
-                resource_number: word.resource_number,
-                knowledge: word.knowledge.clone(),
-                delivery: word.delivery.clone(),
-                payload: word.payload.clone(),
-            }));
+        let times = self.times_with(word);
+        if self.refused_as_too_late(word, &times) {
+            return;
         }
         self.add(Fact::ReservationStarted(Box::new(Started {
             reservation: word.reservation.clone(),
@@ -340,6 +323,7 @@ impl Decision<'_> {
             webhook: word.webhook.clone(),
             resource_number: word.resource_number,
             site: word.site.clone(),
+            site_named: word.site_named,
             knowledge: word.knowledge.clone(),
             delivery: word.delivery.clone(),
             key: key.clone(),
@@ -356,12 +340,58 @@ impl Decision<'_> {
         }
     }
 
+    /// A start that nothing can be given to: its user is told why at once, while there is time to book again. Nobody sends a
+    /// second start, so nothing is gained by waiting for a better one.
+    fn unservable(&mut self, word: &Word, reason: &FailureReason) {
+        if self.refused_as_too_late(word, &self.times_with(word)) {
+            return;
+        }
+        if self.resource.reservations.contains_key(&word.reservation) {
+            self.learn(word);
+        } else {
+            self.add(Fact::ReservationAnnounced(announced(word)));
+        }
+        self.fail(&word.reservation, reason.clone());
+    }
+
+    /// What is known of the booking's times once this word is taken in.
+    fn times_with(&self, word: &Word) -> KnownTimes {
+        let mut times = self
+            .resource
+            .reservations
+            .get(&word.reservation)
+            .map(|known| known.times.clone())
+            .unwrap_or_default();
+        times.learn(word.knowledge.clone());
+        times
+    }
+
+    fn refused_as_too_late(&mut self, word: &Word, times: &KnownTimes) -> bool {
+        let too_late = times
+            .schedule()
+            .is_some_and(|schedule| schedule.end <= self.now);
+        if too_late {
+            self.add(Fact::ReservationRefused(Refused {
+                reservation: word.reservation.clone(),
+                user: word.user.clone(),
+                webhook: word.webhook.clone(),
+                resource_number: word.resource_number,
+                site: word.site.clone(),
+                knowledge: word.knowledge.clone(),
+                delivery: word.delivery.clone(),
+                payload: word.payload.clone(),
+            }));
+        }
+        too_late
+    }
+
     /// Tells who starts why the resource is not there at once, where it isn't.
     fn tell_who_is_before(&mut self, reservation: &ReservationId, key: &TenantKey, terms: &Terms) {
         let reason = match (key, &self.resource.occupancy) {
             (TenantKey::Missing { reason }, _) if !terms.without_key => WaitReason::Key {
                 text: reason.clone(),
             },
+            _ if self.is_unsettled(reservation) => WaitReason::Site,
             (_, Occupancy::Free) => return,
             (_, Occupancy::Held(holding)) => WaitReason::Holder {
                 holder: holding.reservation.clone(),
@@ -388,6 +418,7 @@ impl Decision<'_> {
             user: word.user.clone(),
             webhook: Some(word.webhook.clone()),
             resource_number: word.resource_number,
+            site: word.site.clone(),
             delivery: Some(word.delivery.clone()),
             payload: Some(word.payload.clone()),
             knowledge: Some(word.knowledge.clone()),

@@ -100,7 +100,9 @@ impl Judge {
         let is_final = match word.said {
             Said::Deleted => true,
             Said::End => !known.is_some_and(|known| known.times.extends_beyond(&word.knowledge)),
-            Said::Announced | Said::Changed | Said::Start { .. } => false,
+            Said::Announced | Said::Changed | Said::Start { .. } | Said::UnservableStart { .. } => {
+                false
+            }
         };
         let over = known.is_some_and(|known| known.outcome().is_some());
         let what = if matches!(word.said, Said::End) {
