@@ -174,7 +174,7 @@ async fn a_host_whose_fence_is_newer_than_our_state_is_not_written() {
     let world = World::with_host("node01").await;
     let ledger = world.store.ledger_id();
     let fence = json!({"metadata": {"annotations": {"bellhop.dev/fence": format!("{ledger}/0123456789ab/1000000")}}});
-    let _provisioner = world.provisioner();
+    let provisioner = world.provisioner();
     world.says(start("1", "node01")).await;
     world.until("HostProvisioned").await;
     world
@@ -184,6 +184,9 @@ async fn a_host_whose_fence_is_newer_than_our_state_is_not_written() {
     let writes = world.cluster.writes().len();
     world.says(end("1", "node01")).await;
     world.until("ReservationEnded").await;
+    provisioner
+        .until_shown("a newer decision has written it")
+        .await;
     world.quiet().await;
     assert_eq!(world.cluster.writes().len(), writes);
 }

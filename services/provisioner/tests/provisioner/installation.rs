@@ -52,6 +52,44 @@ impl Running {
         let url = format!("http://127.0.0.1:{}/readyz?verbose", self.port);
         reqwest::get(url).await.unwrap().text().await.unwrap()
     }
+
+    /// Whether `/readyz` answers 200; not before it answers at all.
+    pub(crate) async fn is_ready(&self) -> bool {
+        let url = format!("http://127.0.0.1:{}/readyz", self.port);
+        let answered = reqwest::get(url).await;
+        answered.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// Waits until `/readyz?verbose` holds this text.
+    pub(crate) async fn until_shown(&self, text: &str) {
+        let url = format!("http://127.0.0.1:{}/readyz?verbose", self.port);
+        let search = async {
+            loop {
+                // At the start nobody listens yet.
+                if let Ok(answer) = reqwest::get(&url).await
+                    && answer.text().await.unwrap().contains(text)
+                {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, search).await.is_err() {
+            panic!("not shown: {text}: {}", self.readyz().await);
+        }
+    }
+
+    /// Waits until `/readyz?verbose` no longer holds this text.
+    pub(crate) async fn until_not_shown(&self, text: &str) {
+        let search = async {
+            while self.readyz().await.contains(text) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, search).await.is_err() {
+            panic!("still shown: {text}: {}", self.readyz().await);
+        }
+    }
 }
 
 impl Installation {
@@ -237,7 +275,7 @@ pub(crate) fn end(event: &str, host: &str) -> Value {
     flat("EVENT_END", event, host, in_seconds(60), in_seconds(3600))
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

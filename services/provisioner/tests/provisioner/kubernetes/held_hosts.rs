@@ -99,8 +99,11 @@ async fn a_paused_and_a_detached_host_are_released_when_metal3_has_them_again() 
 
 #[tokio::test]
 async fn a_replica_with_an_older_state_than_the_hosts_fence_writes_nothing() {
-    let (stage, _provisioner) = ready().await;
-    let fence = format!("{}/1000000", stage.store.ledger_id());
+    let (stage, provisioner) = ready().await;
+    let host = stage.host("node01").await;
+    let written = host["metadata"]["annotations"]["bellhop.dev/fence"].as_str();
+    let (resource, _version) = written.unwrap().rsplit_once('/').unwrap();
+    let fence = format!("{resource}/1000000");
     let fenced = stage
         .patch_host(
             "node01",
@@ -109,6 +112,9 @@ async fn a_replica_with_an_older_state_than_the_hosts_fence_writes_nothing() {
         .await;
     stage.says(end("1", "node01")).await;
     stage.until("ReservationEnded").await;
+    provisioner
+        .until_shown("a newer decision has written it")
+        .await;
     stage.quiet().await;
     let host = stage.host("node01").await;
     assert_eq!(
@@ -124,7 +130,7 @@ async fn a_write_that_a_stale_replica_prepared_is_refused_by_the_server() {
     let read = stage.host("node01").await;
     let stale = json!({
         "metadata": {"uid": read["metadata"]["uid"], "resourceVersion": read["metadata"]["resourceVersion"],
-                     "annotations": {"bellhop.dev/fence": format!("{}/1", stage.store.ledger_id())}},
+                     "annotations": {"bellhop.dev/fence": format!("{}/0123456789ab/1", stage.store.ledger_id())}},
         "spec": {"online": true, "image": {"url": "http://images.invalid/stale"},
                  "consumerRef": {"apiVersion": "bellhop.dev/v1", "kind": "Reservation", "name": "reservation-system:0"}},
     });
