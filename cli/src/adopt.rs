@@ -10,6 +10,7 @@ use bellhop_domain::reservation::{Desired, Occupancy, Scope, desired};
 use bellhop_event_store::EventStore;
 use bellhop_operators::{AdoptedHost, OperatorOrder};
 use bellhop_provisioner::{AdoptableHost, ProvisionerSettings, adoptable_hosts};
+use bellhop_service::one_line;
 use bellhop_service::settings::parse;
 use jiff::Timestamp;
 
@@ -91,9 +92,8 @@ pub(crate) async fn adopt(settings: AdoptSettings) -> Result<(), Failure> {
         );
         writeln!(
             std::io::stdout(),
-            "{} {} {whose}",
-            host.host,
-            host.image.url
+            "{}",
+            one_line(&format!("{} {} {whose}", host.host, host.image.url))
         )?;
         if settings.dry_run {
             continue;

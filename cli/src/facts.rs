@@ -4,6 +4,7 @@ use std::io::Write;
 
 use bellhop_domain::id::Version;
 use bellhop_event_store::{EventStore, EventStoreSettings, LedgerEntry};
+use bellhop_service::one_line;
 
 use crate::Failure;
 
@@ -57,7 +58,7 @@ fn show(
 ) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     for fact in facts {
-        writeln!(out, "{begin} {}", fact?)?;
+        writeln!(out, "{}", one_line(&format!("{begin} {}", fact?)))?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use bellhop_domain::reservation::{Occupancy, Scope};
 use bellhop_event_store::{EventStore, EventStoreSettings, LedgerEntry};
 use bellhop_operators::{KeyText, OperatorMessage, OperatorOrder};
 use bellhop_reservation_system::SshPublicKey;
+use bellhop_service::one_line;
 use jiff::Timestamp;
 
 use crate::Failure;
@@ -183,7 +184,8 @@ fn order(command: OrderCommand, ledger: &Ledger) -> Result<OperatorOrder, Failur
         OrderCommand::Release(on) => {
             let resource = host(&on)?;
             let holding = ledger.resource(&resource).and_then(|state| state.holding());
-            let holding = holding.ok_or_else(|| format!("nobody holds {resource}"))?;
+            let holding = holding
+                .ok_or_else(|| format!("nobody holds {}", one_line(&resource.to_string())))?;
             OperatorOrder::Release {
                 reservation: holding.reservation.clone(),
                 resource,
@@ -266,7 +268,7 @@ fn resource(text: &str, ledger: &Ledger) -> Result<ResourceId, Failure> {
 
 fn list<T: ToString>(several: &[&T]) -> String {
     let names: Vec<String> = several.iter().map(|one| one.to_string()).collect();
-    names.join(", ")
+    one_line(&names.join(", ")).into_owned()
 }
 
 /// Checked here too, so that a wrong file is told at once. No error holds the key.
@@ -314,7 +316,7 @@ async fn decided(store: &EventStore, after: Version, delivery: &str) -> Result<(
                 Some(reservation) => format!("{} of {reservation}", entry.resource),
                 None => entry.resource.to_string(),
             };
-            writeln!(out, "recorded {} on {about}", fact.name())?;
+            writeln!(out, "recorded {} on {}", fact.name(), one_line(&about))?;
         }
         return Ok(());
     }

@@ -156,6 +156,31 @@ async fn facts_are_printed_one_a_line_with_those_of_the_capacity() {
 }
 
 #[tokio::test]
+async fn a_name_that_a_sender_made_up_forges_no_line_among_the_facts() {
+    let server = NatsServer::start().unwrap();
+    let store = store_at(&server).await;
+    let name = "evil\u{1b}[31m\nFAKE\u{9b}2J";
+    let node = ResourceId::new(ResourceKind::new("baremetalhost"), "metal3", name);
+    let entry = NewEntry {
+        at: Timestamp::UNIX_EPOCH,
+        facts: vec![Fact::HostClaimed {
+            reservation: ReservationId::new(Source::new("reservation-system"), name),
+        }],
+        traceparent: None,
+        cause: "test".into(),
+    };
+    store.append(&node, Version(0), &entry).await.unwrap();
+    let output = bellhop(&server, &["facts"]).output().unwrap();
+    let printed = succeeded(&output);
+    let line = printed.strip_suffix('\n').unwrap();
+    assert!(!line.contains(char::is_control), "{line:?}");
+    assert!(
+        line.contains(r"metal3/evil\u{1b}[31m\nFAKE\u{9b}2J {"),
+        "{line}"
+    );
+}
+
+#[tokio::test]
 async fn a_reader_that_goes_away_ends_the_program_quietly() {
     let server = NatsServer::start().unwrap();
     let store = store_at(&server).await;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::telemetry::install_for_tests;
+use crate::telemetry::{OneLineFields, install_for_tests};
 
 #[derive(Clone, Default)]
 struct Buffer(Arc<Mutex<Vec<u8>>>);
@@ -32,13 +32,14 @@ impl<'a> MakeWriter<'a> for Buffer {
     }
 }
 
-/// The lines that `work` logs on this thread.
+/// The lines that `work` logs on this thread, as a service with `LOG_FORMAT=text` writes them.
 pub(crate) fn captured_log(work: impl FnOnce()) -> Vec<String> {
     // Without a subscriber for the whole process, another test's thread may be the first at a line of the log, and
     // `tracing` then remembers for all threads that nobody wants it.
     install_for_tests();
     let buffer = Buffer::default();
     let subscriber = tracing_subscriber::fmt()
+        .fmt_fields(OneLineFields::default())
         .with_writer(buffer.clone())
         .with_ansi(false)
         .without_time()

@@ -22,6 +22,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use crate::metrics::Metrics;
 use crate::notices::{Alarms, Notice, Shown};
+use crate::one_line::one_line;
 use crate::settings::HttpSettings;
 
 /// The body of `GET /healthz` of the service that Bellhop replaces, byte for byte.
@@ -220,10 +221,14 @@ impl Health {
             is_ready &= state.is_ready();
             let _ = match state {
                 DependencyState::Ok => writeln!(text, "[+]{name} ok"),
-                DependencyState::Degraded(why) => writeln!(text, "[+]{name} degraded: {why}"),
-                DependencyState::Down(why) => writeln!(text, "[-]{name} failed: {why}"),
+                DependencyState::Degraded(why) => {
+                    writeln!(text, "[+]{name} degraded: {}", one_line(&why))
+                }
+                DependencyState::Down(why) => {
+                    writeln!(text, "[-]{name} failed: {}", one_line(&why))
+                }
                 DependencyState::NotConfigured(why) => {
-                    writeln!(text, "[+]{name} not configured: {why}")
+                    writeln!(text, "[+]{name} not configured: {}", one_line(&why))
                 }
             };
         }
@@ -233,6 +238,7 @@ impl Health {
             text: what,
         } in self.shared.alarms.list()
         {
+            let (key, what) = (one_line(&key), one_line(&what));
             let _ = writeln!(text, "[!]alarm {kind} {key}: {what}");
         }
         for Notice {
@@ -241,6 +247,7 @@ impl Health {
             text: what,
         } in self.shared.shown.list()
         {
+            let (key, what) = (one_line(&key), one_line(&what));
             let _ = writeln!(text, "[ ]shown {kind} {key}: {what}");
         }
         let _ = writeln!(
@@ -343,6 +350,19 @@ mod tests {
              [ ]shown paused metal3/node02: paused, waiting\n\
              readyz check failed\n"
         );
+    }
+
+    #[test]
+    fn a_name_from_outside_forges_no_line_of_the_report() {
+        let (health, alarms, shown) = health();
+        let name = "evil\u{1b}[31m\n[+]nats ok";
+        health.dependency("kubernetes").down(name);
+        alarms.raise("host_not_clean", name, name);
+        shown.show("waiting", name, name);
+        let report = health.report();
+        assert_eq!(report.lines().count(), 4, "{report}");
+        assert!(!report.contains('\u{1b}'), "{report}");
+        assert!(report.contains("[!]alarm host_not_clean evil\\u{1b}[31m\\n[+]nats ok: evil"));
     }
 
     #[test]

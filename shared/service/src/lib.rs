@@ -15,6 +15,7 @@
 //! | [`metrics`] | the registry behind `/metrics` |
 //! | [`notices`] | alarms and shown things: what is on until it is over |
 //! | [`health`] | dependencies, readiness, and the pages that show them |
+//! | [`one_line`](mod@one_line) | texts from outside, made fit for one line |
 //! | [`server`] | an HTTP server with limits, which ends in order |
 //! | [`shutdown`] | SIGTERM and SIGINT as a cancellation token |
 //!
@@ -26,6 +27,7 @@ mod captured_log;
 pub mod health;
 pub mod metrics;
 pub mod notices;
+pub mod one_line;
 pub mod server;
 pub mod settings;
 pub mod shutdown;
@@ -35,5 +37,6 @@ pub mod trace_context;
 pub use health::{Dependency, DependencyState, Health};
 pub use metrics::Metrics;
 pub use notices::{Alarms, Notice, Shown};
+pub use one_line::one_line;
 pub use settings::{HttpSettings, SettingsError, TelemetrySettings};
 pub use trace_context::TraceParent;

@@ -22,13 +22,17 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter};
 use tracing::level_filters::LevelFilter;
 use tracing::{Metadata, Subscriber};
+use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::filter::{EnvFilter, FilterExt as _, Targets, filter_fn};
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer, fmt};
 use url::Url;
 
+use crate::one_line::one_line;
 use crate::settings::{LogFormat, TelemetrySettings};
 
 /// Bellhop's crates all begin with this word.
@@ -113,6 +117,7 @@ pub fn install(
     let log = if is_text {
         fmt::layer()
             .with_ansi(std::io::stdout().is_terminal())
+            .fmt_fields(OneLineFields::default())
             .boxed()
     } else {
         fmt::layer()
@@ -142,12 +147,33 @@ pub fn install_for_tests() {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
         // An error means that the test has a subscriber of its own.
         let _ = tracing_subscriber::registry()
-            .with(fmt::layer().with_test_writer().with_filter(filter))
+            .with(
+                fmt::layer()
+                    .fmt_fields(OneLineFields::default())
+                    .with_test_writer()
+                    .with_filter(filter),
+            )
             .with(trace_layer(&provider))
             .try_init();
         opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
         provider
     });
+}
+
+/// Fields and messages as they usually look, but each in one line: many hold words of the sender.
+#[derive(Debug, Default)]
+pub(crate) struct OneLineFields(DefaultFields);
+
+impl<'writer> FormatFields<'writer> for OneLineFields {
+    fn format_fields<R: RecordFields>(
+        &self,
+        mut writer: Writer<'writer>,
+        fields: R,
+    ) -> std::fmt::Result {
+        let mut text = String::new();
+        self.0.format_fields(Writer::new(&mut text), fields)?;
+        writer.write_str(&one_line(&text))
+    }
 }
 
 /// Spans of our own crates: in traces always, and around log lines at any log level, so that an error line still says
@@ -235,6 +261,22 @@ impl SpanExporter for ReportingExporter {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::captured_log::captured_log;
+
+    #[test]
+    fn a_name_from_outside_is_no_line_of_its_own_in_the_log() {
+        let name = "evil\u{1b}[31m\nERROR FAKE";
+        let lines = captured_log(|| {
+            let span = tracing::info_span!("decide", resource = %name);
+            span.in_scope(|| tracing::info!(name, shown = %name, "about {name}"));
+        });
+        assert_eq!(lines.len(), 1, "{lines:#?}");
+        assert!(!lines[0].contains('\u{1b}'), "{lines:#?}");
+        assert!(
+            lines[0].contains(r"shown=evil\u{1b}[31m\nERROR FAKE"),
+            "{lines:#?}"
+        );
+    }
 
     #[test]
     fn an_endpoint_that_holds_a_password_is_refused_without_being_shown() {

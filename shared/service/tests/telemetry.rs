@@ -40,7 +40,7 @@ fn a_small_service() {
         set_parent(&span, Some(&parent));
         span.in_scope(|| {
             println!("TRACEPARENT {}", current_traceparent().unwrap());
-            tracing::info!(target: "bellhop_small", "an information");
+            tracing::info!(target: "bellhop_small", resource = %"evil\nFAKE", "an information");
             tracing::error!(target: "bellhop_small", "an error");
             let _library = tracing::info_span!(target: "some_library", "not ours").entered();
         });
@@ -181,6 +181,7 @@ fn text_lines_are_for_people_and_have_no_colours_in_a_file() {
         .find(|line| line.contains("an information"))
         .unwrap();
     assert!(line.contains("handle{resource=\"node01\"}"), "{line}");
+    assert!(line.contains(r"resource=evil\nFAKE"), "{line}");
     assert!(!line.contains('\u{1b}'), "{line}");
 }
 

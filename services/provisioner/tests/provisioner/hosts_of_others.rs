@@ -61,6 +61,27 @@ async fn a_name_that_could_be_a_path_or_a_wild_card_is_only_a_name_that_no_host_
 }
 
 #[tokio::test]
+async fn a_name_that_holds_line_ends_forges_no_line_of_readyz() {
+    let name = "evil\u{1b}[31m\n[!]alarm FAKE";
+    let host = HostSpec::new(NS, "node01")
+        .annotation("bellhop.dev/resource", name)
+        .annotation("baremetalhost.metal3.io/paused", "");
+    let world = World::with_hosts([host]).await;
+    let provisioner = world.provisioner();
+    world.says(start("1", name)).await;
+    world.until("ReservationWaits").await;
+    provisioner.until_shown("alarm host_not_clean").await;
+    provisioner.until_shown("shown waiting").await;
+    let readyz = provisioner.readyz().await;
+    assert!(!readyz.contains('\u{1b}'), "{readyz}");
+    assert!(!readyz.contains("\n[!]alarm FAKE"), "{readyz}");
+    assert!(
+        readyz.contains(r"evil\u{1b}[31m\n[!]alarm FAKE"),
+        "{readyz}"
+    );
+}
+
+#[tokio::test]
 async fn a_paused_host_is_waited_for_release_included() {
     let paused = "baremetalhost.metal3.io/paused";
     let world = World::with_hosts([HostSpec::new(NS, "node01").annotation(paused, "")]).await;
