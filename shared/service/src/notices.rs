@@ -1,6 +1,6 @@
 //! What is on until it is over: [`Alarms`], which an operator must look at, and [`Shown`], which is good to know.
 //!
-//! Both log at each change and never in between, count in `/metrics` by kind, and are listed by name in
+//! Both log when something begins, changes and is over, and never in between, count in `/metrics` by kind, and are listed by name in
 //! `/readyz?verbose`. A kind is a fixed word of the code (it becomes a label); a key says which one of its kind (a
 //! host, a delivery), and never becomes a label.
 
@@ -24,7 +24,8 @@ pub struct Notice {
     pub text: String,
 }
 
-/// What an operator must look at: one error line at each change, `bellhop_alarms{kind}` until it is over.
+/// What an operator must look at: one error line when it begins, `bellhop_alarms{kind}` until it is over. What changes in its
+/// text meanwhile (a count, a reason) is a line, not a new alarm.
 #[derive(Debug, Clone)]
 pub struct Alarms(Arc<Board>);
 
@@ -41,8 +42,12 @@ impl Alarms {
 
     /// Raises an alarm, or changes its text; nothing happens if it is on with this text.
     pub fn raise(&self, kind: &'static str, key: &str, text: &str) {
-        if self.0.put(kind, key, text) {
-            tracing::error!(alarm = kind, about = key, "alarm: {text}");
+        match self.0.put(kind, key, text) {
+            Some(Change::Begun) => tracing::error!(alarm = kind, about = key, "alarm: {text}"),
+            Some(Change::Text) => {
+                tracing::info!(alarm = kind, about = key, "alarm still on: {text}");
+            }
+            None => {}
         }
     }
 
@@ -73,7 +78,7 @@ impl Shown {
 
     /// Shows something, or changes its text; nothing happens if it is on with this text.
     pub fn show(&self, kind: &'static str, key: &str, text: &str) {
-        if self.0.put(kind, key, text) {
+        if self.0.put(kind, key, text).is_some() {
             tracing::info!(shown = kind, about = key, "{text}");
         }
     }
@@ -97,6 +102,14 @@ struct KindLabel {
     kind: &'static str,
 }
 
+/// What became of a notice.
+enum Change {
+    /// It was not on before.
+    Begun,
+    /// It was on, with another text.
+    Text,
+}
+
 #[derive(Debug)]
 struct Board {
     entries: Mutex<BTreeMap<(&'static str, String), String>>,
@@ -113,15 +126,15 @@ impl Board {
         })
     }
 
-    /// Whether this changed anything.
-    fn put(&self, kind: &'static str, key: &str, text: &str) -> bool {
+    /// What this changed.
+    fn put(&self, kind: &'static str, key: &str, text: &str) -> Option<Change> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         match entries.insert((kind, key.to_owned()), text.to_owned()) {
             None => {
                 self.gauge.get_or_create(&KindLabel { kind }).inc();
-                true
+                Some(Change::Begun)
             }
-            Some(previous) => previous != text,
+            Some(previous) => (previous != text).then_some(Change::Text),
         }
     }
 
@@ -176,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alarm_is_one_error_line_at_each_change_and_none_between() {
+    fn an_alarm_is_one_error_line_whatever_its_text_becomes_and_one_line_at_each_change() {
         let metrics = Metrics::new("test", "0");
         let alarms = Alarms::new(&metrics);
         let lines = captured_log(|| {
@@ -190,7 +203,7 @@ mod tests {
         });
         assert_eq!(lines.len(), 3, "{lines:#?}");
         assert!(lines[0].starts_with("ERROR") && lines[0].contains("alarm: look at it"));
-        assert!(lines[1].starts_with("ERROR") && lines[1].contains("alarm: look again"));
+        assert!(lines[1].starts_with("INFO") && lines[1].contains("alarm still on: look again"));
         assert!(lines[2].starts_with("INFO") && lines[2].contains("alarm over: look again"));
     }
 
