@@ -3,12 +3,12 @@
 
 use bellhop_domain::preparing::being_prepared;
 use bellhop_domain::reservation::{
-    EndCause, EndOutcome, Fact, FailureReason, Phase, Stage, TenantKey, WaitReason,
+    EndCause, EndOutcome, Fact, FailureReason, Phase, Schedule, Stage, TenantKey, WaitReason,
 };
 use bellhop_reservation_system::{MESSAGE_LIMIT, Notification, NotificationType, WebhookId};
 use jiff::Timestamp;
 
-use super::text::{REASON_LIMIT, one_line, span, time};
+use super::text::{self, REASON_LIMIT, span, time};
 use super::{About, Body, Occasion, user};
 
 /// How far ahead of now a new booking must start so that the sender surely announces its start: it looks once a minute and
@@ -188,7 +188,7 @@ fn message(about: &About<'_>) -> Option<Message> {
             attempts,
             ..
         } => {
-            let error = one_line(&format!("{}: {}", error.kind, error.message), REASON_LIMIT);
+            let error = text::reason(&format!("{}: {}", error.kind, error.message), REASON_LIMIT);
             let text = format!(
                 "Preparing server {name} met an error (attempt {attempt} of {attempts}): {error}. It is tried again by \
                  itself; you need not do anything, and you will be told how it ends."
@@ -205,9 +205,17 @@ fn message(about: &About<'_>) -> Option<Message> {
         }
         Fact::ReservationRefused(refused) => {
             let text = format!(
-                "Your reservation of server {name} could not be served: its start reached us only after its end ({}). \
-                 Nothing was prepared. If you still need the server, {BOOK_AGAIN}.",
-                time(refused.knowledge.schedule.end)
+                "Your reservation of server {name} could not be served: {}. Nothing was prepared. If you still need the \
+                 server, {BOOK_AGAIN}.",
+                match refused.knowledge.schedule {
+                    Schedule { start, end } if end <= start => format!(
+                        "its end ({}) does not come after its start ({})",
+                        time(end),
+                        time(start)
+                    ),
+                    Schedule { end, .. } =>
+                        format!("its start reached us only after its end ({})", time(end)),
+                }
             );
             (Warning, "RESERVATION_REFUSED", text)
         }
@@ -287,7 +295,7 @@ fn message(about: &About<'_>) -> Option<Message> {
             let text = format!(
                 "Your server {name} shows a problem: {}. It stays yours{}. If it does not answer as it should, save what you \
                  can and ask your operator, who sees this problem too.",
-                one_line(trouble, REASON_LIMIT),
+                text::reason(trouble, REASON_LIMIT),
                 until(about)
             );
             (Warning, "HOST_TROUBLED", text)
@@ -296,7 +304,7 @@ fn message(about: &About<'_>) -> Option<Message> {
             let text = format!(
                 "Somebody else changed how your server {name} is set up: {}. It stays yours{}, but it may be reinstalled: save \
                  your data now and ask your operator, who sees this too.",
-                one_line(change, REASON_LIMIT),
+                text::reason(change, REASON_LIMIT),
                 until(about)
             );
             (Warning, "HOST_CHANGED", text)
@@ -367,7 +375,7 @@ fn waits(about: &About<'_>, reason: &WaitReason) -> String {
         WaitReason::Host { text } => format!(
             "Your reservation of server {name} waits: the server can't be used now ({}). Your operator sees this, and it is \
              prepared for you as soon as it can be{}. If you can't wait, book another server.",
-            one_line(text, REASON_LIMIT),
+            text::reason(text, REASON_LIMIT),
             ends(about).map_or_else(String::new, |end| format!(", until {end}"))
         ),
         WaitReason::Operator { .. } => format!(
@@ -383,7 +391,7 @@ fn waits(about: &About<'_>, reason: &WaitReason) -> String {
         WaitReason::Key { text } => format!(
             "Server {name} can't be prepared for you: no usable SSH key came with your reservation ({}). Put a valid SSH \
              public key into your profile, delete this reservation, and {BOOK_AGAIN}.",
-            one_line(text, KEY_LIMIT)
+            text::reason(text, KEY_LIMIT)
         ),
         WaitReason::Site => format!(
             "Your reservation of server {name} waits: reservations of several sites come, and it must be set up first where the \
@@ -400,13 +408,13 @@ pub(super) fn failure(reason: &FailureReason, limit: usize) -> String {
         FailureReason::HostUnknown { text }
         | FailureReason::CannotClaim { text }
         | FailureReason::NotServed { text }
-        | FailureReason::ImageNotOffered { text } => one_line(text, limit),
+        | FailureReason::ImageNotOffered { text } => text::reason(text, limit),
         FailureReason::ProvisioningErrors { error, attempts } => {
             let tries = match attempts {
                 1 => "it met an error:".to_owned(),
                 _ => format!("it met {attempts} errors; the last:"),
             };
-            let error = one_line(&format!("{}: {}", error.kind, error.message), limit);
+            let error = text::reason(&format!("{}: {}", error.kind, error.message), limit);
             format!("{tries} {error}")
         }
         FailureReason::ProvisioningTimeout { seconds } => {
@@ -429,7 +437,7 @@ pub(super) fn failure(reason: &FailureReason, limit: usize) -> String {
                     "as many other servers were being prepared until then as can be at once"
                         .to_owned()
                 }
-                Some(WaitReason::Host { text }) => one_line(text, limit),
+                Some(WaitReason::Host { text }) => text::reason(text, limit),
                 Some(WaitReason::Operator { .. }) => {
                     "no operator allowed it, since what is known of the server was not enough"
                         .to_owned()
@@ -440,7 +448,7 @@ pub(super) fn failure(reason: &FailureReason, limit: usize) -> String {
                 Some(WaitReason::Key { text }) => {
                     format!(
                         "no usable SSH key came with it ({})",
-                        one_line(text, limit.min(KEY_LIMIT))
+                        text::reason(text, limit.min(KEY_LIMIT))
                     )
                 }
             };

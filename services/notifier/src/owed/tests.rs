@@ -321,6 +321,41 @@ fn of_a_changed_owner_each_of_the_two_is_told() {
 }
 
 #[test]
+fn a_name_of_full_stops_is_named_whole() {
+    let mut view = LedgerView::default();
+    let story = Story::of("5120");
+    let mut history = entries(vec![vec![story.refused()]]);
+    let entry = &mut history[0];
+    entry.resource = server("..");
+    view.take_in(entry);
+    let told = body(&view.compose(Destination::Notification, entry, 0));
+    let told = told["message"].as_str().unwrap();
+    assert!(
+        told.starts_with("Your reservation of server .. could not be served"),
+        "{told}"
+    );
+}
+
+#[test]
+fn whose_booking_ends_before_it_begins_is_told_so_and_not_that_it_came_late() {
+    let mut refused = Story::of("5120").refused();
+    if let Fact::ReservationRefused(refused) = &mut refused {
+        refused.knowledge.schedule.end = refused.knowledge.schedule.start;
+    }
+    for (destination, field) in [
+        (Destination::Notification, "message"),
+        (Destination::WebhookLog, "response"),
+    ] {
+        let reports = reports(destination, vec![vec![refused.clone()]]);
+        let told = body(&reports[0].1);
+        let told = told[field].as_str().unwrap();
+        let why = "end (2026-12-03 08:00 UTC) does not come after its start (2026-12-03 08:00 UTC)";
+        assert!(told.contains(why), "{told}");
+        assert!(!told.contains("only after"), "{told}");
+    }
+}
+
+#[test]
 fn the_error_that_ends_a_reservation_is_reported_once() {
     let story = Story::of("5120");
     let reason = FailureReason::ProvisioningErrors {

@@ -16,21 +16,20 @@ pub(super) fn time(at: Timestamp) -> String {
         .to_string()
 }
 
-/// A text from outside in one line of at most `limit` UTF-16 units: no control characters, no runs of spaces, no full stop
-/// at its end (ours follows).
+/// A text from outside in one line of at most `limit` UTF-16 units: no control characters, no runs of spaces.
 pub(super) fn one_line(text: &str, limit: usize) -> String {
-    let spaced: String = text
-        .chars()
-        .map(|character| {
-            if character.is_control() {
-                ' '
-            } else {
-                character
-            }
-        })
-        .collect();
-    let words: Vec<_> = spaced.split_whitespace().collect();
-    cut(words.join(" ").trim_end_matches('.'), limit).into_owned()
+    cut(&spaced(text), limit).into_owned()
+}
+
+/// A reason in somebody else's words, in one line as well: without a full stop at its end, since ours follows.
+pub(super) fn reason(text: &str, limit: usize) -> String {
+    cut(spaced(text).trim_end_matches('.'), limit).into_owned()
+}
+
+fn spaced(text: &str) -> String {
+    let words = text.split(|c: char| c.is_control() || c.is_whitespace());
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    words.join(" ")
 }
 
 /// A time span for people.
@@ -54,8 +53,19 @@ mod tests {
 
     #[test]
     fn a_text_from_outside_becomes_one_clean_line() {
-        assert_eq!(one_line(" a\nb\t\u{1b}[31m  c. ", 50), "a b [31m c");
+        assert_eq!(one_line(" a\nb\t\u{1b}[31m  c. ", 50), "a b [31m c.");
         assert_eq!(one_line("abcdef", 4), "abc…");
+    }
+
+    #[test]
+    fn a_reason_loses_its_full_stop_and_a_name_keeps_all_of_its_own() {
+        assert_eq!(reason("it failed.. \n", 50), "it failed");
+        assert_eq!(
+            reason("no host answers to a.b", 50),
+            "no host answers to a.b"
+        );
+        assert_eq!(one_line("..", 50), "..");
+        assert_eq!(one_line("node.", 50), "node.");
     }
 
     #[test]

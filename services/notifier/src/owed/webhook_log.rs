@@ -1,7 +1,7 @@
 //! What administrators read in the webhook log: what became of each webhook that asked something of us.
 
 use bellhop_domain::preparing::being_prepared;
-use bellhop_domain::reservation::{EndCause, EndOutcome, Fact, WaitReason, fact::Ended};
+use bellhop_domain::reservation::{EndCause, EndOutcome, Fact, Schedule, WaitReason, fact::Ended};
 use bellhop_domain::time::elapsed;
 use bellhop_reservation_system::{EventType, WebhookId, WebhookLog};
 use serde_json::json;
@@ -126,10 +126,17 @@ fn row<'a>(about: &About<'a>) -> Option<Row<'a>> {
         Fact::ReservationRefused(refused) => start(
             Some(&refused.payload),
             false,
-            format!(
-                "refused: the start came after the reservation's end ({})",
-                text::time(refused.knowledge.schedule.end)
-            ),
+            match refused.knowledge.schedule {
+                Schedule { start, end } if end <= start => format!(
+                    "refused: the reservation's end ({}) does not come after its start ({})",
+                    text::time(end),
+                    text::time(start)
+                ),
+                Schedule { end, .. } => format!(
+                    "refused: the start came after the reservation's end ({})",
+                    text::time(end)
+                ),
+            },
         ),
         Fact::ReservationMissed { .. } => start(
             None,
@@ -190,9 +197,9 @@ fn waiting(reason: &WaitReason) -> String {
         WaitReason::Turn { preparing } => {
             format!("it waits for its turn: {}", being_prepared(*preparing))
         }
-        WaitReason::Host { text } => format!("it waits: {}", text::one_line(text, 2000)),
+        WaitReason::Host { text } => format!("it waits: {}", text::reason(text, 2000)),
         WaitReason::Operator { text } => {
-            format!("it waits for an operator: {}", text::one_line(text, 2000))
+            format!("it waits for an operator: {}", text::reason(text, 2000))
         }
         WaitReason::Site => {
             "it waits: nobody has said yet where the servers of its site are (SITE_IDS)".to_owned()
@@ -200,7 +207,7 @@ fn waiting(reason: &WaitReason) -> String {
         WaitReason::Key { text } => {
             format!(
                 "it can't have a server without a usable SSH key: {}",
-                text::one_line(text, 2000)
+                text::reason(text, 2000)
             )
         }
     }

@@ -479,6 +479,24 @@ fn a_start_whose_end_has_passed_is_refused_and_nothing_is_prepared() {
 }
 
 #[test]
+fn a_start_whose_end_does_not_come_after_it_is_refused_and_an_end_with_such_times_still_ends() {
+    let begin = Story::hours("a").0;
+    for end in [begin, begin - HOUR] {
+        let mut story = unknown();
+        story.now = begin - 2 * HOUR;
+        let word = story.word("a", start(), end, None);
+        let facts = story.decide(&Command::Said(Box::new(word)));
+        assert_eq!(names(&facts), ["ReservationRefused"]);
+        assert_eq!(desired(&story.resource), Desired::Nothing);
+
+        let mut story = ready();
+        let word = story.word("a", Said::End, end, None);
+        let facts = story.decide(&Command::Said(Box::new(word)));
+        assert_eq!(names(&facts), ["ReservationEnded"]);
+    }
+}
+
+#[test]
 fn a_late_start_of_a_booking_that_is_known_to_be_extended_is_accepted() {
     let mut story = announced();
     story.extended("a", 5 * HOUR);

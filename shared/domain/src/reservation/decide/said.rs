@@ -366,10 +366,11 @@ impl Decision<'_> {
         times
     }
 
+    /// Whether there is no time left to serve it in, because its end has passed or does not come after its start.
     fn refused_as_too_late(&mut self, word: &Word, times: &KnownTimes) -> bool {
         let too_late = times
             .schedule()
-            .is_some_and(|schedule| schedule.end <= self.now);
+            .is_some_and(|schedule| schedule.end <= self.now || schedule.end <= schedule.start);
         if too_late {
             self.add(Fact::ReservationRefused(Refused {
                 reservation: word.reservation.clone(),
