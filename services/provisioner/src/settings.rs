@@ -244,7 +244,10 @@ pub struct ProvisionerSettings {
     #[arg(long, env = "ADMIN_USER", help_heading = "What a reservation gets", value_name = "ADMIN_USER", value_parser = login)]
     pub admin_user: Option<String>,
 
-    /// File with the operator's own SSH public keys, one a line.
+    /// File with the operator's own SSH public keys, one a line; read and checked at the start.
+    ///
+    /// Of the types that users may have: ssh-ed25519, ssh-rsa, ecdsa-sha2-nistp256, 384 and 521. Empty lines, and those that
+    /// begin with `#`, are left out.
     #[arg(
         long,
         env = "ADMIN_SSH_KEYS_FILE",

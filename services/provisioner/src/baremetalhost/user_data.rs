@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bellhop_reservation_system::{SshPublicKey, UnusableSshKey};
 use serde_json::{Map, Value, json};
 
 /// What every host's user data holds, read and checked at start.
@@ -40,6 +41,15 @@ pub enum UserDataError {
     Base {
         /// What is wrong with it.
         problem: String,
+    },
+    /// A line of the operator's keys is none.
+    #[error("ADMIN_SSH_KEYS_FILE: line {number} is not a public SSH key that can be used")]
+    Key {
+        /// Which line.
+        number: usize,
+        /// What is wrong with it.
+        #[source]
+        cause: UnusableSshKey,
     },
     /// The administrator can't be made.
     #[error("{variable}: {problem}")]
@@ -178,11 +188,7 @@ fn administrator(
         (None, Some(_)) => wrong("ADMIN_SSH_KEYS_FILE", "needs ADMIN_USER"),
         (Some(name), Some(path)) => {
             let text = read("ADMIN_SSH_KEYS_FILE", path)?;
-            let lines = text
-                .lines()
-                .map(str::trim)
-                .filter(|line| !line.is_empty() && !line.starts_with('#'));
-            let keys: Vec<String> = lines.map(str::to_owned).collect();
+            let keys = public_keys(&text)?;
             if keys.is_empty() {
                 return wrong("ADMIN_SSH_KEYS_FILE", "holds no key");
             }
@@ -192,6 +198,20 @@ fn administrator(
             }))
         }
     }
+}
+
+/// The keys of a file, one a line. What is no public key stops the start (it may be a private one), and is never repeated.
+fn public_keys(text: &str) -> Result<Vec<String>, UserDataError> {
+    let mut keys = Vec::new();
+    for (number, line) in (1..).zip(text.lines().map(str::trim)) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let key =
+            SshPublicKey::parse(line).map_err(|cause| UserDataError::Key { number, cause })?;
+        keys.push(key.as_str().to_owned());
+    }
+    Ok(keys)
 }
 
 fn read(variable: &'static str, path: &Path) -> Result<String, UserDataError> {
@@ -213,6 +233,8 @@ mod tests {
     use super::*;
 
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBm5b1pQwq0o3kqJxkYV9r9hT6hF1m2c3d4e5f6g7h8i mara@lab7";
+    const OPERATORS_KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPJ3yqoQ3pVt3OaP1Zs8W6n2m5Lr0cXbYhTgKuDeFiAz ops";
 
     fn file(text: &str) -> tempfile::NamedTempFile {
         let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -237,12 +259,12 @@ mod tests {
 
     #[test]
     fn without_a_key_nobody_but_the_operator_logs_in() {
-        let keys = file("# ours\nssh-ed25519 AAAA ops\n\n");
+        let keys = file(&format!("# ours\n\n  {OPERATORS_KEY}\r\n"));
         let base = UserDataBase::load(None, Some("ops"), Some(keys.path()), "prognose").unwrap();
         let config = parsed(&base.render("prognose", None));
         assert_eq!(
             config["users"][0]["ssh_authorized_keys"],
-            json!(["ssh-ed25519 AAAA ops"])
+            json!([OPERATORS_KEY])
         );
         assert_eq!(config["users"][1].get("ssh_authorized_keys"), None);
     }
@@ -283,6 +305,30 @@ mod tests {
         assert!(
             UserDataBase::load(None, Some("prognose"), Some(file(KEY).path()), "prognose").is_err()
         );
+    }
+
+    #[test]
+    fn a_line_that_is_no_public_key_stops_the_start_by_its_number_and_is_not_repeated() {
+        let private = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n";
+        for (text, number) in [
+            (private.to_owned(), 1),
+            (format!("# ours\n{OPERATORS_KEY}\n\nhunter2\n"), 4),
+            (format!("{OPERATORS_KEY}\nssh-ed25519 AAAA ops\n"), 2),
+        ] {
+            let keys = file(&text);
+            let loaded = UserDataBase::load(None, Some("ops"), Some(keys.path()), "prognose");
+            let error = loaded.unwrap_err();
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            let said = format!("{error}: {}", cause.unwrap_or_default());
+            let begin = format!("ADMIN_SSH_KEYS_FILE: line {number} is not");
+            assert!(said.starts_with(&begin), "{said}");
+            for line in text.lines().filter(|line| !line.is_empty()) {
+                assert!(!said.contains(line), "{said}");
+            }
+        }
+        let empty = file("# none yet\n");
+        let loaded = UserDataBase::load(None, Some("ops"), Some(empty.path()), "prognose");
+        assert!(loaded.unwrap_err().to_string().contains("holds no key"));
     }
 
     proptest! {
