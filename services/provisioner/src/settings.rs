@@ -272,7 +272,8 @@ pub struct ProvisionerSettings {
         long,
         env = "HOST_ADDRESS_TEMPLATE",
         help_heading = "What a reservation gets",
-        value_name = "HOST_ADDRESS_TEMPLATE"
+        value_name = "HOST_ADDRESS_TEMPLATE",
+        value_parser = address_template
     )]
     pub host_address_template: Option<String>,
 
@@ -439,6 +440,21 @@ fn parameter(text: &str) -> Result<String, String> {
     }
 }
 
+/// Text with no placeholders but those that are filled in.
+fn address_template(text: &str) -> Result<String, String> {
+    let rest = text.replace("{name}", "").replace("{namespace}", "");
+    if text.trim().is_empty() {
+        Err("it is empty".to_owned())
+    } else if rest.contains(['{', '}']) {
+        Err(
+            "only {name} and {namespace} are filled in; nothing else may stand in braces"
+                .to_owned(),
+        )
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
 /// A Linux user name (`useradd(8)`).
 fn login(text: &str) -> Result<String, String> {
     let first = |c: char| c.is_ascii_lowercase() || c == '_';
@@ -480,12 +496,38 @@ mod tests {
     }
 
     #[test]
+    fn an_address_may_name_the_host_and_its_namespace_or_neither() {
+        for template in ["{name}.{namespace}.lab", "gateway.lab", "{name}-{name}"] {
+            let arguments = ["provisioner", "--provision-image", "http://images/noble"];
+            let further = ["--host-address-template", template];
+            let settings: ProvisionerSettings =
+                parse(arguments.into_iter().chain(further)).unwrap();
+            assert_eq!(settings.host_address_template.as_deref(), Some(template));
+        }
+    }
+
+    #[test]
     fn a_value_that_can_t_be_one_is_refused_by_its_variable() {
         for (argument, value, variable) in [
             ("--image-parameter", "my image", "IMAGE_PARAMETER"),
             ("--provision-image", "noble", "PROVISION_IMAGE"),
             ("--login-user", "root", "LOGIN_USER"),
             ("--site-ids", "lab-1=Lab", "SITE_IDS"),
+            (
+                "--host-address-template",
+                "{host}.lab",
+                "HOST_ADDRESS_TEMPLATE",
+            ),
+            (
+                "--host-address-template",
+                "{name}.{namespace.lab",
+                "HOST_ADDRESS_TEMPLATE",
+            ),
+            (
+                "--host-address-template",
+                "{{name}}.lab",
+                "HOST_ADDRESS_TEMPLATE",
+            ),
         ] {
             let error = parse::<ProvisionerSettings>(["provisioner", argument, value]).unwrap_err();
             assert!(error.to_string().starts_with(variable), "{error}");
