@@ -374,6 +374,15 @@ impl ProvisionerSettings {
         Limits::new(self.preparing_max, self.preparing_max_per_site)
     }
 
+    /// Says which settings were given that have no effect.
+    pub(crate) fn warn_of_what_has_no_effect(&self) {
+        if self.deprovision_image.is_some() {
+            tracing::warn!(
+                "DEPROVISION_IMAGE has no effect: a released host is emptied and switched off"
+            );
+        }
+    }
+
     /// How patient to be.
     pub fn policy(&self) -> Policy {
         Policy {

@@ -81,6 +81,8 @@ pub async fn run(
     settings: ProvisionerSettings,
     stop: CancellationToken,
 ) -> Result<(), ProvisionerError> {
+    // First of all: who looks for why a start fails reads it too.
+    settings.warn_of_what_has_no_effect();
     let configuration = kube::Config::infer()
         .await
         .map_err(|error| ProvisionerError::Kubernetes(error.into()))?;
@@ -108,11 +110,6 @@ pub async fn run_in(
     )?;
     if let Some(images) = &images {
         tracing::info!(images = images.len(), "users may choose an image");
-    }
-    if settings.deprovision_image.is_some() {
-        tracing::warn!(
-            "DEPROVISION_IMAGE has no effect: a released host is emptied and switched off"
-        );
     }
     let metrics = Metrics::new("provisioner", env!("CARGO_PKG_VERSION"));
     let (alarms, shown) = (Alarms::new(&metrics), Shown::new(&metrics));
