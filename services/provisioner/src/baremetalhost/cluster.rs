@@ -2,6 +2,7 @@
 //! The role in `deploy/kubernetes` allows just these.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::time::Duration;
 
 use bellhop_domain::id::{HostRef, LedgerId, ReservationId};
@@ -91,7 +92,7 @@ impl ClusterError {
     pub(crate) fn text(&self) -> String {
         match &*self.cause {
             kube::Error::Api(status) => format!("{self}: {} ({})", status.message, status.code),
-            other => format!("{self}: {other}"),
+            other => format!("{self}: {}", with_causes(other)),
         }
     }
 }
@@ -148,9 +149,26 @@ impl Cluster {
         Api::namespaced_with(self.client.clone(), namespace, &self.resource)
     }
 
-    /// The hosts of a namespace, to be watched.
-    pub(crate) fn watched_hosts(&self, namespace: &str) -> Api<BareMetalHost> {
-        Api::namespaced_with(self.watching.clone(), namespace, &self.resource)
+    /// The hosts of a namespace, to be watched. `answered` is called whenever the API server accepts a request of the watch:
+    /// a watch that goes on after an interruption says nothing until a host changes.
+    pub(crate) fn watched_hosts(
+        &self,
+        namespace: &str,
+        answered: impl Fn() + Clone + Send + 'static,
+    ) -> Api<BareMetalHost> {
+        let watching = self.watching.clone();
+        let requests = tower::service_fn(move |request| {
+            let (watching, answered) = (watching.clone(), answered.clone());
+            async move {
+                let answer = watching.send(request).await?;
+                if answer.status().is_success() {
+                    answered();
+                }
+                Ok::<_, kube::Error>(answer)
+            }
+        });
+        let client = Client::new(requests, namespace);
+        Api::namespaced_with(client, namespace, &self.resource)
     }
 
     fn secrets(&self, namespace: &str) -> Api<Secret> {
@@ -326,6 +344,20 @@ impl Cluster {
         let secret = self.secrets(namespace).get_opt(name).await;
         secret.map_err(|error| ClusterError::new(format!("read secret {namespace}/{name}"), error))
     }
+}
+
+/// An error and what caused it, in one line. Many errors of kube name their cause themselves: nothing is said twice.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        source = cause.source();
+    }
+    text
 }
 
 /// Whether the API server says that there is no object of this name. A bare 404 says less: a definition that is not served

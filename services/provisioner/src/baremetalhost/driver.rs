@@ -103,7 +103,6 @@ impl Driver {
         let key = id.to_string();
         let (next, outcome) = match result {
             Ok(next) => {
-                self.kubernetes.ok();
                 self.shown.clear("failing", &key);
                 (next, "done")
             }

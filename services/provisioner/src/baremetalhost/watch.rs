@@ -8,7 +8,7 @@ use futures::StreamExt;
 use kube::runtime::{WatchStreamExt, watcher};
 use tokio_util::sync::CancellationToken;
 
-use super::cluster::{Cluster, PAGE};
+use super::cluster::{Cluster, PAGE, with_causes};
 use super::host::{BareMetalHost, Consumer};
 use bellhop_service::health::Dependency;
 
@@ -41,9 +41,10 @@ struct Namespace {
 
 #[derive(Default)]
 enum WatchState {
-    /// It has told nothing yet.
+    /// Nothing was heard of it yet.
     #[default]
     Silent,
+    /// The API server accepted its last request, and nothing broke since.
     Works,
     /// It failed, for this reason, and is tried again.
     Interrupted(String),
@@ -112,7 +113,25 @@ impl KnownHosts {
     /// Notes how the watch of a namespace is, and says how all are together.
     fn tell(&self, namespace: &str, state: WatchState, dependency: &Dependency) {
         self.change(namespace, |known| known.state = state);
+        self.say(dependency);
+    }
+
+    /// Says how all watches are together: down until the hosts of each namespace were listed once, so that a provisioner that
+    /// never reached the API server is not ready; degraded where one is interrupted later.
+    fn say(&self, dependency: &Dependency) {
         let namespaces = self.read();
+        let unlisted: Vec<String> = namespaces
+            .iter()
+            .filter(|(_, known)| !known.complete)
+            .map(|(namespace, known)| match &known.state {
+                WatchState::Interrupted(why) => {
+                    format!("the hosts of {namespace} can't be listed: {why}")
+                }
+                WatchState::Silent | WatchState::Works => {
+                    format!("the hosts of {namespace} are not listed yet")
+                }
+            })
+            .collect();
         let interrupted: Vec<String> = namespaces
             .iter()
             .filter_map(|(namespace, known)| match &known.state {
@@ -122,13 +141,12 @@ impl KnownHosts {
                 WatchState::Silent | WatchState::Works => None,
             })
             .collect();
-        let all_work = namespaces
-            .values()
-            .all(|known| matches!(known.state, WatchState::Works));
-        if all_work {
-            dependency.ok();
+        if !unlisted.is_empty() {
+            dependency.down(unlisted.join("; "));
         } else if !interrupted.is_empty() {
             dependency.degraded(interrupted.join("; "));
+        } else {
+            dependency.ok();
         }
     }
 
@@ -157,7 +175,12 @@ pub(crate) async fn run(
     changed: impl Fn(&BareMetalHost),
 ) {
     let configuration = watcher::Config::default().page_size(PAGE);
-    let hosts = cluster.watched_hosts(namespace);
+    let answered = {
+        let (known, dependency) = (known.clone(), dependency.clone());
+        let namespace = namespace.to_owned();
+        move || known.tell(&namespace, WatchState::Works, &dependency)
+    };
+    let hosts = cluster.watched_hosts(namespace, answered);
     let events = watcher::watcher(hosts, configuration).default_backoff();
     let mut events = std::pin::pin!(events);
     let mut listed = Vec::new();
@@ -168,11 +191,11 @@ pub(crate) async fn run(
         };
         match event {
             Some(Ok(event)) => {
-                known.tell(namespace, WatchState::Works, dependency);
                 take(event, namespace, known, &mut listed, &changed);
+                known.say(dependency);
             }
             Some(Err(error)) => {
-                let interrupted = WatchState::Interrupted(error.to_string());
+                let interrupted = WatchState::Interrupted(with_causes(&error));
                 known.tell(namespace, interrupted, dependency);
             }
             None => return,

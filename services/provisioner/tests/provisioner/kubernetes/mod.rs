@@ -9,6 +9,7 @@ mod answers;
 mod held_hosts;
 mod hosts_of_others;
 mod operator;
+mod readiness;
 mod refusals;
 mod requests;
 mod reservations;
