@@ -63,6 +63,9 @@ pub enum FaultKind {
         forbidden: bool,
         /// Only a write whose body has something at this JSON pointer.
         pointer: String,
+        /// Only one whose body takes away (with a null) what is at that pointer, instead.
+        #[serde(default)]
+        removal: bool,
         /// The policy's message.
         message: String,
     },

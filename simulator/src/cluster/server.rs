@@ -140,9 +140,13 @@ impl Exchange<'_> {
             tokio::time::sleep(Duration::from_millis(milliseconds)).await;
         }
         let comes_before_handling = |kind: &FaultKind| match kind {
-            FaultKind::AdmissionDenies { pointer, .. } => {
+            FaultKind::AdmissionDenies {
+                pointer, removal, ..
+            } => {
                 self.request.verb.writes()
-                    && body.pointer(pointer).is_some_and(|value| !value.is_null())
+                    && body
+                        .pointer(pointer)
+                        .is_some_and(|value| value.is_null() == *removal)
             }
             kind => comes_before_handling(kind),
         };

@@ -152,7 +152,9 @@ enum Claimed {
 }
 
 /// Tells a refusal that trying again won't change from other errors.
-fn refusable<T>(result: Result<T, ClusterError>) -> Result<Result<T, String>, ClusterError> {
+pub(super) fn refusable<T>(
+    result: Result<T, ClusterError>,
+) -> Result<Result<T, String>, ClusterError> {
     match result {
         Ok(value) => Ok(Ok(value)),
         Err(error) => match error.refusal() {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellhop_domain::id::{HostRef, LedgerId, ReservationId, ResourceId, Version};
-use bellhop_domain::preparing::being_prepared;
 use bellhop_domain::reservation::{
     Command, Desired, Holding, HostLeft, Observation, Release, Resource, Scope, desired,
 };
@@ -16,9 +15,9 @@ use sha2::{Digest, Sha256};
 use tracing::{Instrument, Span};
 
 use super::claim;
+use super::claiming::refusable;
 use super::cluster::{Cluster, ClusterError, SecretOwner};
 use super::fence::Writer;
-use super::finding::Found;
 use super::host::BareMetalHost;
 use super::release::{Step, next_step};
 use super::user_data::UserDataBase;
@@ -26,7 +25,7 @@ use super::watch::KnownHosts;
 use crate::decisions::{DecisionError, Decisions};
 use crate::folded::FoldedLedger;
 use crate::metrics::ProvisionerMetrics;
-use crate::turns::{Turn, Turns};
+use crate::turns::Turns;
 use crate::work_queue::Next;
 
 /// How soon to look again at what can't go on by itself and may change without an event.
@@ -203,83 +202,6 @@ impl Driver {
         Ok(self.is_paused(&look.id))
     }
 
-    fn waits_for_an_operator(&self, look: &Look, next: &ReservationId) -> bool {
-        let policy = self.decisions.policy();
-        look.state.operator_needed(next, policy).is_some()
-    }
-
-    async fn offer(&self, look: &Look, next: Option<&ReservationId>) -> Result<Next, LookError> {
-        if self.is_paused(&look.id) {
-            if self.turns.obstructed(&look.id, &look.state) {
-                let text = "an operator paused it".to_owned();
-                let upon = look.state.version;
-                self.observe(look, Observation::PlaceUnused { text, upon })
-                    .await?;
-            }
-            return Ok(Next::After(BLOCKED));
-        }
-        let found = match self.find_host(&look.id).await {
-            Ok(found) => found,
-            Err(error) => {
-                self.turns.obstructed(&look.id, &look.state);
-                return Err(error);
-            }
-        };
-        let observation = match found {
-            Found::One(host) => match (claim::obstacle(&host, &self.writer(look)), next) {
-                (Some(text), _) => {
-                    self.wait(&look.id, Some(&text));
-                    let text = format!("the host {} can't be used now: {text}", host.name());
-                    if self.turns.obstructed(&look.id, &look.state) {
-                        let upon = look.state.version;
-                        Observation::PlaceUnused { text, upon }
-                    } else {
-                        Observation::NotClean { text }
-                    }
-                }
-                (None, None) => return Ok(Next::Rest),
-                (None, Some(next)) if self.waits_for_an_operator(look, next) => {
-                    // It is told why; whoever needs a place meanwhile may have it.
-                    self.turns.obstructed(&look.id, &look.state);
-                    let host = reference(&host);
-                    let secret = self.secret_name(&host, next);
-                    Observation::Clean { host, secret }
-                }
-                (None, Some(next)) => match self.turns.of(&look.id, &look.state) {
-                    Turn::Now => {
-                        let host = reference(&host);
-                        let secret = self.secret_name(&host, next);
-                        Observation::Clean { host, secret }
-                    }
-                    // Whoever gets the place: the ledger's change leads back here.
-                    Turn::Soon => {
-                        self.wait(&look.id, None);
-                        return Ok(Next::After(BLOCKED));
-                    }
-                    Turn::Later { preparing } => {
-                        let text = format!("it waits for its turn: {}", being_prepared(preparing));
-                        self.wait(&look.id, Some(&text));
-                        Observation::NoPlace { preparing }
-                    }
-                },
-            },
-            Found::Not(text) => {
-                self.turns.obstructed(&look.id, &look.state);
-                Observation::NoHost { text }
-            }
-        };
-        let clean = matches!(observation, Observation::Clean { .. });
-        let followed = self.observe(look, observation).await?;
-        if clean {
-            self.wait(&look.id, None);
-        }
-        Ok(if followed {
-            Next::Again
-        } else {
-            Next::After(BLOCKED)
-        })
-    }
-
     async fn keep(&self, look: &Look, holding: &Holding) -> Result<Next, LookError> {
         match self.held_host(&holding.host).await? {
             Some(host) => self.claimed(look, holding, &host).await,
@@ -315,42 +237,60 @@ impl Driver {
             .await?;
         match next_step(host.as_ref(), release, &self.writer(look), self.power_off) {
             Step::Write(patch) => {
-                self.alarms.clear(RELEASE_BLOCKED, &look.id.to_string());
                 if self.is_kept_by_an_operator(look).await? {
+                    self.alarms.clear(RELEASE_BLOCKED, &look.id.to_string());
                     return Ok(Next::After(BLOCKED));
                 }
                 let span = look.span("release");
-                self.write(&release.host, &patch, "release")
+                let written = self
+                    .write(&release.host, &patch, "release")
                     .instrument(span)
-                    .await?;
-                Ok(Next::Again)
+                    .await;
+                match refusable(written)? {
+                    Ok(_) => {
+                        self.alarms.clear(RELEASE_BLOCKED, &look.id.to_string());
+                        Ok(Next::Again)
+                    }
+                    Err(refusal) => {
+                        self.release_blocked(look, release, host.as_ref(), &refusal)
+                            .await
+                    }
+                }
             }
             Step::Wait(text) => {
+                self.alarms.clear(RELEASE_BLOCKED, &look.id.to_string());
                 self.wait(&look.id, Some(&text));
                 Ok(Next::After(BLOCKED))
             }
             Step::Blocked(text) => {
-                self.wait(&look.id, Some(&format!("its release is blocked: {text}")));
-                self.alarms
-                    .raise(RELEASE_BLOCKED, &look.id.to_string(), &text);
-                // What can't be given back now need not keep the tenant's key as well.
-                let refers = host.as_ref().and_then(BareMetalHost::user_data)
-                    == Some(release.secret.as_str());
-                if !refers {
-                    self.cluster
-                        .delete_secret(
-                            &release.secret,
-                            &self.owner(&release.reservation, &release.host),
-                        )
-                        .await?;
-                }
-                Ok(Next::After(BLOCKED))
+                self.release_blocked(look, release, host.as_ref(), &text)
+                    .await
             }
             Step::Done(left) => {
                 let not_wiped = release.claimed && host.is_some_and(|host| host.is_never_wiped());
                 self.released(look, release, left, not_wiped).await
             }
         }
+    }
+
+    /// The host can't be given back now, for a reason that an operator must see to.
+    async fn release_blocked(
+        &self,
+        look: &Look,
+        release: &Release,
+        host: Option<&BareMetalHost>,
+        text: &str,
+    ) -> Result<Next, LookError> {
+        self.wait(&look.id, Some(&format!("its release is blocked: {text}")));
+        self.alarms
+            .raise(RELEASE_BLOCKED, &look.id.to_string(), text);
+        // What can't be given back now need not keep the tenant's key as well.
+        let refers = host.and_then(BareMetalHost::user_data) == Some(release.secret.as_str());
+        if !refers {
+            let owner = self.owner(&release.reservation, &release.host);
+            self.cluster.delete_secret(&release.secret, &owner).await?;
+        }
+        Ok(Next::After(BLOCKED))
     }
 
     async fn released(
@@ -413,7 +353,7 @@ impl Driver {
     }
 
     /// A name of its own for each reservation on each host: never another tenant's secret (R9).
-    fn secret_name(&self, host: &HostRef, reservation: &ReservationId) -> String {
+    pub(super) fn secret_name(&self, host: &HostRef, reservation: &ReservationId) -> String {
         let mut hash = Sha256::new();
         for part in [self.ledger.as_str(), &host.uid, &reservation.to_string()] {
             hash.update(part.as_bytes());

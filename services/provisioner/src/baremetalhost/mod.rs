@@ -10,8 +10,8 @@
 //! ```
 //!
 //! - [`host`] what we read of a host; [`fence`] who may write it; [`claim`] and [`release`] what is written, and when: pure;
-//! - [`cluster`] the Kubernetes API; [`watch`] what changes there; [`driver`] the look itself, with `finding` the host and `claiming` it, and
-//!   [`adoption`] of hosts that somebody else prepared; [`user_data`] the cloud-config.
+//! - [`cluster`] the Kubernetes API; [`watch`] what changes there; [`driver`] the look itself, with `finding` the host,
+//!   `offering` it and `claiming` it, and [`adoption`] of hosts that somebody else prepared; [`user_data`] the cloud-config.
 
 pub mod adoption;
 pub(crate) mod claim;
@@ -21,6 +21,7 @@ pub(crate) mod driver;
 pub(crate) mod fence;
 mod finding;
 pub(crate) mod host;
+mod offering;
 pub(crate) mod release;
 pub mod user_data;
 pub(crate) mod watch;

@@ -4,7 +4,7 @@ use bellhop_domain::reservation::{Fact, FailureReason, WaitReason};
 use bellhop_simulator::cluster::{Fault, FaultKind, HostSpec, Resource, Verb};
 use serde_json::{Value, json};
 
-use crate::world::{IMAGE, NS, World, end, is_clean, start};
+use crate::world::{IMAGE, NS, Running, World, end, is_clean, start};
 
 fn foreign() -> Value {
     json!({"spec": {"consumerRef": {"apiVersion": "infrastructure.cluster.x-k8s.io/v1beta1", "kind": "Metal3Machine", "name": "m1"}}})
@@ -294,4 +294,50 @@ async fn the_host_that_is_marked_for_a_resource_serves_it_though_another_has_its
     world.until("HostProvisioned").await;
     assert_eq!(world.claims("blade").len(), 1);
     assert!(world.cluster.writes_to_host(NS, "node01").is_empty());
+}
+
+/// Two hosts, and a provisioner whose watch has told of them and tells nothing more.
+async fn behind_a_watch_that_hangs() -> (World, Running) {
+    let hosts = ["blade", "node01"].map(|name| HostSpec::new(NS, name));
+    let world = World::with_hosts(hosts).await;
+    world
+        .cluster
+        .inject(Fault::new(FaultKind::Hang).on(Verb::Watch));
+    let provisioner = world.provisioner();
+    provisioner.until_shown("[+]kubernetes ok").await;
+    (world, provisioner)
+}
+
+fn marked() -> Value {
+    json!({"metadata": {"annotations": {"bellhop.dev/resource": "node01"}}})
+}
+
+#[tokio::test]
+async fn a_host_that_was_marked_while_the_watch_is_behind_is_the_one_that_is_given() {
+    let (world, _provisioner) = behind_a_watch_that_hangs().await;
+    let marked = world.cluster.edit_as_someone_else(NS, "blade", &marked());
+    marked.unwrap();
+    world.says(start("1", "node01")).await;
+    let Fact::HostAssigned { host, .. } = world.until("HostAssigned").await else {
+        panic!()
+    };
+    assert_eq!(host.name, "blade");
+    world.until("HostProvisioned").await;
+    assert!(world.cluster.writes_to_host(NS, "node01").is_empty());
+}
+
+#[tokio::test]
+async fn two_hosts_that_are_marked_for_one_resource_are_noticed_though_the_watch_is_behind() {
+    let (world, _provisioner) = behind_a_watch_that_hangs().await;
+    for name in ["blade", "node01"] {
+        let marked = world.cluster.edit_as_someone_else(NS, name, &marked());
+        marked.unwrap();
+    }
+    world.says(start("1", "node01")).await;
+    let failed = world.until("ReservationFailed").await;
+    assert!(
+        matches!(&failed, Fact::ReservationFailed { reason: FailureReason::HostUnknown { text }, .. } if text.contains("more than one")),
+        "{failed:?}"
+    );
+    assert!(world.cluster.writes().is_empty());
 }

@@ -5,23 +5,8 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::stage::Stage;
-use crate::installation::{Running, end, start};
+use crate::installation::{end, start};
 use crate::world::is_clean;
-
-/// Waits until the provisioner shows this text.
-async fn until_shown(provisioner: &Running, text: &str) {
-    let search = async {
-        while !provisioner.readyz().await.contains(text) {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    if tokio::time::timeout(crate::installation::PATIENCE, search)
-        .await
-        .is_err()
-    {
-        panic!("not shown: {text}: {}", provisioner.readyz().await);
-    }
-}
 
 #[tokio::test]
 async fn requests_that_there_is_no_room_for_are_sent_again() {
@@ -85,6 +70,41 @@ async fn a_claim_that_admission_refuses_fails_its_reservation_with_the_reason(
     stage.place.lift(policy).await;
 }
 
+#[rstest]
+#[case::invalid("Invalid")]
+#[case::forbidden("Forbidden")]
+#[tokio::test]
+async fn a_release_that_admission_refuses_is_alarmed_with_the_reason_until_it_goes_on(
+    #[case] reason: &str,
+) {
+    let stage = Stage::with_host("node01").await;
+    let provisioner = stage.provisioner();
+    stage.says(start("1", "node01")).await;
+    stage.until("HostProvisioned").await;
+    let policy = stage
+        .place
+        .refuse_removals_of_images(reason, "images stay until Monday")
+        .await;
+    stage.says(end("1", "node01")).await;
+    stage.until("ReservationEnded").await;
+    provisioner
+        .until_shown("[!]alarm release_blocked baremetalhost/")
+        .await;
+    let readyz = provisioner.readyz().await;
+    assert!(readyz.contains("images stay until Monday"), "{readyz}");
+    // It is tried again, and stays an alarm meanwhile; the tenant's own secret stays while the host refers to it.
+    stage.quiet().await;
+    let readyz = provisioner.readyz().await;
+    assert!(readyz.contains("release_blocked"), "{readyz}");
+    assert!(!readyz.contains("failing"), "{readyz}");
+    assert_eq!(stage.secrets().await.len(), 1);
+    stage.place.lift(policy).await;
+    stage.until("HostReleased").await;
+    stage.until_host("node01", is_clean).await;
+    provisioner.until_not_shown("release_blocked").await;
+    assert!(stage.secrets().await.is_empty());
+}
+
 #[tokio::test]
 async fn in_a_namespace_that_is_being_deleted_nothing_is_claimed_and_the_reason_is_shown() {
     let stage = Stage::with_host("node01").await;
@@ -106,7 +126,9 @@ async fn in_a_namespace_that_is_being_deleted_nothing_is_claimed_and_the_reason_
     );
     let provisioner = stage.provisioner();
     stage.says(start("1", "node01")).await;
-    until_shown(&provisioner, "because it is being terminated").await;
+    provisioner
+        .until_shown("because it is being terminated")
+        .await;
     assert!(stage.host("node01").await["spec"].get("image").is_none());
     assert!(!stage.fact_names().await.contains(&"ReservationFailed"));
     stage.says(end("1", "node01")).await;
@@ -131,4 +153,35 @@ async fn a_secret_of_that_name_that_belongs_to_someone_else_is_never_used_or_del
     stage.says(end("1", "node01")).await;
     stage.until("HostReleased").await;
     assert!(stage.secret(&name).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_secret_of_that_name_that_someone_else_made_before_the_claim_is_neither_used_nor_overwritten()
+ {
+    let stage = Stage::with_host("node01").await;
+    let forbidden = stage.place.forbid_secrets().await;
+    let provisioner = stage.provisioner();
+    stage.says(start("1", "node01")).await;
+    let Fact::HostAssigned { secret: name, .. } = stage.until("HostAssigned").await else {
+        panic!()
+    };
+    provisioner.until_shown("cannot create secret").await;
+    let theirs = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": {"userData": "dGhlaXJz"}});
+    let path = stage.secrets_path();
+    let made = stage.administrator.create(&path, &theirs).await.unwrap();
+    stage.place.allow_secrets(forbidden).await;
+    let failed = stage.until("ReservationFailed").await;
+    let Fact::ReservationFailed {
+        reason: FailureReason::CannotClaim { text },
+        ..
+    } = &failed
+    else {
+        panic!("{failed:?}");
+    };
+    assert!(text.contains("belongs to someone else"), "{text}");
+    stage.until("HostReleased").await;
+    assert_eq!(stage.secret(&name).await.unwrap(), made);
+    stage.until_claims("node01", &[]).await;
+    let host = stage.host("node01").await;
+    assert!(host["spec"]["userData"].is_null(), "{host:#}");
 }

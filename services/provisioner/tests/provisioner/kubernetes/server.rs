@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bellhop_simulator::cluster::{
-    Cluster, ClusterSettings, Fault, FaultId, FaultKind, HostState, definition,
+    Cluster, ClusterSettings, Fault, FaultId, FaultKind, HostState, Resource, Verb, definition,
 };
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -54,6 +54,55 @@ impl Place {
             None => simulated().await,
             Some(path) => real(path.into()).await,
         }
+    }
+}
+
+/// What the suite made in a cluster goes with the test, whether it passed or not.
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Server::Simulated(_) = self.server {
+            return;
+        }
+        let (requests, namespace) = (self.administrator.clone(), self.namespace.clone());
+        // The test's own runtime waits in this call. A panic here must not hide the test's.
+        let removal = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.unwrap().block_on(async {
+                remove(&Requests::new(requests), &namespace).await;
+            });
+        });
+        if removal.join().is_err() {
+            eprintln!(
+                "namespace {} stays: kubectl delete namespace -l {LABEL}=true",
+                self.namespace
+            );
+        }
+    }
+}
+
+/// Removes a namespace of the suite, with all that was made for it elsewhere.
+async fn remove(requests: &Requests, namespace: &str) {
+    for kind in [BINDINGS, POLICIES, FLOWS, LEVELS] {
+        let _not_there = requests
+            .delete(&format!("{kind}/{namespace}"), json!({}))
+            .await;
+    }
+    let hosts = format!("/apis/metal3.io/v1alpha1/namespaces/{namespace}/baremetalhosts");
+    requests.delete(&hosts, json!({})).await.unwrap();
+    // Nobody plays Metal3 any more, who would take its finalizer away.
+    let left = requests.get(&hosts).await.unwrap();
+    for host in left["items"].as_array().unwrap() {
+        let path = format!("{hosts}/{}", host["metadata"]["name"].as_str().unwrap());
+        let _gone = requests
+            .patch(&path, &json!({"metadata": {"finalizers": null}}))
+            .await;
+    }
+    let path = format!("/api/v1/namespaces/{namespace}");
+    if let Err(refused) = requests.delete(&path, json!({})).await {
+        // Some tests delete it themselves.
+        assert!(matches!(refused.code, 404 | 409), "{refused:?}");
     }
 }
 
@@ -183,6 +232,9 @@ pub(crate) enum Refusing {
     },
 }
 
+/// That the provisioner lacks a right: as a fault, or by another role.
+pub(crate) struct Forbidden(Option<Refusing>);
+
 /// What is asked for in each server's own way.
 impl Place {
     fn requests(&self) -> Requests {
@@ -262,10 +314,28 @@ impl Place {
 
     /// Admission refuses every host that gets an image, with this message.
     pub(crate) async fn refuse_images(&self, reason: &str, message: &str) -> Refusing {
+        self.refuse_by_policy("!has(object.spec.image)", false, reason, message)
+            .await
+    }
+
+    /// Admission refuses to take the image from a host, with this message.
+    pub(crate) async fn refuse_removals_of_images(&self, reason: &str, message: &str) -> Refusing {
+        let allowed = "has(object.spec.image) || !has(oldObject.spec.image)";
+        self.refuse_by_policy(allowed, true, reason, message).await
+    }
+
+    async fn refuse_by_policy(
+        &self,
+        allowed: &str,
+        removal: bool,
+        reason: &str,
+        message: &str,
+    ) -> Refusing {
         let Server::Real(_) = &self.server else {
             return self.inject(Fault::new(FaultKind::AdmissionDenies {
                 forbidden: reason == "Forbidden",
                 pointer: "/spec/image".to_owned(),
+                removal,
                 message: message.to_owned(),
             }));
         };
@@ -304,6 +374,54 @@ impl Place {
             paths: vec![format!("{BINDINGS}/{name}"), format!("{POLICIES}/{name}")],
             crowd: None,
         }
+    }
+
+    /// The provisioner has no right to make secrets.
+    pub(crate) async fn forbid_secrets(&self) -> Forbidden {
+        let Server::Real(_) = &self.server else {
+            let fault = Fault::new(FaultKind::Forbidden)
+                .on(Verb::Create)
+                .resource(Resource::Secrets)
+                .by(ACCOUNT);
+            return Forbidden(Some(self.inject(fault)));
+        };
+        let (mut role, _) = shipped_role();
+        for rule in role["rules"].as_array_mut().unwrap() {
+            if rule["resources"] == json!(["secrets"]) {
+                let verbs = rule["verbs"].as_array_mut().unwrap();
+                verbs.retain(|verb| verb != "create");
+            }
+        }
+        self.set_rights(&role["rules"]).await;
+        // Rights are in force some time after they were changed.
+        let own = self.own();
+        self.until(|| async { !self.may_make_secrets(&own).await })
+            .await;
+        Forbidden(None)
+    }
+
+    /// The provisioner may make secrets again.
+    pub(crate) async fn allow_secrets(&self, forbidden: Forbidden) {
+        match forbidden {
+            Forbidden(Some(fault)) => self.lift(fault).await,
+            Forbidden(None) => self.set_rights(&shipped_role().0["rules"]).await,
+        }
+    }
+
+    async fn set_rights(&self, rules: &Value) {
+        let path = format!(
+            "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles/{}",
+            self.namespace,
+            shipped_role().0["metadata"]["name"].as_str().unwrap()
+        );
+        let patch = json!({"rules": rules});
+        self.requests().patch(&path, &patch).await.unwrap();
+    }
+
+    async fn may_make_secrets(&self, own: &Requests) -> bool {
+        let path = format!("/api/v1/namespaces/{}/secrets?dryRun=All", self.namespace);
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "probe"}});
+        own.create(&path, &secret).await.is_ok()
     }
 
     fn inject(&self, fault: Fault) -> Refusing {

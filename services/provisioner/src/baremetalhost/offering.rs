@@ -1,0 +1,121 @@
+//! A look at the host that the first in a resource's queue would get.
+
+use bellhop_domain::id::ReservationId;
+use bellhop_domain::preparing::being_prepared;
+use bellhop_domain::reservation::Observation;
+
+use super::claim;
+use super::driver::{BLOCKED, Driver, Look, LookError, reference};
+use super::finding::Found;
+use super::host::BareMetalHost;
+use crate::turns::Turn;
+use crate::work_queue::Next;
+
+impl Driver {
+    pub(super) async fn offer(
+        &self,
+        look: &Look,
+        next: Option<&ReservationId>,
+    ) -> Result<Next, LookError> {
+        if self.is_paused(&look.id) {
+            if self.turns.obstructed(&look.id, &look.state) {
+                let text = "an operator paused it".to_owned();
+                let upon = look.state.version;
+                self.observe(look, Observation::PlaceUnused { text, upon })
+                    .await?;
+            }
+            return Ok(Next::After(BLOCKED));
+        }
+        let sight = match self.sight(look, next).await {
+            Ok(sight) => sight,
+            Err(error) => {
+                self.turns.obstructed(&look.id, &look.state);
+                return Err(error);
+            }
+        };
+        let observation = match sight {
+            Sight::Free => return Ok(Next::Rest),
+            Sight::SoonItsTurn => {
+                self.wait(&look.id, None);
+                return Ok(Next::After(BLOCKED));
+            }
+            Sight::Of(observation) => observation,
+        };
+        let clean = matches!(observation, Observation::Clean { .. });
+        let followed = self.observe(look, observation).await?;
+        if clean {
+            self.wait(&look.id, None);
+        }
+        Ok(if followed {
+            Next::Again
+        } else {
+            Next::After(BLOCKED)
+        })
+    }
+
+    /// What is seen of the host. That it can't be used is believed of the one that the watch knows; it is given away only
+    /// where a list of all hosts says that it is the resource's: the watch may not have told yet of one that was marked.
+    async fn sight(&self, look: &Look, next: Option<&ReservationId>) -> Result<Sight, LookError> {
+        if let Some(host) = self.likely_host(&look.id).await? {
+            let sight = self.sight_of(look, &host, next);
+            if !matches!(sight, Sight::Of(Observation::Clean { .. })) {
+                return Ok(sight);
+            }
+        }
+        Ok(match self.find_host(&look.id).await? {
+            Found::One(host) => self.sight_of(look, &host, next),
+            Found::Not(text) => {
+                self.turns.obstructed(&look.id, &look.state);
+                Sight::Of(Observation::NoHost { text })
+            }
+        })
+    }
+
+    fn sight_of(&self, look: &Look, host: &BareMetalHost, next: Option<&ReservationId>) -> Sight {
+        if let Some(text) = claim::obstacle(host, &self.writer(look)) {
+            self.wait(&look.id, Some(&text));
+            let text = format!("the host {} can't be used now: {text}", host.name());
+            return Sight::Of(if self.turns.obstructed(&look.id, &look.state) {
+                let upon = look.state.version;
+                Observation::PlaceUnused { text, upon }
+            } else {
+                Observation::NotClean { text }
+            });
+        }
+        let Some(next) = next else {
+            return Sight::Free;
+        };
+        let policy = self.decisions.policy();
+        let turn = if look.state.operator_needed(next, policy).is_some() {
+            // It is told why; whoever needs a place meanwhile may have it.
+            self.turns.obstructed(&look.id, &look.state);
+            Turn::Now
+        } else {
+            self.turns.of(&look.id, &look.state)
+        };
+        match turn {
+            Turn::Now => {
+                let host = reference(host);
+                let secret = self.secret_name(&host, next);
+                Sight::Of(Observation::Clean { host, secret })
+            }
+            // Whoever gets the place: the ledger's change leads back here.
+            Turn::Soon => Sight::SoonItsTurn,
+            Turn::Later { preparing } => {
+                let text = format!("it waits for its turn: {}", being_prepared(preparing));
+                self.wait(&look.id, Some(&text));
+                Sight::Of(Observation::NoPlace { preparing })
+            }
+        }
+    }
+}
+
+/// What is seen of the host that the first in the queue would get.
+enum Sight {
+    /// It is clean, and nobody asks for it now.
+    Free,
+    /// It is clean, and there is room for it soon.
+    SoonItsTurn,
+    /// Something that may have to be recorded.
+    Of(Observation),
+}
