@@ -19,6 +19,9 @@ const KUBECONFIG: &str = "BELLHOP_TEST_KUBECONFIG";
 /// A file with Metal3's own definition of BareMetalHosts, for a real API server that has none.
 const DEFINITION: &str = "BELLHOP_TEST_METAL3_DEFINITION";
 
+/// What every namespace of the suite has, so that one that was left behind can be found.
+const LABEL: &str = "bellhop.dev/test";
+
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
 const BINDINGS: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings";
@@ -131,7 +134,7 @@ async fn real(path: PathBuf) -> Place {
 
     let namespace = format!("bellhop-test-{:08x}", rand::random::<u32>());
     let object = json!({"apiVersion": "v1", "kind": "Namespace",
-                        "metadata": {"name": namespace, "labels": {"bellhop.dev/test": "true"}}});
+                        "metadata": {"name": namespace, "labels": {LABEL: "true"}}});
     requests
         .create("/api/v1/namespaces", &object)
         .await
@@ -346,7 +349,7 @@ impl Place {
                 "failurePolicy": "Fail",
                 "matchConstraints": {"resourceRules": [{"apiGroups": ["metal3.io"], "apiVersions": ["*"],
                                                         "operations": ["UPDATE"], "resources": ["baremetalhosts"]}]},
-                "validations": [{"expression": "!has(object.spec.image)", "message": message, "reason": reason}],
+                "validations": [{"expression": allowed, "message": message, "reason": reason}],
             },
         });
         let binding = json!({
@@ -367,9 +370,13 @@ impl Place {
             .await
             .unwrap();
         let requests = self.requests();
-        let probe = json!({"spec": {"image": {"url": "http://images.invalid/canary"}}});
-        self.until(|| async { requests.patch(&canary, &probe).await.is_err() })
-            .await;
+        let image = json!({"spec": {"image": {"url": "http://images.invalid/canary"}}});
+        let none = json!({"spec": {"image": null}});
+        self.until(|| async {
+            let set = requests.patch(&canary, &image).await;
+            set.is_err() || requests.patch(&canary, &none).await.is_err()
+        })
+        .await;
         Refusing::Objects {
             paths: vec![format!("{BINDINGS}/{name}"), format!("{POLICIES}/{name}")],
             crowd: None,
