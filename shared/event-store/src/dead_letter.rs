@@ -281,6 +281,15 @@ impl EventStore {
         self.letters(&selection, from, limit).await
     }
 
+    /// The sequence of the newest message of DEAD_LETTERS.
+    ///
+    /// # Errors
+    /// Where the broker does not answer.
+    pub async fn dead_letters_end(&self) -> Result<u64, EventStoreError> {
+        let stream = self.stream(DEAD_LETTERS).await?;
+        Ok(stream.cached_info().state.last_sequence)
+    }
+
     /// The dead letter at a sequence; none where there is none.
     ///
     /// # Errors

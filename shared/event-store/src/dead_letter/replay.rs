@@ -77,6 +77,11 @@ pub enum ReplayError {
 }
 
 impl Replay {
+    /// Whether the notifier does it: then replays about one reservation are put together by [`in_order`].
+    pub fn is_for_notifier(&self) -> bool {
+        matches!(self.act, Act::Ask { .. })
+    }
+
     /// The sequences of its letters.
     pub fn sequences(&self) -> impl Iterator<Item = u64> {
         self.letters.iter().map(|letter| letter.sequence)
@@ -118,7 +123,7 @@ impl fmt::Display for Replay {
     }
 }
 
-/// Puts together what is about the same reservation, so that it leaves in the ledger's order.
+/// Puts together what is for the notifier and about the same reservation, so that it leaves in the ledger's order.
 pub fn in_order(replays: Vec<Replay>) -> Vec<Replay> {
     let mut ordered: Vec<Replay> = Vec::new();
     for replay in replays {

@@ -103,3 +103,18 @@ fn read(raw: &Raw<'_>) -> Result<ReplayRequest, Unreadable> {
         problem: error.to_string(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn requests_are_read_for_ever_as_they_were_written() {
+        let written = r#"{"by":"mara","at":"2026-11-24T10:02:11Z","reports":[{"entry":12,"fact":0,"revision":40},{"entry":15}]}"#;
+        let request: ReplayRequest = serde_json::from_str(written).unwrap();
+        assert_eq!(request.reports.len(), 2);
+        assert_eq!(serde_json::to_string(&request).unwrap(), written);
+    }
+}

@@ -238,3 +238,24 @@ fn read(body: &[u8]) -> Result<Decided, Unreadable> {
         problem: error.to_string(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn verdicts_are_read_for_ever_as_they_were_written() {
+        let about = r#""by":"mara","at":"2026-11-24T10:02:11Z","subject":"dead_letters.ingress.delivery.reservation-system","id":"one","reason":"not JSON","tries":1,"first_at":"2026-11-24T10:00:00Z","last_at":"2026-11-24T10:00:00Z"}"#;
+        for (verdict, word) in [
+            (r#""verdict":"replay""#, "replay"),
+            (r#""verdict":"drop","because":"a test""#, "drop"),
+        ] {
+            let written = format!(r#"{{"sequence":7,{verdict},{about}"#);
+            let decided = read(written.as_bytes()).unwrap();
+            assert_eq!(decided.verdict.word(), word);
+            assert_eq!(serde_json::to_string(&decided).unwrap(), written);
+        }
+    }
+}
