@@ -265,6 +265,8 @@ async fn options(
 ) -> Result<ConnectOptions, EventStoreError> {
     let mut options = ConnectOptions::new()
         .name(client_name)
+        // So that a user of the broker can be kept from hearing what others are answered (deploy/nats/permissions.conf).
+        .custom_inbox_prefix(format!("_INBOX.{client_name}"))
         .connection_timeout(CONNECT_TIMEOUT)
         .ping_interval(Duration::from_secs(10))
         .max_reconnects(None)
@@ -299,7 +301,10 @@ async fn options(
         options = options.nkey(read("NATS_NKEY_FILE", path).await?.trim().to_owned());
     }
     if let Some(path) = &settings.nats_ca_file {
-        options = options.add_root_certificates(path.clone());
+        // Whoever checks the broker's certificate does not talk to one without.
+        options = options
+            .add_root_certificates(path.clone())
+            .require_tls(true);
     }
     Ok(options)
 }
