@@ -5,6 +5,7 @@
 
 mod allowed;
 mod forbidden;
+mod shipped;
 mod tls;
 
 use std::path::PathBuf;
