@@ -10,6 +10,7 @@
 //! is carried out, and at last the letter is erased. What a crash leaves between is carried out by asking again: each step
 //! done twice has no second effect.
 
+mod redelivery;
 mod replay;
 mod request;
 mod selection;

@@ -390,3 +390,29 @@ async fn a_letter_whose_report_was_delivered_meanwhile_goes_and_nothing_is_asked
     // The verdict, in the place of the letter.
     assert_eq!(count(&server, "DEAD_LETTERS").await, before);
 }
+
+#[tokio::test]
+async fn a_letter_whose_report_is_in_the_notifier_s_hands_is_left_alone() {
+    let server = NatsServer::start().unwrap();
+    let store = store_at(&server).await;
+    let buried = bury(&store, &report_letter(&key(3, 0))).await;
+    let owed = |first_at| ReportState::Owed {
+        attempts: 1,
+        last_error: None,
+        first_at,
+        sending: None,
+        replayed_at: None,
+    };
+    // The notifier died after it stored the letter: it is tried once more.
+    let same = owed(buried.first_at);
+    let revision = store.set_report(&key(3, 0), &same, None).await.unwrap();
+    let refused = store.plan_replay(buried.clone()).await.unwrap_err();
+    assert!(refused.to_string().contains("in hand"), "{refused}");
+    // Owed since an earlier replay of this letter, which was cut off: that is finished.
+    let again = owed(Timestamp::now());
+    store
+        .set_report(&key(3, 0), &again, Some(revision))
+        .await
+        .unwrap();
+    assert!(replay(&store, &buried).await.is_empty());
+}
