@@ -1,5 +1,5 @@
 //! The `bellhop` command: runs a service, or all of them in one process; makes the streams; shows what the ledger says, and
-//! what could not be handled; says what an operator orders.
+//! what could not be handled, which it has handled once more or gives up; says what an operator orders.
 
 #![forbid(unsafe_code)]
 
@@ -49,7 +49,7 @@ enum Command {
     Setup(SetupSettings),
     /// Prints the facts of the ledger, one a line
     Facts(FactsSettings),
-    /// Shows what could not be handled, and why
+    /// Shows what could not be handled, and why; has it handled once more, or gives it up
     DeadLetters {
         #[command(subcommand)]
         command: DeadLettersCommand,
@@ -100,7 +100,7 @@ fn start(command: Command) -> Result<(), Failure> {
     match command {
         Command::Settings(form) => Ok(settings::print(form)?),
         Command::Facts(settings) => runtime.block_on(facts::print(settings)),
-        Command::DeadLetters { command } => runtime.block_on(dead_letters::print(command)),
+        Command::DeadLetters { command } => runtime.block_on(dead_letters::run(command)),
         Command::Order(command) => runtime.block_on(orders::say(command)),
         Command::Adopt(settings) => runtime.block_on(adopt::adopt(settings)),
         Command::HandBack(settings) => runtime.block_on(adopt::hand_back(settings)),

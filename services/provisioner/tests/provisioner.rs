@@ -11,6 +11,8 @@ mod capacity;
 mod changes;
 #[path = "provisioner/cluster_faults.rs"]
 mod cluster_faults;
+#[path = "provisioner/dead_letters.rs"]
+mod dead_letters;
 #[path = "provisioner/hosts_of_others.rs"]
 mod hosts_of_others;
 #[path = "provisioner/images.rs"]
