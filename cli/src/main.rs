@@ -7,6 +7,7 @@ mod all;
 mod dead_letters;
 mod facts;
 mod settings;
+mod spool;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::all::AllSettings;
 use crate::dead_letters::DeadLettersCommand;
 use crate::facts::FactsSettings;
+use crate::spool::SpoolCommand;
 
 /// Gets bare-metal servers ready when reservations start, and takes them back when they end.
 #[derive(Debug, clap::Parser)]
@@ -49,6 +51,11 @@ enum Command {
     DeadLetters {
         #[command(subcommand)]
         command: DeadLettersCommand,
+    },
+    /// Shows or drains what an ingress kept while the broker was away
+    Spool {
+        #[command(subcommand)]
+        command: SpoolCommand,
     },
     /// Prints all settings of all services, as a page or as a file of variables
     Settings(settings::SettingsForm),
@@ -91,6 +98,7 @@ fn start(command: Command) -> Result<(), Failure> {
         Command::Settings(form) => Ok(settings::print(form)?),
         Command::Facts(settings) => runtime.block_on(facts::print(settings)),
         Command::DeadLetters { command } => runtime.block_on(dead_letters::print(command)),
+        Command::Spool { command } => runtime.block_on(spool::run(command)),
         Command::Ingress(settings) => {
             let telemetry = telemetry::install(&settings.telemetry, "ingress", version)?;
             let result =

@@ -233,3 +233,85 @@ fn a_wrong_setting_of_any_service_stops_the_start_with_its_message() {
     let message = text(&output.stderr);
     assert!(message.contains("PROVISIONING_TIMEOUT"), "{message}");
 }
+
+fn ingress(server: &NatsServer, spool: &std::path::Path, port: &str) -> Command {
+    let mut command = bellhop(server, &["ingress"]);
+    command
+        .env("LISTEN_ADDRESS", "127.0.0.1")
+        .env("PORT", port)
+        .env("ACCEPT_UNSIGNED_WEBHOOKS", "true")
+        .env("SPOOL_DIR", spool)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
+/// The status line that the ingress answers a start with.
+fn start(port: &str, event: &str) -> String {
+    let body = format!(
+        r#"{{"eventType":"EVENT_START","webhookId":12,"eventId":"{event}","email":"mara@uni.example","resourceName":"node01",
+            "resourceType":"Server","eventStart":"2026-12-03T08:00:00Z","eventEnd":"2026-12-03T17:30:00Z"}}"#
+    );
+    let mut socket = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+    write!(
+        socket,
+        "POST /webhook HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer.lines().next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_spool_is_shown_while_its_ingress_runs_and_drained_when_it_does_not() {
+    let mut server = NatsServer::start().unwrap();
+    server.kill().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("spool");
+    let port = free_port();
+    let mut running = Running(ingress(&server, &folder, &port).spawn().unwrap());
+    let began = Instant::now();
+    while answer(&port, "/livez").is_none() {
+        assert!(began.elapsed() < PATIENCE, "the ingress listens");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    for event in ["5120", "5121"] {
+        assert_eq!(start(&port, event), "HTTP/1.1 202 Accepted");
+    }
+    let run = |server: &NatsServer, command: &str| {
+        bellhop(server, &["spool", command])
+            .env("SPOOL_DIR", &folder)
+            .output()
+            .unwrap()
+    };
+
+    let shown = succeeded(&run(&server, "show"));
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines.len(), 2, "{shown}");
+    assert!(lines[0].starts_with("waiting 0"), "{shown}");
+    assert!(
+        lines[0].contains(" delivery reservation-system.12.EVENT_START.5120."),
+        "{shown}"
+    );
+    assert!(!shown.contains("mara"), "{shown}");
+    let taken = run(&server, "drain");
+    assert_eq!(taken.status.code(), Some(1));
+    let message = text(&taken.stderr);
+    assert!(message.contains("SPOOL_DIR"), "{message}");
+    assert!(message.contains("in use by another process"), "{message}");
+
+    running.0.kill().unwrap();
+    running.0.wait().unwrap();
+    server.restart().unwrap();
+    let drained = succeeded(&run(&server, "drain"));
+    assert_eq!(drained, "2 webhook(s) of the spool are stored\n");
+    assert_eq!(succeeded(&run(&server, "show")), "");
+    let store = store_at(&server).await;
+    assert_eq!(store.deliveries_end().await.unwrap(), 2);
+
+    let unset = bellhop(&server, &["spool", "show"]).output().unwrap();
+    assert_eq!(unset.status.code(), Some(2));
+    assert!(text(&unset.stderr).contains("SPOOL_DIR"), "{unset:?}");
+}
