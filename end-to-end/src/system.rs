@@ -134,10 +134,14 @@ impl System {
         for kind in ServiceKind::ALL {
             for replica in 0..settings.replicas {
                 let log = folder.path().join(format!("{kind}-{replica}.log"));
+                let mut variables = variables.clone();
+                // Two ingresses never share one.
+                let spool = folder.path().join(format!("spool-{replica}"));
+                variables.insert("SPOOL_DIR".to_owned(), spool.display().to_string());
                 services.push(Service::new(
                     kind,
                     program.clone(),
-                    variables.clone(),
+                    variables,
                     log,
                     client.clone(),
                 ));
