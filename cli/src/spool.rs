@@ -43,12 +43,12 @@ struct FolderSettings {
 
 pub(crate) async fn run(command: SpoolCommand) -> Result<(), Failure> {
     match command {
-        SpoolCommand::Show(settings) => show(&spool::list(&settings.folder.spool_dir)?),
+        SpoolCommand::Show(settings) => show(spool::list(&settings.folder.spool_dir)?),
         SpoolCommand::Drain(settings) => drain(settings).await,
     }
 }
 
-fn show(files: &[SpoolFile]) -> Result<(), Failure> {
+fn show(files: impl Iterator<Item = SpoolFile>) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     for file in files {
         let part = match file.part {

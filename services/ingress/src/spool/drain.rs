@@ -15,8 +15,9 @@ use super::file::BatchId;
 use super::folder::{Folder, Remainder};
 use crate::secrets::with_causes;
 
-/// How many files are read at once.
-const FILES: usize = 32;
+/// How many files are read at once, and about how many bytes of them.
+const FILES: usize = 64;
+const BYTES: u64 = 8 * 1024 * 1024;
 /// How many entries are on their way to the broker at once.
 const IN_FLIGHT: usize = 16;
 
@@ -49,6 +50,14 @@ pub enum DrainTrouble {
 /// Why the rest of a pass is not tried.
 struct Stop;
 
+/// What became of an entry.
+#[derive(Clone, Copy)]
+enum Outcome {
+    Stored,
+    Refused,
+    Left,
+}
+
 impl Pass {
     /// Goes once through everything that waits now. Ends early where the broker does not answer.
     pub(crate) async fn make(folder: &Arc<Folder>, store: &EventStore, timeout: Duration) -> Self {
@@ -56,7 +65,7 @@ impl Pass {
         let newest = folder.newest();
         let mut after = None;
         loop {
-            let mut ids = folder.waiting_after(after, FILES);
+            let mut ids = folder.waiting_after(after, FILES, BYTES);
             ids.retain(|id| Some(*id) <= newest);
             let Some(last) = ids.last() else {
                 return pass;
@@ -84,7 +93,7 @@ impl Pass {
         let mut entries = Vec::new();
         for (place, (id, contents)) in files.into_iter().enumerate() {
             for why in &contents.unreadable {
-                tracing::error!(file = %id, "a line of the spool is lost to this version: {why}");
+                tracing::error!(file = %id, "a line of the spool can't be read: {why}");
             }
             self.unreadable += contents.unreadable.len();
             let remainder = Remainder {
@@ -94,33 +103,16 @@ impl Pass {
             batches.push((id, remainder, 0));
             entries.extend(contents.entries.into_iter().map(|entry| (place, entry)));
         }
-        let mut results = stream::iter(entries)
-            .map(async |(place, entry)| {
-                let result = entry.store(store, timeout).await;
-                (place, entry, result)
-            })
-            .buffer_unordered(IN_FLIGHT);
-        let mut stop = Ok(());
-        while let Some((place, entry, result)) = results.next().await {
+        let (outcomes, end) = self.store_all(store, &entries, timeout).await;
+        for ((place, entry), outcome) in entries.into_iter().zip(outcomes) {
             let (_, remainder, settled) = &mut batches[place];
-            match result {
-                Ok(_) => {
-                    self.stored += 1;
+            match outcome {
+                Outcome::Stored => *settled += 1,
+                Outcome::Refused => {
                     *settled += 1;
-                }
-                Err(error) if error.class() == ErrorClass::Permanent => {
-                    self.refuse(&entry, &error);
                     remainder.refused.push(entry);
-                    *settled += 1;
                 }
-                Err(error) => {
-                    self.left += 1;
-                    remainder.unsettled.push(entry);
-                    if matches!(error, StoreError::Unconfirmed { .. }) {
-                        stop = Err(Stop);
-                    }
-                    self.trouble = Some(DrainTrouble::Broker(error));
-                }
+                Outcome::Left => remainder.unsettled.push(entry),
             }
         }
         // What nothing came of waits on as it is.
@@ -133,10 +125,53 @@ impl Pass {
         });
         if let Err(error) = settling.await? {
             self.trouble = Some(DrainTrouble::Folder(error));
-            self.left += 1;
             return Err(Stop);
         }
-        stop
+        end
+    }
+
+    /// Stores entries, several at once, and says what became of each. Ends at the first that the broker does not answer.
+    async fn store_all(
+        &mut self,
+        store: &EventStore,
+        entries: &[(usize, Entry)],
+        timeout: Duration,
+    ) -> (Vec<Outcome>, Result<(), Stop>) {
+        let mut outcomes = vec![Outcome::Left; entries.len()];
+        let mut end = Ok(());
+        // Copies share the bodies.
+        let copies: Vec<Entry> = entries.iter().map(|(_, entry)| entry.clone()).collect();
+        let mut results = stream::iter(copies.into_iter().enumerate())
+            .map(async |(place, entry)| {
+                let result = entry.store(store, timeout).await;
+                (place, entry, result)
+            })
+            .buffer_unordered(IN_FLIGHT);
+        while let Some((place, entry, result)) = results.next().await {
+            match result {
+                Ok(_) => {
+                    self.stored += 1;
+                    outcomes[place] = Outcome::Stored;
+                }
+                Err(error) if error.class() == ErrorClass::Permanent => {
+                    self.refuse(&entry, &error);
+                    outcomes[place] = Outcome::Refused;
+                }
+                Err(error) => {
+                    let is_silent = matches!(error, StoreError::Unconfirmed { .. });
+                    self.trouble = Some(DrainTrouble::Broker(error));
+                    if is_silent {
+                        end = Err(Stop);
+                        break;
+                    }
+                }
+            }
+        }
+        let left = outcomes
+            .iter()
+            .filter(|outcome| matches!(outcome, Outcome::Left));
+        self.left += left.count();
+        (outcomes, end)
     }
 
     fn refuse(&mut self, entry: &Entry, error: &StoreError) {

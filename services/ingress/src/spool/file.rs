@@ -72,7 +72,7 @@ pub(crate) fn write(path: &Path, lines: &[impl AsRef<[u8]>]) -> io::Result<u64> 
             file.write_all(&text)?;
             file.sync_all()
         })
-        .and_then(|()| sync_folder(path));
+        .and_then(|()| sync_folder_of(path));
     if let Err(error) = written {
         // Half a file is none, and takes the room that others could use.
         let _absent = fs::remove_file(path);
@@ -90,8 +90,9 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 /// A new name is on the disk only once its folder is.
-fn sync_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
     match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => File::open(".")?.sync_all(),
         Some(folder) => File::open(folder)?.sync_all(),
         None => Ok(()),
     }

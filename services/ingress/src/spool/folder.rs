@@ -19,7 +19,8 @@ use jiff::Timestamp;
 
 use super::entry::Entry;
 use super::file::{
-    Batch, BatchId, Contents, FILE_MODE, batches_in, complete, contents, on_disk, write,
+    Batch, BatchId, Contents, FILE_MODE, batches_in, complete, contents, on_disk, sync_folder_of,
+    write,
 };
 
 /// Only the owner may look into it.
@@ -122,11 +123,7 @@ impl Folder {
             move |source| SpoolError::Unusable { what, path, source }
         };
         for folder in [path.to_owned(), path.join(REFUSED), path.join(DAMAGED)] {
-            let made = DirBuilder::new()
-                .recursive(true)
-                .mode(FOLDER_MODE)
-                .create(&folder);
-            made.map_err(unusable("make the folder", &folder))?;
+            make(&folder).map_err(unusable("make the folder", &folder))?;
         }
         let lock_path = path.join("lock");
         let lock = OpenOptions::new()
@@ -196,12 +193,24 @@ impl Folder {
         self.index().waiting.is_empty()
     }
 
-    /// The files that wait, oldest first, after `after`.
-    pub(crate) fn waiting_after(&self, after: Option<BatchId>, limit: usize) -> Vec<BatchId> {
+    /// The files that wait, oldest first, after `after`: at most so many, and the one that makes them larger than so many
+    /// bytes is the last.
+    pub(crate) fn waiting_after(
+        &self,
+        after: Option<BatchId>,
+        count: usize,
+        bytes: u64,
+    ) -> Vec<BatchId> {
         let after = after.map_or(Bound::Unbounded, Bound::Excluded);
         let index = self.index();
         let later = index.waiting.range((after, Bound::Unbounded));
-        later.take(limit).map(|(id, _)| *id).collect()
+        let mut seen = 0;
+        let some = later.take(count).take_while(|(_, batch)| {
+            let is_wanted = seen < bytes;
+            seen += batch.bytes.max(1);
+            is_wanted
+        });
+        some.map(|(id, _)| *id).collect()
     }
 
     /// The newest file that waits.
@@ -372,4 +381,14 @@ impl Index {
             since: self.waiting.values().map(|batch| batch.since).min(),
         }
     }
+}
+
+/// Makes a folder where it is missing, and those above it, so that it is still there after a power cut.
+fn make(folder: &Path) -> io::Result<()> {
+    let missing: Vec<_> = folder.ancestors().take_while(|it| !it.exists()).collect();
+    DirBuilder::new()
+        .recursive(true)
+        .mode(FOLDER_MODE)
+        .create(folder)?;
+    missing.into_iter().try_for_each(sync_folder_of)
 }

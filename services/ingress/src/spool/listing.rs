@@ -31,12 +31,12 @@ pub struct SpoolFile {
     pub unreadable: usize,
 }
 
-/// Everything that lies in a spool's folder, whoever uses it, oldest first. What is being written just now may be among it
-/// or not.
+/// Everything that lies in a spool's folder, whoever uses it, oldest first, each file read when it is its turn. What is
+/// being written just now may be among it or not.
 ///
 /// # Errors
 /// There is no such folder, or it can't be read.
-pub fn list(path: &Path) -> Result<Vec<SpoolFile>, SpoolError> {
+pub fn list(path: &Path) -> Result<impl Iterator<Item = SpoolFile> + use<>, SpoolError> {
     let mut files = Vec::new();
     for (part, folder) in [
         (Part::Waiting, path.to_owned()),
@@ -50,20 +50,20 @@ pub fn list(path: &Path) -> Result<Vec<SpoolFile>, SpoolError> {
         });
         let mut found = found?;
         found.sort();
-        for (_, path) in found {
-            // A running ingress may have stored and removed it by now.
-            let Ok(bytes) = fs::read(&path) else { continue };
-            let Contents {
-                entries,
-                unreadable,
-            } = contents(&bytes);
-            files.push(SpoolFile {
-                path,
-                part,
-                entries,
-                unreadable: unreadable.len(),
-            });
-        }
+        files.extend(found.into_iter().map(|(_, path)| (part, path)));
     }
-    Ok(files)
+    Ok(files.into_iter().filter_map(|(part, path)| {
+        // A running ingress may have stored and removed it by now.
+        let bytes = fs::read(&path).ok()?;
+        let Contents {
+            entries,
+            unreadable,
+        } = contents(&bytes);
+        Some(SpoolFile {
+            path,
+            part,
+            entries,
+            unreadable: unreadable.len(),
+        })
+    }))
 }

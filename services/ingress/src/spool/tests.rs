@@ -46,7 +46,7 @@ fn ids_of(numbers: std::ops::Range<u64>) -> Vec<String> {
 /// All that waits, and how many lines can't be read.
 fn everything(folder: &Folder) -> Contents {
     let mut all = Contents::default();
-    for id in folder.waiting_after(None, usize::MAX) {
+    for id in folder.waiting_after(None, usize::MAX, u64::MAX) {
         let contents = folder.read(id);
         all.entries.extend(contents.entries);
         all.unreadable.extend(contents.unreadable);
@@ -56,7 +56,7 @@ fn everything(folder: &Folder) -> Contents {
 
 /// The only file that waits.
 fn only_file(path: &Path) -> std::path::PathBuf {
-    let files = list(path).unwrap();
+    let files: Vec<_> = list(path).unwrap().collect();
     assert_eq!(files.len(), 1);
     files[0].path.clone()
 }
@@ -87,7 +87,7 @@ fn what_is_spooled_waits_in_order_over_a_restart_until_it_is_settled() {
     );
     assert_eq!(ids(&everything(&folder).entries), ids_of(0..4));
     append(&folder, 4..5);
-    let first = folder.waiting_after(None, 1)[0];
+    let first = folder.waiting_after(None, 1, 1)[0];
     folder.settle(first, &Remainder::default()).unwrap();
     assert_eq!(ids(&everything(&folder).entries), ids_of(3..5));
     drop(folder);
@@ -159,7 +159,7 @@ fn a_file_with_a_line_that_cannot_be_read_is_kept_aside_and_holds_nobody_up() {
 
     let folder = open(home.path());
     append(&folder, 3..4);
-    let id = folder.waiting_after(None, 1)[0];
+    let id = folder.waiting_after(None, 1, 1)[0];
     let remainder = Remainder {
         is_damaged: true,
         ..Remainder::default()
@@ -171,7 +171,7 @@ fn a_file_with_a_line_that_cannot_be_read_is_kept_aside_and_holds_nobody_up() {
 
     let folder = open(home.path());
     assert_eq!(folder.aside().damaged, 1);
-    let kept = list(home.path()).unwrap().pop().unwrap();
+    let kept = list(home.path()).unwrap().last().unwrap();
     assert_eq!((kept.part, kept.unreadable), (Part::Damaged, 1));
     assert_eq!(fs::read(&kept.path).unwrap(), bytes);
     fs::remove_file(&kept.path).unwrap();
@@ -216,7 +216,7 @@ fn nobody_but_the_owner_may_read_what_is_spooled() {
     let home = TempDir::new().unwrap();
     let path = home.path().join("made/by/us");
     let modes = || {
-        let files = list(&path).unwrap();
+        let files: Vec<_> = list(&path).unwrap().collect();
         let file = fs::metadata(&files[0].path).unwrap().permissions().mode();
         let folder = fs::metadata(&path).unwrap().permissions().mode();
         (folder & 0o777, file & 0o777)
@@ -270,7 +270,7 @@ async fn a_full_spool_takes_nothing_more_until_there_is_room_again() {
     // Not before there is some room.
     spool.writer.look_again(&spool.folder);
     assert!(spool.trouble().is_some());
-    for id in spool.folder.waiting_after(None, 17) {
+    for id in spool.folder.waiting_after(None, 17, u64::MAX) {
         spool.folder.settle(id, &Remainder::default()).unwrap();
     }
     spool.writer.look_again(&spool.folder);
@@ -294,7 +294,7 @@ async fn what_many_requests_bring_together_fills_few_files() {
         ids_of(0..200).into_iter().collect()
     );
     // The first may have left alone; all others stood in the line by the time it was written.
-    let files = list(home.path()).unwrap().len();
+    let files = list(home.path()).unwrap().count();
     assert!(files < 200, "{files}");
 }
 

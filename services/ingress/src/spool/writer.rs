@@ -18,7 +18,7 @@ const QUEUE: usize = 256;
 /// A batch has at most so many entries, and ends with the entry that makes it larger than so many bytes: one is read back
 /// whole.
 const BATCH_ENTRIES: usize = 128;
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
+const BATCH_BYTES: usize = 1024 * 1024;
 /// How much room there must be for a spool to count as having some again: more than most webhooks take.
 const SOME_ROOM: u64 = 64 * 1024;
 
@@ -56,9 +56,12 @@ impl NotSpooled {
 
 /// One request that waits for its sync.
 struct Waiting {
-    line: Vec<u8>,
-    answer: oneshot::Sender<Result<(), NotSpooled>>,
+    entry: Entry,
+    answer: Answer,
 }
+
+/// Tells a request what became of it.
+type Answer = oneshot::Sender<Result<(), NotSpooled>>;
 
 /// The one thread that writes, and the way to it.
 #[derive(Debug)]
@@ -110,9 +113,9 @@ impl Writer {
             .clone()
             .ok_or(NotSpooled::Closed)?;
         let (answer, answered) = oneshot::channel();
-        let line = entry.to_line();
+        let entry = entry.clone();
         let kept = async {
-            let waiting = Waiting { line, answer };
+            let waiting = Waiting { entry, answer };
             queue.send(waiting).await.map_err(|_| NotSpooled::Closed)?;
             answered.await.unwrap_or(Err(NotSpooled::Closed))
         };
@@ -174,9 +177,11 @@ fn write_all(
     metrics: &IngressMetrics,
 ) {
     while let Some(first) = requests.blocking_recv() {
-        let (batch, no_room) = gather(folder, first, &mut requests);
-        let (lines, answers): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|it| (it.line, it.answer)).unzip();
+        let Gathered {
+            lines,
+            answers,
+            no_room,
+        } = gather(folder.room(), first, &mut requests);
         let mut written = Ok(());
         if !lines.is_empty() {
             let begun = Instant::now();
@@ -197,37 +202,81 @@ fn write_all(
     }
 }
 
-fn reply(answers: Vec<oneshot::Sender<Result<(), NotSpooled>>>, result: &Result<(), NotSpooled>) {
+fn reply(answers: Vec<Answer>, result: &Result<(), NotSpooled>) {
     for answer in answers {
         // Whoever waited for it may have given up; then it is stored all the same.
         let _given_up = answer.send(result.clone());
     }
 }
 
-/// All that wait now, as far as they belong into one batch; and those for which there is no room.
-fn gather(
-    folder: &Folder,
-    first: Waiting,
-    requests: &mut mpsc::Receiver<Waiting>,
-) -> (Vec<Waiting>, Vec<oneshot::Sender<Result<(), NotSpooled>>>) {
-    let room = folder.room();
-    let (mut batch, mut no_room) = (Vec::new(), Vec::new());
+/// What is written together.
+#[derive(Default)]
+struct Gathered {
+    lines: Vec<Vec<u8>>,
+    /// Who waits for it.
+    answers: Vec<Answer>,
+    /// For whom there is no room.
+    no_room: Vec<Answer>,
+}
+
+/// All that wait now, as far as they belong into one batch.
+fn gather(room: u64, first: Waiting, requests: &mut mpsc::Receiver<Waiting>) -> Gathered {
+    let mut gathered = Gathered::default();
     let mut bytes = 0;
     let mut next = Some(first);
-    while let Some(waiting) = next {
-        let with_it = bytes + waiting.line.len();
-        if on_disk(with_it as u64) <= room {
-            bytes = with_it;
-            batch.push(waiting);
+    while let Some(Waiting { entry, answer }) = next {
+        let line = entry.to_line();
+        if on_disk((bytes + line.len()) as u64) <= room {
+            bytes += line.len();
+            gathered.lines.push(line);
+            gathered.answers.push(answer);
         } else {
-            no_room.push(waiting.answer);
+            gathered.no_room.push(answer);
         }
-        let is_whole = batch.len() + no_room.len() >= BATCH_ENTRIES || bytes >= BATCH_BYTES;
+        let seen = gathered.answers.len() + gathered.no_room.len();
+        let is_whole = seen >= BATCH_ENTRIES || bytes >= BATCH_BYTES;
         next = if is_whole {
             None
         } else {
             requests.try_recv().ok()
         };
     }
-    (batch, no_room)
+    gathered
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::entry::tests::{delivery, delivery_of};
+    use super::*;
+
+    fn waiting(entries: Vec<Entry>) -> (Waiting, mpsc::Receiver<Waiting>) {
+        let (queue, mut requests) = mpsc::channel(entries.len());
+        for entry in entries {
+            let (answer, _) = oneshot::channel();
+            assert!(queue.try_send(Waiting { entry, answer }).is_ok());
+        }
+        (requests.try_recv().unwrap(), requests)
+    }
+
+    #[test]
+    fn all_that_wait_share_one_batch_up_to_its_limits() {
+        let (first, mut requests) = waiting((0..200).map(delivery).collect());
+        let gathered = gather(u64::MAX, first, &mut requests);
+        assert_eq!(gathered.lines.len(), BATCH_ENTRIES);
+        assert_eq!(requests.len(), 200 - BATCH_ENTRIES);
+
+        let large = |number| delivery_of(number, vec![b'x'; BATCH_BYTES].into());
+        let (first, mut requests) = waiting((0..3).map(large).collect());
+        assert_eq!(gather(u64::MAX, first, &mut requests).lines.len(), 1);
+        assert_eq!(requests.len(), 2);
+    }
+
+    #[test]
+    fn one_for_which_there_is_no_room_keeps_out_no_smaller_one() {
+        let large = delivery_of(1, vec![b'x'; 8192].into());
+        let (first, mut requests) = waiting(vec![delivery(0), large, delivery(2)]);
+        let gathered = gather(4096, first, &mut requests);
+        assert_eq!((gathered.lines.len(), gathered.no_room.len()), (2, 1));
+    }
 }

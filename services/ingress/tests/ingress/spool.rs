@@ -63,7 +63,7 @@ async fn until_drained(harness: &Harness, home: &Path) {
 }
 
 fn waiting(home: &Path) -> usize {
-    let files = spool::list(home).unwrap();
+    let files: Vec<_> = spool::list(home).unwrap().collect();
     let waiting = files.iter().filter(|file| file.part == Part::Waiting);
     waiting.map(|file| file.entries.len()).sum()
 }
@@ -311,7 +311,7 @@ async fn what_the_broker_refuses_for_good_is_kept_aside_holds_nobody_up_and_is_t
             harness.has_metric(alarm).await
         })
         .await;
-    let files = spool::list(home.path()).unwrap();
+    let files: Vec<_> = spool::list(home.path()).unwrap().collect();
     let [refused] = &files[..] else {
         panic!("{files:?}")
     };
@@ -324,7 +324,7 @@ async fn what_the_broker_refuses_for_good_is_kept_aside_holds_nobody_up_and_is_t
     let harness = Harness::start_unready(NatsServer::start().unwrap(), &arguments).await;
     until_drained(&harness, home.path()).await;
     assert_eq!(stored(&harness).await, texts([large]));
-    assert!(spool::list(home.path()).unwrap().is_empty());
+    assert_eq!(spool::list(home.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]
@@ -340,7 +340,7 @@ async fn a_body_larger_than_the_broker_takes_is_not_lost_either() {
     assert_eq!(harness.post(&large).await.status, StatusCode::ACCEPTED);
     harness
         .until("kept aside", async || {
-            let files = spool::list(home.path()).unwrap();
+            let files: Vec<_> = spool::list(home.path()).unwrap().collect();
             let mut refused = files.iter().filter(|file| file.part == Part::Refused);
             refused.any(|file| file.entries.iter().any(|it| it.body() == &large[..]))
         })
@@ -361,7 +361,7 @@ async fn a_damaged_file_keeps_nobody_from_being_received_and_what_can_be_read_of
     }
     harness.stop.cancel();
     (&mut harness.running).await.unwrap().unwrap();
-    let files = spool::list(home.path()).unwrap();
+    let files: Vec<_> = spool::list(home.path()).unwrap().collect();
     let mut bytes = std::fs::read(&files[0].path).unwrap();
     bytes.splice(0..0, b"not a line of ours\n".iter().copied());
     std::fs::write(&files[0].path, bytes).unwrap();
