@@ -71,7 +71,8 @@ const ACKNOWLEDGEMENT: Duration = Duration::from_secs(5);
 pub(crate) struct Spool {
     folder: Arc<Folder>,
     writer: Writer,
-    arrived: Notify,
+    /// Told by the writer of each batch.
+    arrived: Arc<Notify>,
     metrics: IngressMetrics,
 }
 
@@ -95,7 +96,8 @@ impl Spool {
             move |source| SpoolError::Unusable { what, path, source }
         };
         let folder = Arc::new(Folder::open(path, max_bytes)?);
-        let writer = Writer::start(Arc::clone(&folder), metrics.clone())
+        let arrived = Arc::new(Notify::new());
+        let writer = Writer::start(Arc::clone(&folder), Arc::clone(&arrived), metrics.clone())
             .map_err(unusable("start a thread for"))?;
         match folder.probe() {
             Ok(()) => {}
@@ -112,7 +114,7 @@ impl Spool {
         Ok(Some(Self {
             folder,
             writer,
-            arrived: Notify::new(),
+            arrived,
             metrics,
         }))
     }
@@ -120,9 +122,8 @@ impl Spool {
     /// Keeps an entry until the broker takes it. When this returns, it is on the disk.
     pub(crate) async fn keep(&self, entry: &Entry, limit: Duration) -> Result<(), NotSpooled> {
         let kept = self.writer.keep(entry, limit).await;
-        match &kept {
-            Ok(()) => self.arrived.notify_one(),
-            Err(why) => self.metrics.not_spooled(why.label()),
+        if let Err(why) = &kept {
+            self.metrics.not_spooled(why.label());
         }
         kept
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::entry::Entry;
 use super::file::on_disk;
@@ -90,13 +90,17 @@ impl Trouble {
 
 impl Writer {
     /// Starts the thread.
-    pub(crate) fn start(folder: Arc<Folder>, metrics: IngressMetrics) -> io::Result<Self> {
+    pub(crate) fn start(
+        folder: Arc<Folder>,
+        arrived: Arc<Notify>,
+        metrics: IngressMetrics,
+    ) -> io::Result<Self> {
         let (queue, requests) = mpsc::channel(QUEUE);
         let trouble = Arc::new(Trouble::default());
         let seen = Arc::clone(&trouble);
         let thread = std::thread::Builder::new()
             .name("spool".to_owned())
-            .spawn(move || write_all(&folder, requests, &seen, &metrics))?;
+            .spawn(move || write_all(&folder, requests, &seen, &arrived, &metrics))?;
         Ok(Self {
             queue: Mutex::new(Some(queue)),
             thread: Mutex::new(Some(thread)),
@@ -174,6 +178,7 @@ fn write_all(
     folder: &Folder,
     mut requests: mpsc::Receiver<Waiting>,
     trouble: &Trouble,
+    arrived: &Notify,
     metrics: &IngressMetrics,
 ) {
     while let Some(first) = requests.blocking_recv() {
@@ -190,6 +195,7 @@ fn write_all(
                 .map_err(|error| NotSpooled::Unwritten(error.to_string()));
             if written.is_ok() {
                 metrics.spooled(lines.len(), begun.elapsed());
+                arrived.notify_one();
             }
         }
         let full = NotSpooled::Full {
