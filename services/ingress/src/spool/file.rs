@@ -33,7 +33,9 @@ impl BatchId {
 
     fn of(file_name: &OsStr) -> Option<Self> {
         let digits = file_name.to_str()?.strip_suffix(BATCH)?.strip_suffix('.')?;
-        digits.parse().ok().map(Self)
+        let id = digits.parse().ok().map(Self)?;
+        // Any other way to write the number is not ours.
+        (*file_name == *id.file_name()).then_some(id)
     }
 }
 

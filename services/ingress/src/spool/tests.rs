@@ -1,6 +1,7 @@
 //! What is left of a spool after the worst day.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod drained;
 mod killed;
 mod rates;
 
