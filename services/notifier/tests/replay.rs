@@ -299,13 +299,7 @@ async fn an_entry_that_an_earlier_version_could_not_read_is_reported_by_one_that
 #[tokio::test]
 async fn an_entry_that_still_can_t_be_read_is_a_dead_letter_again() {
     let scene = Scene::set().await;
-    let client = async_nats::connect(scene.nats.url()).await.unwrap();
-    let context = async_nats::jetstream::new(client);
-    let garbage = context
-        .publish("ledger.baremetalhost.metal3.other", "garbage".into())
-        .await
-        .unwrap();
-    garbage.await.unwrap();
+    scene.append_garbage().await;
     let _notifier = scene.notifier().await;
     eventually("both destinations have buried it", async || {
         (scene.dead_letters().await.len() == 2).then_some(())
