@@ -74,12 +74,23 @@ async fn count(server: &NatsServer, stream: &str) -> u64 {
 #[tokio::test]
 async fn a_replayed_delivery_is_stored_again_as_it_was_within_the_duplicate_window() {
     let server = NatsServer::start().unwrap();
-    let store = store_at(&server).await;
-    let first = handed(&store, &delivery("one")).await;
-    let buried = bury(&store, &given_up(&first)).await;
+    for prefix in [None, Some("lab".to_owned())] {
+        let settings = EventStoreSettings {
+            stream_prefix: prefix,
+            ..EventStoreSettings::at(server.url())
+        };
+        let store = EventStore::connect(&settings, "test").await.unwrap();
+        store.prepare().await.unwrap();
+        replays_as_it_was(&store).await;
+    }
+}
+
+async fn replays_as_it_was(store: &EventStore) {
+    let first = handed(store, &delivery("one")).await;
+    let buried = bury(store, &given_up(&first)).await;
     assert_eq!(buried.resources(), ["node01"]);
 
-    assert!(replay(&store, &buried).await.is_empty());
+    assert!(replay(store, &buried).await.is_empty());
 
     let first = first.item.unwrap();
     let again = store.delivery(2).await.unwrap().unwrap();
