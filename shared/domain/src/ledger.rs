@@ -19,7 +19,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// The format of the serialised form.
-    pub const FORMAT: u32 = 4;
+    pub const FORMAT: u32 = 5;
 
     /// Takes in one message of the ledger. One that was taken in before changes nothing.
     pub fn apply(

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bellhop_domain::reservation::Fact;
+use bellhop_provisioner::NoSshKey;
 use bellhop_simulator::cluster::HostSpec;
 
 use crate::installation::nested;
@@ -140,4 +141,36 @@ async fn a_start_that_is_moved_to_later_gives_the_host_back_and_gets_one_again_w
             host["status"]["provisioning"]["state"] == "provisioned"
         })
         .await;
+}
+
+#[tokio::test]
+async fn a_host_that_may_be_prepared_without_a_key_does_not_get_the_one_of_its_booking_s_former_owner()
+ {
+    let world = World::with_host("node01").await;
+    let mut settings = world.settings();
+    settings.no_ssh_key = NoSshKey::Provision;
+    let _provisioner = world.provisioner_with(settings);
+    world.says(start("1", "node01")).await;
+    world.until("HostProvisioned").await;
+    world.says(start("2", "node01")).await;
+    world.until("ReservationWaits").await;
+    let mut given = nested(
+        "EVENT_UPDATED",
+        2,
+        "node01",
+        in_seconds(60),
+        in_seconds(3600),
+    );
+    given["data"]["resource"]["id"] = 31.into();
+    given["data"]["keycloakId"] = "another-user".into();
+    world.says(given).await;
+    world.until("OwnerChanged").await;
+    let reads = world.cluster.user_data_reads().len();
+    world.says(end("1", "node01")).await;
+    world
+        .until_fact(|fact| fact.name() == "HostProvisioned" && fact.reservation().event() == "2")
+        .await;
+    let user_data = world.cluster.user_data_reads().split_off(reads);
+    assert!(!user_data.is_empty());
+    assert!(!user_data.iter().any(|read| read.user_data.contains(KEY)));
 }

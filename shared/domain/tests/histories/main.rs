@@ -26,7 +26,7 @@ mod world;
 
 use std::collections::BTreeMap;
 
-use bellhop_domain::id::ReservationId;
+use bellhop_domain::id::{ReservationId, UserId};
 use bellhop_domain::reservation::{Fact, Outcome, Phase, Said, Schedule};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -224,19 +224,23 @@ fn told(sent: Vec<Sent>) -> World {
     world
 }
 
-/// Of a reservation that goes on: its phase and times. Of one that is over: only that.
-fn what_is_known(world: &World, id: &ReservationId) -> Option<(&'static str, Option<Schedule>)> {
+/// Of a reservation that goes on: its phase, times and owner. Of one that is over: only that.
+fn what_is_known(
+    world: &World,
+    id: &ReservationId,
+) -> Option<(&'static str, Option<Schedule>, Option<UserId>)> {
     let reservation = (0..2)
         .filter_map(|resource| world.resource(resource))
         .find_map(|resource| resource.reservations.get(id))?;
-    Some(match &reservation.phase {
-        Phase::Over(_) => ("over", None),
-        Phase::Announced { .. } => ("announced", reservation.schedule()),
-        Phase::Waiting(_) => ("waiting", reservation.schedule()),
-        Phase::Holding => ("holding", reservation.schedule()),
-        Phase::Postponed(_) => ("postponed", reservation.schedule()),
-        Phase::Moved => ("moved", None),
-    })
+    let phase = match &reservation.phase {
+        Phase::Over(_) => return Some(("over", None, None)),
+        Phase::Announced { .. } => "announced",
+        Phase::Waiting(_) => "waiting",
+        Phase::Holding => "holding",
+        Phase::Postponed(_) => "postponed",
+        Phase::Moved => "moved",
+    };
+    Some((phase, reservation.schedule(), reservation.user.clone()))
 }
 
 /// The properties above say nothing of what no history reaches.
@@ -264,6 +268,7 @@ fn the_histories_reach_every_fact_and_every_reason() {
         }
     }
     let expected = [
+        "ChangeCameTooLate",
         "DeadlineHeldAgain",
         "DeadlinePassed",
         "HostAssigned",
@@ -271,6 +276,9 @@ fn the_histories_reach_every_fact_and_every_reason() {
         "HostClaimed",
         "HostProvisioned",
         "HostReleased",
+        "KeyBrought",
+        "OwnerChanged",
+        "OwnerWithdrawn",
         "ProvisioningErrorCleared",
         "ProvisioningErrorSeen",
         "ProvisioningResumed",
@@ -294,7 +302,9 @@ fn the_histories_reach_every_fact_and_every_reason() {
         "ReservationFailed ProvisioningErrors",
         "ReservationFailed ProvisioningTimeout",
         "ReservationMissed",
+        "ReservationPostponed",
         "ReservationRefused",
+        "ReservationResumed",
         "ReservationStarted",
         "ReservationWaits",
         "StartOverdue",

@@ -1,7 +1,7 @@
 //! The steps of one replica. It may stop, and be killed, between any two of them: decide, append and acknowledge of a
 //! delivery; read, delete a secret, decide, append, make a secret and write of a look at a host.
 
-use bellhop_domain::reservation::{Command, Observation, Occupancy, Resource, Said};
+use bellhop_domain::reservation::{Command, Observation, Occupancy, Resource, Said, TenantKey};
 
 use super::cluster::{Refusal, Secret};
 use super::host::{Host, State, Write};
@@ -167,7 +167,7 @@ impl World {
             }
             LookStep::Planned(planned) => {
                 if let Write::Claim { secret, .. } = &planned.write {
-                    self.make_secret(&look.state, secret);
+                    self.make_secret(&look.state, secret)?;
                     look.step = LookStep::SecretMade(planned);
                 } else {
                     self.write(replica, &look, planned)?;
@@ -199,23 +199,24 @@ impl World {
     }
 
     /// The user-data secret of a claim. One that is there is never overwritten: our own, left by a crash, is used.
-    fn make_secret(&mut self, state: &Resource, name: &str) {
+    fn make_secret(&mut self, state: &Resource, name: &str) -> Verdict {
         let Some(holding) = state.holding() else {
-            return;
+            return Ok(());
         };
-        let Some(key_of) = self.keys.get(&holding.delivery.sequence) else {
-            return;
-        };
-        let key_of = self
+        if self.cluster.secrets.contains_key(name) {
+            return Ok(());
+        }
+        let key = self.keys.get(&holding.delivery.sequence);
+        let key = self
             .cluster
-            .render(self.is(Mutant::FormerTenantsKey), key_of);
-        self.cluster
-            .secrets
-            .entry(name.to_owned())
-            .or_insert(Secret {
-                reservation: holding.reservation.clone(),
-                key_of,
-            });
+            .render(key.filter(|_| holding.key == TenantKey::InDelivery));
+        let secret = Secret {
+            reservation: holding.reservation.clone(),
+            key,
+        };
+        self.judge.secret_made(state, &secret)?;
+        self.cluster.secrets.insert(name.to_owned(), secret);
+        Ok(())
     }
 
     fn write(&mut self, replica: usize, look: &Look, planned: Planned) -> Verdict {

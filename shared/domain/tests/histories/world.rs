@@ -11,7 +11,7 @@ use bellhop_domain::reservation::{
 };
 
 use super::action::Action;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Key};
 use super::driver::Driver;
 use super::host::Host;
 use super::judge::Judge;
@@ -40,8 +40,8 @@ pub(crate) struct World {
     pub(crate) replicas: [Replica; 2],
     pub(crate) cluster: Cluster,
     pub(crate) driver: Driver,
-    /// Whose key each delivery holds.
-    pub(crate) keys: BTreeMap<u64, ReservationId>,
+    /// The key that each delivery would bring.
+    pub(crate) keys: BTreeMap<u64, Key>,
     /// Which image is configured, by its number.
     pub(crate) configured: u32,
     /// Secrets whose maker was killed before it could find that its reservation was over: nobody looks for those.
@@ -90,7 +90,13 @@ impl World {
                 mutant: setting.mutant,
             },
             keys: words
-                .map(|word| (word.delivery.sequence, word.reservation.clone()))
+                .map(|word| {
+                    let key = Key {
+                        reservation: word.reservation.clone(),
+                        user: word.user.clone(),
+                    };
+                    (word.delivery.sequence, key)
+                })
                 .collect(),
             configured: 0,
             orphans: BTreeSet::new(),

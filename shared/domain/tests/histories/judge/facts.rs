@@ -45,7 +45,10 @@ impl Judge {
             Fact::HostAssigned { host, .. } => {
                 assigned_in_order(&decision.before, id, now)?;
                 record.host = Some(host.clone());
+                record.claims = 0;
             }
+            // It gives back what it has, and begins anew when its time comes.
+            Fact::ReservationPostponed { .. } => record.begin_anew(),
             Fact::HostProvisioned { .. } => {
                 record.readies += 1;
                 ensure!(record.readies == 1, "R7: {id} is ready twice");
@@ -178,6 +181,19 @@ impl Judge {
 }
 
 impl Record {
+    fn begin_anew(&mut self) {
+        *self = Self {
+            finals: self.finals,
+            overdue: self.overdue,
+            missed: self.missed,
+            image: self.image.take(),
+            // A claim that slept may still reach its host; its release takes it back.
+            host: self.host.take(),
+            claims: self.claims,
+            ..Self::default()
+        };
+    }
+
     fn stop_the_clock(&mut self, now: i64) {
         if let Some(since) = self.working_since.take() {
             self.worked += now - since;

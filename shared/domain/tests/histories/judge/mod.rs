@@ -9,7 +9,7 @@
 //! | R6 | `writes`: no write on a host that someone else has, or paused, or with an image that we did not set |
 //! | R7 | `facts`: no fact after the outcome, ready once, completed if and only if it was ready; [`Judge::at_the_end`]: one outcome each; `World::judge_rest`: none goes on for ever |
 //! | R8 | `facts`: `ready_is_true`, `error_is_counted`, `fails_rightly`; [`Judge::looked`]: an error that was read was told, the clock stands while Metal3 does not work |
-//! | R9 | [`Judge::prepared`]: a host is prepared with its tenant's key; `World::judge_rest`: no secret is left, hosts are off |
+//! | R9 | [`Judge::secret_made`]: with its owner's key, or none; [`Judge::prepared`]: a host is prepared with its tenant's key; `World::judge_rest`: no secret is left, hosts are off |
 //! | R10 | [`Judge::at_the_end`]: every delivery that the broker took was heard; `World::restart`: a snapshot is read as it was written; `facts`: folding or deciding again changes nothing; and all the others, whatever stops |
 //! | R12 | `writes`: an image is set once on each host given, the one of the accepted start, after the fact that gives the host |
 //! | R13 | `writes`: no write on a host of an unknown holder, a release takes away what we wrote; `World::judge_rest`: nothing of ours stays |
