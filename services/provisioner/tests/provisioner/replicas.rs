@@ -66,7 +66,9 @@ async fn a_provisioner_that_stops_anywhere_is_carried_on_by_the_next() {
     };
     let teller = async {
         world.says(start("1", "node01")).await;
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        world
+            .until_host("node01", |host| host["spec"]["image"]["url"].is_string())
+            .await;
         world.says(end("1", "node01")).await;
         world.says(start("2", "node01")).await;
     };

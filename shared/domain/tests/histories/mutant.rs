@@ -86,7 +86,7 @@ impl Mutant {
     /// The rules of which at least one must be found broken.
     pub(crate) fn breaks(self) -> &'static [&'static str] {
         match self {
-            Self::FenceOff => &["R2", "R12"],
+            Self::FenceOff => &["R2", "R9", "R12"],
             Self::HolderCheckOff => &["R2"],
             Self::PreconditionOff => &["R2", "R4", "R6", "R12", "R13"],
             Self::ExpectedVersionOff => &["R2", "R7"],

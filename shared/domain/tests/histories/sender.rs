@@ -3,9 +3,9 @@
 //!
 //! - a start up to five minutes early, once, twice (it died before it had noted the first) or never;
 //! - an end up to a minute after the booking's end, once, twice or never; again at the new end if it was extended;
-//! - creations, changes (of the times, of the user) and deletions at once, with the booking's `updatedAt`; after a deletion nothing more.
+//! - creations, changes (of the times, the user, the resource) and deletions at once, with the booking's `updatedAt`; after a deletion nothing more.
 //!
-//! Bookings of one resource never overlap.
+//! Bookings of one resource never overlap, but where one is moved to it.
 
 use bellhop_domain::id::{DeliveryId, ReservationId, Source, UserId, WebhookId};
 use bellhop_domain::reservation::{
@@ -50,6 +50,8 @@ struct Change {
     new_length: i64,
     later: Option<i64>,
     user: bool,
+    /// Whether it is moved to the other resource.
+    moves: bool,
 }
 
 /// One delivery as it leaves the sender.
@@ -70,12 +72,14 @@ fn booking() -> impl Strategy<Value = Booking> {
         60..18_000_i64,
         prop::option::weighted(0.3, 60..7200_i64),
         prop::bool::weighted(0.15),
+        prop::bool::weighted(0.15),
     )
-        .prop_map(|(after, new_length, later, user)| Change {
+        .prop_map(|(after, new_length, later, user, moves)| Change {
             after,
             new_length,
             later,
             user,
+            moves,
         });
     (
         (
@@ -114,6 +118,16 @@ fn booking() -> impl Strategy<Value = Booking> {
         )
 }
 
+/// Bookings that stay on their resources.
+pub(crate) fn bookings_that_stay() -> impl Strategy<Value = Vec<Booking>> {
+    bookings().prop_map(|mut bookings| {
+        for change in bookings.iter_mut().flat_map(|booking| &mut booking.changes) {
+            change.moves = false;
+        }
+        bookings
+    })
+}
+
 /// The reservation that the sender's `index`-th booking is.
 pub(crate) fn reservation(index: usize) -> ReservationId {
     ReservationId::new(Source::new("s"), index.to_string())
@@ -147,6 +161,7 @@ pub(crate) fn deliveries(bookings: &[Booking]) -> Vec<Sent> {
             updated: starts[index] - booking.announced_before.unwrap_or(600),
             next_start,
             user: 0,
+            resource: booking.resource,
             sent: &mut sent,
         }
         .live();
@@ -164,6 +179,7 @@ struct Row<'a> {
     updated: i64,
     next_start: i64,
     user: u32,
+    resource: usize,
     sent: &'a mut Vec<Sent>,
 }
 
@@ -197,6 +213,9 @@ impl Row<'_> {
                 self.start = later;
             }
             self.user += u32::from(change.user);
+            if change.moves {
+                self.resource = 1 - self.resource;
+            }
             self.updated = instant;
             self.send(instant, Some(instant), Said::Changed);
         }
@@ -252,7 +271,7 @@ impl Row<'_> {
         let id = DeliveryId::new(format!("d{}", self.sent.len()));
         self.sent.push(Sent {
             at: instant,
-            resource: self.booking.resource,
+            resource: self.resource,
             word: Word {
                 reservation: self.reservation.clone(),
                 said,
@@ -271,7 +290,7 @@ impl Row<'_> {
                     id,
                 },
                 user: Some(UserId::new(format!("u{}", self.user))),
-                resource_number: Some(31),
+                resource_number: Some(31 + self.resource as i64),
                 payload: String::new(),
             },
         });

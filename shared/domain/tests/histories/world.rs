@@ -128,6 +128,7 @@ impl World {
             | Action::GoOn { replica, .. }
             | Action::Work { replica, .. }
             | Action::Stall { replica, .. }
+            | Action::SleepThrough { replica, .. }
             | Action::Tick { replica, .. }
             | Action::AppendLate { replica }
                 if self.replicas[replica].frozen.is_some() =>
@@ -166,6 +167,23 @@ impl World {
                 resource,
                 secret_made,
             } => self.stall(replica, resource, secret_made),
+            Action::SleepThrough {
+                replica,
+                resource,
+                seconds,
+            } => {
+                self.stall(replica, resource, seconds % 2 == 0)?;
+                self.advance(self.now + seconds, true)?;
+                let other = 1 - replica;
+                if self.replicas[other].frozen.is_none() {
+                    self.handle_all(other)?;
+                }
+                for _ in 0..3 {
+                    let replica = other;
+                    self.act(Action::Work { replica, resource })?;
+                }
+                self.thaw(replica, resource, u32::MAX)
+            }
             Action::Freeze { replica } => {
                 self.freeze(replica);
                 Ok(())
@@ -266,7 +284,7 @@ impl World {
 
     /// A replica's timers fire. Where one may release a host, or the replica was away, what waits in the broker comes first.
     pub(crate) fn tick(&mut self, replica: usize, appends: bool) -> Verdict {
-        self.follow(replica);
+        self.sweep(replica)?;
         let slept = std::mem::take(&mut self.replicas[replica].slept);
         if (slept || self.may_release(replica)) && !self.is(Mutant::DeadlineBeforeDeliveries) {
             self.handle_all(replica)?;

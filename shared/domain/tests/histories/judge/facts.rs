@@ -22,13 +22,22 @@ impl Judge {
             if let Command::Said(word) = &decision.command {
                 ensure!(*id == word.reservation, "R2: {fact:?} about another one");
             }
-            let record = self.records.entry(id.clone()).or_default();
-            let may_follow = matches!(fact, Fact::HostReleased { .. } | Fact::ChangeCameTooLate(_));
+            let may_follow = matches!(
+                fact,
+                Fact::HostReleased { .. }
+                    | Fact::ChangeCameTooLate(_)
+                    | Fact::ReservationMovedOut { .. }
+            );
+            // On another resource, a replica that has not heard of its outcome may still take it for a live one; it is let go
+            // there.
+            let key = (decision.resource, id.clone());
+            let record = self.records.entry(key).or_default();
             ensure!(
-                record.finals == 0 || may_follow,
+                !record.is_over || may_follow,
                 "R7: {fact:?} about a reservation that is over"
             );
-            record.finals += u32::from(is_final(fact));
+            record.is_over |= is_final(fact);
+            *self.finals.entry(id.clone()).or_default() += u32::from(is_final(fact));
             self.judge_one(decision, fact, host)?;
         }
         Ok(())
@@ -37,7 +46,8 @@ impl Judge {
     fn judge_one(&mut self, decision: &Decision, fact: &Fact, host: Option<&Host>) -> Verdict {
         let id = fact.reservation();
         let now = at(decision.at);
-        let record = self.records.entry(id.clone()).or_default();
+        let key = (decision.resource, id.clone());
+        let record = self.records.entry(key).or_default();
         match fact {
             Fact::ReservationStarted(started) => {
                 record.image.get_or_insert(started.terms.image.url.clone());
@@ -49,6 +59,12 @@ impl Judge {
             }
             // It gives back what it has, and begins anew when its time comes.
             Fact::ReservationPostponed { .. } => record.begin_anew(),
+            Fact::ReservationMovedIn(moved) => {
+                record.begin_anew();
+                if let Some(started) = &moved.started {
+                    record.image.get_or_insert(started.terms.image.url.clone());
+                }
+            }
             Fact::HostProvisioned { .. } => {
                 record.readies += 1;
                 ensure!(record.readies == 1, "R7: {id} is ready twice");
@@ -183,7 +199,7 @@ impl Judge {
 impl Record {
     fn begin_anew(&mut self) {
         *self = Self {
-            finals: self.finals,
+            is_over: self.is_over,
             overdue: self.overdue,
             missed: self.missed,
             image: self.image.take(),

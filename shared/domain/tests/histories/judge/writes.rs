@@ -24,7 +24,8 @@ impl Judge {
             reservation, write, ..
         } = planned;
         is_ours_to_write(reservation, write, before)?;
-        let record = self.records.entry(reservation.clone()).or_default();
+        let key = (look.resource, reservation.clone());
+        let record = self.records.entry(key).or_default();
         match write {
             Write::Claim { image, .. } => claimed(record, look, planned, image, before, truth),
             Write::Release { .. } => released(record, reservation, before),
