@@ -427,3 +427,30 @@ async fn a_letter_whose_report_is_in_the_notifier_s_hands_is_left_alone() {
         .unwrap();
     assert!(replay(&store, &buried).await.is_empty());
 }
+
+#[tokio::test]
+async fn what_is_no_dead_letter_hides_no_other_and_can_only_be_dropped() {
+    let server = NatsServer::start().unwrap();
+    let store = store_at(&server).await;
+    bury(&store, &letter("ingress", "one")).await;
+    let context = jetstream(&server).await;
+    let subject = "dead_letters.ingress.delivery.other";
+    let stored = context.publish(subject, "garbage".into()).await.unwrap();
+    stored.await.unwrap();
+    bury(&store, &letter("ingress", "two")).await;
+
+    let letters = store.dead_letters(1, 10).await.unwrap();
+    let sequences: Vec<_> = letters.iter().map(|letter| letter.sequence).collect();
+    assert_eq!(sequences, [1, 2, 3]);
+    let garbage = &letters[1];
+    let refused = store.plan_replay(garbage.clone()).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("not a dead letter"),
+        "{refused}"
+    );
+    store
+        .drop_dead_letter(garbage, &mara(), "a test")
+        .await
+        .unwrap();
+    assert_eq!(store.dead_letters(1, 10).await.unwrap().len(), 2);
+}
