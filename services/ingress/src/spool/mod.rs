@@ -144,14 +144,17 @@ impl Spool {
                 continue;
             }
             let store = broker.until_there().await;
-            let pass = Pass::make(&self.folder, store, timeout).await;
-            self.metrics.drained(pass.stored);
-            if pass.stored > 0 {
-                let (stored, left) = (pass.stored, pass.left);
-                tracing::info!(stored, left, "webhooks of the spool are stored in NATS");
+            let stored = |count| {
+                self.metrics.drained(count);
+                // From now on newer ones need not wait behind them.
                 broker.stored();
                 // There may be dead letters among them.
                 broker.look_now();
+            };
+            let pass = Pass::make(&self.folder, store, timeout, stored).await;
+            if pass.stored > 0 {
+                let (stored, left) = (pass.stored, pass.left);
+                tracing::info!(stored, left, "webhooks of the spool are stored in NATS");
                 failures = 0;
             }
             let Some(trouble) = pass.trouble else {
@@ -228,5 +231,5 @@ pub async fn drain(path: &Path, settings: &EventStoreSettings) -> Result<Pass, D
     let folder = Arc::new(Folder::open(path, u64::MAX)?);
     let store = EventStore::connect(settings, "bellhop-spool").await?;
     store.prepare_deliveries().await?;
-    Ok(Pass::make(&folder, &store, ACKNOWLEDGEMENT).await)
+    Ok(Pass::make(&folder, &store, ACKNOWLEDGEMENT, |_| {}).await)
 }
