@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 
 use bellhop_event_store::{EventStore, EventStoreSettings, StoreError};
 use bellhop_service::{Alarms, Dependency};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::SERVICE;
 use crate::metrics::IngressMetrics;
+use crate::presence::Presence;
 use crate::secrets::with_causes;
 use crate::spool::{NotSpooled, Spool};
 
@@ -49,8 +50,7 @@ pub(crate) struct Broker {
     look_now: Notify,
     refused: Mutex<Option<(Instant, String)>>,
     outage: Mutex<Outage>,
-    /// Whether it did not answer when it was last asked.
-    away: watch::Sender<bool>,
+    presence: Presence,
     /// Where webhooks wait meanwhile.
     spool: Option<Arc<Spool>>,
     nats: Dependency,
@@ -70,7 +70,7 @@ impl Broker {
             look_now: Notify::new(),
             refused: Mutex::default(),
             outage: Mutex::default(),
-            away: watch::Sender::new(true),
+            presence: Presence::new(),
             spool,
             nats,
             alarms,
@@ -99,41 +99,32 @@ impl Broker {
         tokio::time::timeout(patience, connected).await.ok()
     }
 
-    /// Whether it is known that nothing can be stored now: there is no connection, or the last question got no answer. Then a
-    /// webhook that can wait elsewhere need not wait for it.
+    /// Whether it is known that nothing can be stored now: there is no connection, it did not answer when it was last asked, or
+    /// did not confirm what was last sent. Then a webhook that can wait elsewhere need not wait for it. What waits there tries
+    /// it again.
     pub(crate) fn is_away(&self) -> bool {
-        *self.away.borrow() || !self.store().is_some_and(EventStore::is_connected)
+        !self.presence.is_there() || !self.store().is_some_and(EventStore::is_connected)
     }
 
     /// The event store, once it answers.
     pub(crate) async fn until_there(&self) -> &EventStore {
         loop {
-            let answers = self
-                .away
-                .subscribe()
-                .wait_for(|is_away| !is_away)
-                .await
-                .is_ok();
-            if let Some(store) = self.store()
-                && answers
-            {
+            self.presence.until_it_answers().await;
+            if let Some(store) = self.store() {
                 return store;
             }
             tokio::time::sleep(FIRST_CONNECTION).await;
         }
     }
 
-    /// Returns when it answers after it was away.
+    /// Returns when it answers after it did not.
     pub(crate) async fn until_back(&self) {
-        let mut away = self.away.subscribe();
-        // The sender is ours, so neither can fail.
-        let _ours = away.wait_for(|is_away| *is_away).await.is_ok();
-        let _ours = away.wait_for(|is_away| !*is_away).await.is_ok();
+        self.presence.until_it_answers_again().await;
     }
 
     /// It did not acknowledge in the time that a webhook waits for it. Whether it answers at all is asked at once.
     pub(crate) fn did_not_confirm(&self) {
-        self.away.send_replace(true);
+        self.presence.did_not_confirm();
         self.show_trouble(Some("it did not confirm in time".to_owned()));
         self.look_now();
     }
@@ -160,7 +151,7 @@ impl Broker {
 
     /// The broker stored something.
     pub(crate) fn stored(&self) {
-        self.away.send_replace(false);
+        self.presence.confirmed();
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -213,11 +204,11 @@ impl Broker {
         } else {
             Err("the connection is lost; connecting again".to_owned())
         };
-        self.away.send_replace(answered.is_err());
+        self.presence.asked(answered.is_ok());
         let trouble = match answered {
             Ok(count) => {
                 self.show_dead_letters(count);
-                self.recent_refusal()
+                self.recent_refusal().or_else(|| self.silence())
             }
             Err(why) => Some(why),
         };
@@ -263,6 +254,12 @@ impl Broker {
             );
             self.alarms.raise(DEAD_LETTERS_ALARM, SERVICE, &text);
         }
+    }
+
+    /// Whatever it answers, it does not confirm what is sent. Without a spool only the next webhook would tell that this is over.
+    fn silence(&self) -> Option<String> {
+        let is_tried = self.spool.is_some() && self.presence.is_silent();
+        is_tried.then(|| "it answers, but does not confirm what is sent to it".to_owned())
     }
 
     fn recent_refusal(&self) -> Option<String> {

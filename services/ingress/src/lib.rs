@@ -28,6 +28,7 @@
 //! | [`spool`] | where webhooks wait while the broker does not take them |
 //! | `answer`, `problem` | what the sender hears |
 //! | `broker` | the connection to the event store, its health, the dead letters in it |
+//! | `presence` | whether the broker answers, and whether it stores |
 //! | `lost` | verified webhooks that could not be stored |
 //! | `refusals` | requests that were turned away: few lines for many, an alarm for a wrong secret |
 //! | `clock` | senders whose clock is far from ours |
@@ -43,6 +44,7 @@ mod intake;
 mod lost;
 mod metrics;
 mod openapi;
+mod presence;
 mod problem;
 mod refusals;
 mod secrets;

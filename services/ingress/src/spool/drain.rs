@@ -59,8 +59,14 @@ enum Outcome {
 }
 
 impl Pass {
-    /// Goes once through everything that waits now. Ends early where the broker does not answer.
-    pub(crate) async fn make(folder: &Arc<Folder>, store: &EventStore, timeout: Duration) -> Self {
+    /// Goes once through everything that waits now, and tells `stored` of each number that is stored. Ends early where the
+    /// broker does not answer.
+    pub(crate) async fn make(
+        folder: &Arc<Folder>,
+        store: &EventStore,
+        timeout: Duration,
+        stored: impl Fn(usize),
+    ) -> Self {
         let mut pass = Self::default();
         let newest = folder.newest();
         let mut after = None;
@@ -71,7 +77,12 @@ impl Pass {
                 return pass;
             };
             after = Some(*last);
-            if pass.send(folder, store, ids, timeout).await.is_err() {
+            let before = pass.stored;
+            let sent = pass.send(folder, store, ids, timeout).await;
+            if pass.stored > before {
+                stored(pass.stored - before);
+            }
+            if sent.is_err() {
                 return pass;
             }
         }

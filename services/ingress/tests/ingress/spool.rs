@@ -163,6 +163,32 @@ async fn a_broker_that_hangs_keeps_no_sender_waiting_and_has_each_webhook_once_a
 }
 
 #[tokio::test]
+async fn a_broker_that_answers_and_stores_nothing_is_seen_for_what_it_is() {
+    let home = TempDir::new().unwrap();
+    // What may not be published is dropped without an answer, as by a broker whose disk is full.
+    let nats = NatsServer::builder()
+        .configuration(
+            r#"authorization { users: [{ user: someone, password: "", permissions: { publish: { deny: "deliveries.>" } } }] }
+            no_auth_user: someone"#,
+        )
+        .start()
+        .unwrap();
+    let harness = Harness::start_unready(nats, &with_spool(home.path(), &[])).await;
+    harness.until_ready().await;
+    for number in 0..3 {
+        let answer = harness.post(&start(number)).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED);
+    }
+    assert_eq!(waiting(home.path()), 3);
+    harness
+        .until("seen", async || {
+            let (status, readyz) = harness.page("/readyz?verbose").await;
+            status == StatusCode::OK && readyz.contains("does not confirm what is sent to it")
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn however_patient_with_the_broker_it_leaves_the_spool_its_time() {
     let home = TempDir::new().unwrap();
     let folder = home.path().to_str().unwrap();

@@ -32,14 +32,14 @@ async fn a_broker_that_does_not_answer_is_not_asked_for_each_of_many() {
     let server = NatsServer::start().unwrap();
     let store = store(&server, -1).await;
     server.pause().unwrap();
-    let pass = Pass::make(&folder, &store, Duration::from_millis(200)).await;
+    let pass = Pass::make(&folder, &store, Duration::from_millis(200), |_| {}).await;
     let tried = u64::try_from(pass.left).unwrap();
     assert!((1..COUNT).contains(&tried), "{pass:?}");
     assert!(matches!(pass.trouble, Some(DrainTrouble::Broker(_))));
     assert_eq!(ids(&everything(&folder).entries), ids_of(0..COUNT));
 
     server.resume().unwrap();
-    let pass = Pass::make(&folder, &store, LONG).await;
+    let pass = Pass::make(&folder, &store, LONG, |_| {}).await;
     assert_eq!((pass.stored, pass.left), (200, 0), "{pass:?}");
     assert!(folder.is_empty());
     // Those that were on their way when it was given up are among them, once.
@@ -54,7 +54,7 @@ async fn of_a_file_that_is_stored_in_part_only_the_rest_waits_on() {
     let since = folder.depth().since;
     let server = NatsServer::start().unwrap();
     let store = store(&server, 9000).await;
-    let pass = Pass::make(&folder, &store, LONG).await;
+    let pass = Pass::make(&folder, &store, LONG, |_| {}).await;
     let stored = u64::try_from(pass.stored).unwrap();
     assert!((1..COUNT).contains(&stored), "{pass:?}");
     assert_eq!(store.deliveries_end().await.unwrap(), stored);
@@ -68,7 +68,7 @@ async fn of_a_file_that_is_stored_in_part_only_the_rest_waits_on() {
     let mut config = stream.cached_info().config.clone();
     config.max_bytes = -1;
     context.update_stream(config).await.unwrap();
-    let pass = Pass::make(&folder, &store, LONG).await;
+    let pass = Pass::make(&folder, &store, LONG, |_| {}).await;
     assert_eq!(pass.stored + usize::try_from(stored).unwrap(), 200);
     assert!(folder.is_empty());
     assert_eq!(store.deliveries_end().await.unwrap(), COUNT);

@@ -32,10 +32,8 @@ async fn rate(round: u64, at_once: u64, store: impl Fn(u64) -> BoxFuture<'static
 async fn rates_of_the_spool_and_of_a_broker_on_the_same_disk() {
     let home = TempDir::new().unwrap();
     let spool = Arc::new(spool(home.path(), &[]).unwrap());
-    let server = NatsServer::builder()
-        .jetstream_configuration("sync_interval: always")
-        .start()
-        .unwrap();
+    // It syncs each write, as the shipped configuration does.
+    let server = NatsServer::start().unwrap();
     let settings = EventStoreSettings::at(server.url());
     let store = EventStore::connect(&settings, "rates").await.unwrap();
     store.prepare_deliveries().await.unwrap();
