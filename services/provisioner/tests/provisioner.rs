@@ -29,5 +29,7 @@ mod replicas;
 mod reservations;
 #[path = "provisioner/sites.rs"]
 mod sites;
+#[path = "provisioner/ten_hosts.rs"]
+mod ten_hosts;
 #[path = "provisioner/world.rs"]
 mod world;
