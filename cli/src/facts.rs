@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use bellhop_domain::id::Version;
-use bellhop_event_store::{Entry, EventStore, EventStoreSettings};
+use bellhop_event_store::{EventStore, EventStoreSettings, LedgerEntry};
 
 use crate::Failure;
 
@@ -13,7 +13,7 @@ pub(crate) struct FactsSettings {
     #[command(flatten)]
     event_store: EventStoreSettings,
 
-    /// Only those of resources whose name holds this text
+    /// Only those of resources whose name holds this text, and their places of the capacity
     #[arg(long)]
     resource: Option<String>,
 
@@ -29,27 +29,35 @@ pub(crate) async fn print(settings: FactsSettings) -> Result<(), Failure> {
     let mut seen = Version(0);
     while settings.follow || seen < end {
         let entry = follower.next().await?;
-        seen = entry.version;
-        let wanted = settings
-            .resource
-            .as_ref()
-            .is_none_or(|text| entry.resource.name().contains(text));
-        if wanted {
-            show(&entry)?;
+        seen = entry.version();
+        let wanted = |text: &str| {
+            let sought = settings.resource.as_ref();
+            sought.is_none_or(|sought| text.contains(sought))
+        };
+        match entry {
+            LedgerEntry::Resource(entry) if wanted(entry.resource.name()) => {
+                let begin = format!("{} {} {}", entry.version, entry.at, entry.resource);
+                show(&begin, entry.facts.iter().map(serde_json::to_string))?;
+            }
+            LedgerEntry::Resource(_) => {}
+            LedgerEntry::Capacity(entry) => {
+                let begin = format!("{} {} capacity", entry.version, entry.at);
+                let facts = entry.facts.iter();
+                let facts = facts.filter(|fact| wanted(fact.asker().as_str()));
+                show(&begin, facts.map(serde_json::to_string))?;
+            }
         }
     }
     Ok(())
 }
 
-fn show(entry: &Entry) -> Result<(), Failure> {
+fn show(
+    begin: &str,
+    facts: impl Iterator<Item = serde_json::Result<String>>,
+) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    for fact in &entry.facts {
-        let fact = serde_json::to_string(fact)?;
-        writeln!(
-            out,
-            "{} {} {} {fact}",
-            entry.version, entry.at, entry.resource
-        )?;
+    for fact in facts {
+        writeln!(out, "{begin} {}", fact?)?;
     }
     Ok(())
 }

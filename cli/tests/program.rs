@@ -7,6 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use bellhop_domain::capacity;
 use bellhop_domain::id::{ReservationId, ResourceId, ResourceKind, Source, Version};
 use bellhop_domain::reservation::Fact;
 use bellhop_event_store::{DeadLetter, DeadLetterClass, EventStore, EventStoreSettings, NewEntry};
@@ -107,6 +108,51 @@ async fn dead_letters_are_listed_and_shown() {
     let missing = run(&["dead-letters", "show", "7"]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(text(&missing.stderr).contains("no dead letter 7"));
+}
+
+#[tokio::test]
+async fn facts_are_printed_one_a_line_with_those_of_the_capacity() {
+    let server = NatsServer::start().unwrap();
+    let store = store_at(&server).await;
+    for name in ["node01", "node02"] {
+        let node = ResourceId::new(ResourceKind::new("baremetalhost"), "metal3", name);
+        let entry = NewEntry {
+            at: Timestamp::UNIX_EPOCH,
+            facts: vec![Fact::HostClaimed {
+                reservation: ReservationId::new(Source::new("reservation-system"), name),
+            }],
+            traceparent: None,
+            cause: "test".into(),
+        };
+        store.append(&node, Version(0), &entry).await.unwrap();
+    }
+    let asker = "reservation-system:node02 on baremetalhost/metal3/node02 upon 2";
+    let granted = capacity::Fact::PlaceGranted {
+        to: capacity::AskerId::new(asker),
+        group: None,
+    };
+    store
+        .append_to_capacity(Version(0), Timestamp::UNIX_EPOCH, &[granted], "test")
+        .await
+        .unwrap();
+    let printed = |arguments: &[&str]| {
+        let output = bellhop(&server, arguments).output().unwrap();
+        succeeded(&output)
+            .lines()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let all = printed(&["facts"]);
+    assert_eq!(all.len(), 3, "{all:#?}");
+    assert!(all[0].starts_with(
+        "1 1970-01-01T00:00:00Z baremetalhost/metal3/node01 {\"type\":\"HostClaimed\""
+    ));
+    assert!(
+        all[2].starts_with("3 1970-01-01T00:00:00Z capacity {\"type\":\"PlaceGranted\""),
+        "{all:#?}"
+    );
+    assert_eq!(printed(&["facts", "--resource", "node01"]), all[..1]);
+    assert_eq!(printed(&["facts", "--resource", "node02"]), all[1..]);
 }
 
 #[tokio::test]

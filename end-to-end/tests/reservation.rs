@@ -140,11 +140,10 @@ async fn the_test_button_and_events_that_ask_for_nothing_are_answered_200_and_ch
         .unwrap()
         .into_iter()
         .flat_map(|entry| entry.facts);
-    assert!(
-        others
-            .into_iter()
-            .all(|fact| fact.reservation().event() == booking.id.to_string())
-    );
+    assert!(others.into_iter().all(|fact| {
+        fact.reservation()
+            .is_some_and(|about| about.event() == booking.id.to_string())
+    }));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -192,8 +192,7 @@ impl Broker {
         } else {
             let text = format!(
                 "{count} verified webhook(s) can't be read and wait as dead letters: look at them with `bellhop \
-                 dead-letters list`, see to their reservations by hand, then remove each with `nats stream rmm \
-                 DEAD_LETTERS SEQUENCE`"
+                 dead-letters list`, see to their reservations by hand, then give them up with `bellhop dead-letters drop`"
             );
             self.alarms.raise(DEAD_LETTERS_ALARM, SERVICE, &text);
         }

@@ -67,9 +67,11 @@ pub struct IngressSettings {
     #[arg(long, env = "RESOURCE_TYPES", help_heading = "What is served", default_value = ResourceTypes::DEFAULT)]
     pub resource_types: ResourceTypes,
 
-    /// The ids of the sites that Bellhop serves, comma-separated. Unset: all.
+    /// The ids of the sites that Bellhop serves, each with the namespace of its hosts: `SITE=NAMESPACE`, comma-separated.
     ///
-    /// A site-wide webhook of the reservation system gets the starts and ends of every site. Set it for all services alike.
+    /// `SITE` alone means K8S_NAMESPACE. A site-wide webhook of the reservation system gets the starts and ends of every site:
+    /// those of other sites are stored, alarmed, and not acted on. Unset: all is served in K8S_NAMESPACE while only one site was
+    /// ever seen; from the first webhook of a second one on, new starts wait until it is set. Set it for all services alike.
     #[arg(long, env = "SITE_IDS", help_heading = "What is served")]
     pub site_ids: Option<SiteIds>,
 
@@ -113,6 +115,7 @@ pub struct IngressSettings {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use bellhop_domain::id::SiteId;
     use bellhop_service::settings::parse;
 
     use super::*;
@@ -140,5 +143,13 @@ mod tests {
             let error = parse::<IngressSettings>(["ingress", argument, "0"]).unwrap_err();
             assert!(error.to_string().starts_with(variable), "{error}");
         }
+    }
+    #[test]
+    fn sites_are_named_with_their_namespaces_as_for_the_provisioner() {
+        let settings: IngressSettings =
+            parse(["ingress", "--site-ids", "lab-1=metal3-a,lab-2"]).unwrap();
+        assert!(settings.site_ids.unwrap().contains(&SiteId::new("lab-1")));
+        let error = parse::<IngressSettings>(["ingress", "--site-ids", "lab-1=Lab"]).unwrap_err();
+        assert!(error.to_string().starts_with("SITE_IDS"), "{error}");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bellhop_domain::id::{ReservationId, Version, WebhookId};
 use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::Fact;
-use bellhop_event_store::{Entry, EventStore, FollowError};
+use bellhop_event_store::{Entry, EventStore, FollowError, LedgerEntry};
 use bellhop_service::{Alarms, Dependency};
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -104,10 +104,11 @@ impl LedgerView {
             &entry.facts,
         );
         for (index, fact) in entry.facts.iter().enumerate() {
-            let history = self
-                .histories
-                .entry(fact.reservation().clone())
-                .or_default();
+            // What is about no reservation owes no report.
+            let Some(reservation) = fact.reservation() else {
+                continue;
+            };
+            let history = self.histories.entry(reservation.clone()).or_default();
             history.note_webhook(fact);
             let was_over = history.over;
             history.over |= is_final(fact);
@@ -124,16 +125,13 @@ impl LedgerView {
                     version: entry.version,
                     index,
                 };
-                let history = self
-                    .histories
-                    .entry(fact.reservation().clone())
-                    .or_default();
+                let history = self.histories.entry(reservation.clone()).or_default();
                 history.owing.push(Owing { place, to });
             }
         }
     }
 
-    /// Notes that the entry at `version` can't be read.
+    /// Notes that the entry at `version` says nothing of reservations, or can't be read.
     pub fn pass_over(&mut self, version: Version) {
         self.ledger.advance(version);
     }
@@ -147,7 +145,9 @@ impl LedgerView {
     pub fn owing(&self, destination: Destination, entry: &Entry) -> Vec<Vec<usize>> {
         let mut of_reservations: Vec<(&ReservationId, Vec<usize>)> = Vec::new();
         for (index, fact) in entry.facts.iter().enumerate() {
-            let reservation = fact.reservation();
+            let Some(reservation) = fact.reservation() else {
+                continue;
+            };
             let place = Place {
                 version: entry.version,
                 index,
@@ -213,7 +213,7 @@ impl LedgerView {
     }
 
     fn occasion<'a>(&'a self, entry: &'a Entry, index: usize) -> Option<Occasion<'a>> {
-        let reservation = entry.facts.get(index)?.reservation();
+        let reservation = entry.facts.get(index)?.reservation()?;
         let history = self.histories.get(reservation);
         Some(Occasion {
             resource_id: &entry.resource,
@@ -308,7 +308,8 @@ async fn follow(
             view.version()
         };
         let seen = match next {
-            Ok(entry) => change(&|view| view.take_in(&entry)),
+            Ok(LedgerEntry::Resource(entry)) => change(&|view| view.take_in(&entry)),
+            Ok(LedgerEntry::Capacity(entry)) => change(&|view| view.pass_over(entry.version)),
             Err(FollowError::Unreadable { sequence, cause }) => {
                 // Its facts owe reports that we can't know of; that must not keep the others from leaving.
                 alarms.raise(

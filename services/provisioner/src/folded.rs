@@ -7,12 +7,21 @@ use std::time::Duration;
 use bellhop_domain::id::{ReservationId, ResourceId, Version};
 use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::{EndCause, Fact, Resource};
-use bellhop_event_store::{Entry, EventStore, FollowError};
+use bellhop_event_store::{Entry, EventStore, FollowError, LedgerEntry};
 use jiff::Timestamp;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-/// How many changed resources may wait for a slow listener; one that is slower looks at all of them.
+/// What a new entry of the ledger is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// A resource.
+    Resource(ResourceId),
+    /// The capacity.
+    Capacity,
+}
+
+/// How many changes may wait for a slow listener; one that is slower looks at all of them.
 const CHANGES: usize = 4096;
 /// How many releases without an end are remembered.
 const DEADLINE_RELEASES: usize = 1000;
@@ -22,7 +31,7 @@ const DEADLINE_RELEASES: usize = 1000;
 pub(crate) struct FoldedLedger {
     ledger: Arc<RwLock<Ledger>>,
     version: watch::Sender<Version>,
-    changes: broadcast::Sender<ResourceId>,
+    changes: broadcast::Sender<Change>,
     /// When hosts were released because no end came, lately.
     deadline_releases: Arc<RwLock<VecDeque<Timestamp>>>,
 }
@@ -54,20 +63,29 @@ impl FoldedLedger {
         }
     }
 
-    fn apply(&self, entry: &Entry) {
+    fn apply(&self, entry: &LedgerEntry) {
         let mut ledger = self.ledger.write().unwrap_or_else(PoisonError::into_inner);
-        ledger.apply(
-            &entry.resource,
-            entry.version,
-            entry.at,
-            entry.traceparent.as_deref(),
-            &entry.facts,
-        );
+        let change = match entry {
+            LedgerEntry::Resource(entry) => {
+                ledger.apply(
+                    &entry.resource,
+                    entry.version,
+                    entry.at,
+                    entry.traceparent.as_deref(),
+                    &entry.facts,
+                );
+                self.note_deadline_releases(entry);
+                Change::Resource(entry.resource.clone())
+            }
+            LedgerEntry::Capacity(entry) => {
+                ledger.apply_to_capacity(entry.version, &entry.facts);
+                Change::Capacity
+            }
+        };
         drop(ledger);
-        self.note_deadline_releases(entry);
-        self.version.send_replace(entry.version);
+        self.version.send_replace(entry.version());
         // Nobody listens before the start is complete.
-        let _nobody = self.changes.send(entry.resource.clone());
+        let _nobody = self.changes.send(change);
     }
 
     fn note_deadline_releases(&self, entry: &Entry) {
@@ -152,8 +170,8 @@ impl FoldedLedger {
         use_it(&self.ledger.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The resources that change from now on.
-    pub(crate) fn changes(&self) -> broadcast::Receiver<ResourceId> {
+    /// What changes from now on.
+    pub(crate) fn changes(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
     }
 }

@@ -7,6 +7,8 @@
 //!                                                                       └─▶ alarms
 //! ```
 //!
+//! Where the number of servers that are prepared at once is limited, `turns` grants the places.
+//!
 //! Any number of provisioners run at once: they share one durable consumer for the deliveries, each follows the whole ledger,
 //! and the append settles who was first. No one leads.
 //!
@@ -20,14 +22,19 @@ mod decisions;
 mod deliveries;
 mod drive;
 mod folded;
+mod images;
 mod metrics;
 mod retention;
 mod settings;
+mod sites;
 mod snapshots;
 mod start;
 mod timers;
+mod turns;
 mod words;
 mod work_queue;
 
+pub use baremetalhost::adoption::{AdoptableHost, adoptable_hosts, adoptable_hosts_in};
+pub use images::ImageCatalogueError;
 pub use settings::{ChecksumType, ImageFormat, NoSshKey, ProvisionerSettings};
 pub use start::{ProvisionerError, run, run_in};

@@ -13,6 +13,7 @@ pub(crate) struct ProvisionerMetrics {
     reconciliations: Family<Outcome, Counter>,
     host_writes: Family<Outcome, Counter>,
     ledger_version: Gauge,
+    places_taken: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -27,6 +28,7 @@ impl ProvisionerMetrics {
             reconciliations: Family::default(),
             host_writes: Family::default(),
             ledger_version: Gauge::default(),
+            places_taken: Gauge::default(),
         };
         metrics.register(
             "deliveries",
@@ -48,6 +50,11 @@ impl ProvisionerMetrics {
             "The ledger's newest entry that is folded",
             new.ledger_version.clone(),
         );
+        metrics.register(
+            "places_taken",
+            "Servers that are being prepared, where their number is limited",
+            new.places_taken.clone(),
+        );
         new
     }
 
@@ -68,5 +75,10 @@ impl ProvisionerMetrics {
     pub(crate) fn ledger_version(&self, version: bellhop_domain::id::Version) {
         self.ledger_version
             .set(i64::try_from(version.0).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn places_taken(&self, places: usize) {
+        self.places_taken
+            .set(i64::try_from(places).unwrap_or(i64::MAX));
     }
 }

@@ -23,11 +23,14 @@ use crate::decisions::Decisions;
 use crate::deliveries::{Deliveries, SERVICE};
 use crate::drive::drive;
 use crate::folded::FoldedLedger;
+use crate::images::{ImageCatalogue, ImageCatalogueError};
 use crate::metrics::ProvisionerMetrics;
 use crate::settings::ProvisionerSettings;
+use crate::sites::{OtherSites, ServedSites};
 use crate::timers::ReleaseGuard;
+use crate::turns::Turns;
 use crate::words::Reading;
-use crate::{retention, snapshots, timers};
+use crate::{retention, sites, snapshots, timers};
 
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long a start waits for the deliveries that wait.
@@ -42,6 +45,9 @@ pub enum ProvisionerError {
     /// The user data's settings can't be used.
     #[error(transparent)]
     UserData(#[from] UserDataError),
+    /// The catalogue of images can't be used.
+    #[error(transparent)]
+    Images(#[from] ImageCatalogueError),
     /// The broker can't be used.
     #[error(transparent)]
     EventStore(#[from] EventStoreError),
@@ -96,6 +102,13 @@ pub async fn run_in(
         settings.admin_ssh_keys_file.as_deref(),
         &settings.login_user,
     )?;
+    let images = ImageCatalogue::load(
+        settings.image_catalogue_file.as_deref(),
+        &settings.image_parameter,
+    )?;
+    if let Some(images) = &images {
+        tracing::info!(images = images.len(), "users may choose an image");
+    }
     if settings.deprovision_image.is_some() {
         tracing::warn!(
             "DEPROVISION_IMAGE has no effect: a released host is emptied and switched off"
@@ -122,11 +135,18 @@ pub async fn run_in(
     let folded = FoldedLedger::from(ledger);
     let metrics = ProvisionerMetrics::new(&metrics);
     let decisions = Decisions::new(store.clone(), folded.clone(), settings.policy());
+    let turns = Arc::new(Turns::new(
+        store.clone(),
+        folded.clone(),
+        settings.preparing_limits(),
+        metrics.clone(),
+    ));
     let driver = Arc::new(Driver {
         ledger: store.ledger_id(),
         store: store.clone(),
         folded: folded.clone(),
         decisions: decisions.clone(),
+        turns: Arc::clone(&turns),
         cluster,
         known: KnownHosts::default(),
         user_data,
@@ -138,11 +158,13 @@ pub async fn run_in(
         kubernetes,
         metrics: metrics.clone(),
     });
+    let other_sites = OtherSites::new(alarms.clone());
     let deliveries = Arc::new(Deliveries {
         store: store.clone(),
         folded: folded.clone(),
         decisions: decisions.clone(),
-        reading: Reading::new(&settings),
+        reading: Reading::new(&settings, images),
+        other_sites: other_sites.clone(),
         metrics: metrics.clone(),
         begun: Instant::now(),
     });
@@ -181,12 +203,24 @@ pub async fn run_in(
         }
         ready.ok();
         tracing::info!(version = %folded.version(), "everything that waited is folded; driving hosts");
-        let board = AlarmBoard::new(alarms.clone(), folded.clone(), driver.known.clone());
+        let board = AlarmBoard::new(
+            alarms.clone(),
+            driver.shown.clone(),
+            folded.clone(),
+            driver.known.clone(),
+        );
         let guard = ReleaseGuard {
             most: settings.deadline_release_max,
             alarms: alarms.clone(),
             stopped: false,
         };
+        tasks.spawn(sites::run(
+            ServedSites::new(&settings),
+            folded.clone(),
+            decisions.clone(),
+            other_sites,
+            stop.clone(),
+        ));
         tasks.spawn(timers::run(
             store.clone(),
             folded.clone(),
@@ -207,6 +241,8 @@ pub async fn run_in(
             keep,
             stop.clone(),
         ));
+        let stopped = stop.clone();
+        tasks.spawn(async move { turns.run(stopped).await });
         drive(&settings, &driver, board, &mut tasks, &stop);
         until_stopped_or_panicked(&mut tasks, &stop).await
     };

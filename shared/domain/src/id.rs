@@ -59,9 +59,20 @@ text_id! {
     DeliveryId
 }
 text_id! {
+    /// Who asks for a place of the capacity, for one thing that is done once.
+    AskerId
+}
+text_id! {
+    /// Which of those who ask for places are counted together.
+    GroupId
+}
+text_id! {
     /// Which ledger this is: made once with the LEDGER stream, in every fence that we write to a host.
     LedgerId
 }
+
+/// The source of reservations of our own making.
+const UNKNOWN: &str = "adopted";
 
 /// One user's claim on one resource: the source and the sender's id of the booking.
 ///
@@ -80,6 +91,16 @@ impl ReservationId {
             source,
             event: event.into(),
         }
+    }
+
+    /// A reservation of our own making: that of an adopted host of which nobody knows whose it is.
+    pub fn of_unknown(host: &HostRef) -> Self {
+        Self::new(Source::new(UNKNOWN), host.uid.as_str())
+    }
+
+    /// Whether it is one of our own making.
+    pub fn is_unknown(&self) -> bool {
+        self.source.as_str() == UNKNOWN
     }
 
     /// Who told of it.

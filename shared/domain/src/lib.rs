@@ -9,13 +9,17 @@
 //! ```
 //!
 //! - [`id`]: the names of things: sources, reservations, resources, hosts.
-//! - [`reservation`]: the one kind of aggregate that there is now: a resource that reservations claim one after the other.
+//! - [`reservation`]: one kind of aggregate: a resource that reservations claim one after the other.
 //!   Pipelines and deployments will be modules beside it.
+//! - [`capacity`]: the other one: how many may be served at once; it knows nothing of reservations.
+//! - [`preparing`]: what the reservations ask of it;
 //! - [`served`]: which types of resource and which sites are ours;
-//! - [`ledger`]: all resources folded from the facts, and the index that says where a reservation stands.
+//! - [`ledger`]: everything folded from the facts, and the index that says where a reservation stands.
 
+pub mod capacity;
 pub mod id;
 pub mod ledger;
+pub mod preparing;
 pub mod reservation;
 pub mod served;
 pub mod time;

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use bellhop_domain::id::{
-    DeliveryId, HostRef, ReservationId, ResourceId, ResourceKind, Source, UserId, Version,
+    DeliveryId, HostRef, ReservationId, ResourceId, ResourceKind, SiteId, Source, UserId, Version,
     WebhookId,
 };
 use bellhop_domain::ledger::Ledger;
@@ -32,6 +32,7 @@ fn node(name: &str) -> ResourceId {
 
 fn terms() -> Terms {
     let image = Image {
+        name: None,
         url: "http://images/noble".into(),
         checksum: None,
         checksum_type: None,
@@ -92,6 +93,8 @@ impl Site {
             },
             user: Some(UserId::new("mara")),
             resource_number: Some(31),
+            site: Some(SiteId::new("lab-7")),
+            site_named: false,
             payload: "{}".into(),
         }
     }
@@ -411,6 +414,7 @@ fn a_start_that_is_moved_to_later_gives_the_host_back_and_starts_again_by_itself
         "one",
         Observation::Released {
             left: bellhop_domain::reservation::HostLeft::Off,
+            not_wiped: false,
         },
     );
     assert_eq!(
@@ -636,6 +640,45 @@ fn a_new_owner_never_gets_a_host_with_the_former_owner_s_key() {
     );
 }
 
+#[test]
+fn a_reservation_belongs_to_the_site_that_its_start_or_the_move_here_named() {
+    let mut site = Site {
+        now: HOUR - 60,
+        ..Site::default()
+    };
+    let start = || Said::Start {
+        key: TenantKey::InDelivery,
+        terms: terms(),
+    };
+    let of = |site: &Site, on: &str| {
+        let resource = site.ledger.resource(&node(on)).unwrap();
+        resource.reservations[&a()].site.clone()
+    };
+    let announced = Word {
+        site: None,
+        ..site.word(Said::Announced, HOUR, 3 * HOUR)
+    };
+    site.decide("one", &Command::Said(Box::new(announced)));
+    assert_eq!(of(&site, "one"), None);
+    site.said("one", start(), HOUR, 3 * HOUR);
+    assert_eq!(of(&site, "one"), Some(SiteId::new("lab-7")));
+    site.now += 10;
+    let moved = Word {
+        site: Some(SiteId::new("lab-8")),
+        ..site.word(Said::Changed, HOUR, 3 * HOUR)
+    };
+    site.decide(
+        "two",
+        &Command::MovedIn {
+            word: Box::new(moved),
+            from: node("one"),
+            started: Some(accepted()),
+            former: None,
+        },
+    );
+    assert_eq!(of(&site, "two"), Some(SiteId::new("lab-8")));
+}
+
 /// A start by mara with her key, then a change that gives the booking to nils.
 fn given_to_nils_while_it_waits() -> (Site, Word) {
     let mut site = Site {
@@ -711,4 +754,30 @@ fn a_postponed_reservation_whose_whole_time_passed_while_nobody_was_there_has_fa
     };
     let facts = site.decide("one", &command);
     assert_eq!(names(&facts), ["ReservationFailed"]);
+}
+
+#[test]
+fn a_booking_that_is_moved_back_belongs_to_whom_it_was_given_meanwhile() {
+    let mut site = Site::default();
+    site.said("one", Said::Announced, HOUR, 3 * HOUR);
+    for (from, to) in [("one", "two"), ("two", "one")] {
+        site.now += 10;
+        let mut word = site.word(Said::Changed, HOUR, 3 * HOUR);
+        word.user = Some(UserId::new("nils"));
+        let stands = site.ledger.resource(&node(from)).unwrap();
+        let moved = Command::MovedIn {
+            word: Box::new(word),
+            from: node(from),
+            started: None,
+            former: stands.reservations[&a()].user.clone(),
+        };
+        site.decide(to, &moved);
+        let out = Command::MovedOut {
+            reservation: a(),
+            to: node(to),
+        };
+        site.decide(from, &out);
+    }
+    let one = site.ledger.resource(&node("one")).unwrap();
+    assert_eq!(one.reservations[&a()].user, Some(UserId::new("nils")));
 }

@@ -1,6 +1,6 @@
 //! Facts are kept for ever: what is written today is read by every later version.
 //!
-//! `facts.jsonl` holds at least one of each kind as it stands in ledgers. Lines are added, never changed: where a test here
+//! `facts.jsonl` holds at least one of each kind as it stands in ledgers, `capacity_facts.jsonl` those of the capacity. Lines are added, never changed: where a test here
 //! fails, it is the code that has to go back.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bellhop_domain::capacity;
 use bellhop_domain::id::{ReservationId, Source};
 use bellhop_domain::reservation::{Fact, FailureReason, HostError, HostLeft};
 
@@ -20,7 +21,7 @@ fn facts() -> impl Iterator<Item = Fact> {
 }
 
 /// A new variant does not compile until it is counted here, and then wants its line in `facts.jsonl`.
-const KINDS: usize = 30;
+const KINDS: usize = 41;
 
 fn kind(fact: &Fact) -> usize {
     match fact {
@@ -54,6 +55,17 @@ fn kind(fact: &Fact) -> usize {
         Fact::ChangeCameTooLate(_) => 27,
         Fact::OwnerWithdrawn { .. } => 28,
         Fact::KeyBrought { .. } => 29,
+        Fact::DeadlineExtended { .. } => 30,
+        Fact::StartAllowed { .. } => 31,
+        Fact::HostHeld { .. } => 32,
+        Fact::HostUnheld { .. } => 33,
+        Fact::DrivingPaused { .. } => 34,
+        Fact::DrivingResumed { .. } => 35,
+        Fact::HeldResourceDeleted { .. } => 36,
+        Fact::HostAdopted(_) => 37,
+        Fact::HandBackOrdered { .. } => 38,
+        Fact::HostHandedBack { .. } => 39,
+        Fact::SiteSettled { .. } => 40,
     }
 }
 
@@ -81,7 +93,10 @@ fn a_fact_s_name_is_its_type_in_the_ledger() {
 fn a_fact_is_about_the_reservation_that_it_names() {
     for fact in facts() {
         let written = serde_json::to_value(&fact).unwrap();
-        assert_eq!(written["reservation"], fact.reservation().to_string());
+        assert_eq!(
+            written["reservation"].as_str().map(str::to_owned),
+            fact.reservation().map(ToString::to_string)
+        );
     }
 }
 
@@ -131,8 +146,29 @@ fn a_duration_stands_in_the_ledger_in_seconds() {
             reservation: ReservationId::new(Source::new("reservation-system"), "5120"),
             took: Duration::from_millis(91_250),
             left: HostLeft::Off,
+            not_wiped: false,
         }
     );
     // Whole seconds too, as another writer of JSON might put them.
     assert!(serde_json::from_str::<Fact>(&written.replace("91.25", "91")).is_ok());
+}
+
+#[test]
+fn every_fact_about_the_capacity_is_read_and_written_again_as_it_was() {
+    let mut kinds = BTreeSet::new();
+    for line in include_str!("capacity_facts.jsonl").lines() {
+        let fact: capacity::Fact = serde_json::from_str(line).unwrap();
+        assert_eq!(serde_json::to_string(&fact).unwrap(), line);
+        assert_eq!(
+            serde_json::to_value(&fact).unwrap()["type"],
+            fact.name(),
+            "{line}"
+        );
+        // A new variant does not compile until it is counted here, and then wants its line.
+        kinds.insert(match fact {
+            capacity::Fact::PlaceGranted { .. } => 0,
+            capacity::Fact::PlaceReturned { .. } => 1,
+        });
+    }
+    assert_eq!(kinds, (0..2).collect());
 }

@@ -148,11 +148,11 @@ impl StoreError {
 /// Facts could not be appended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// Something else was decided on the resource since the state that this decision was made upon.
-    #[error("the ledger has newer facts on {resource} than version {expected}")]
+    /// Something else was decided on the same resource, or on the capacity, since the state that this decision was made upon.
+    #[error("the ledger has newer entries than version {expected}, which {what} follow from")]
     Conflict {
-        /// Which resource.
-        resource: String,
+        /// What was to be appended.
+        what: String,
         /// The version that was expected.
         expected: Version,
     },

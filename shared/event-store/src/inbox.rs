@@ -87,6 +87,12 @@ impl<T> Inbox<T> {
         }
     }
 
+    /// Only what is stored under `subjects`, without prefix.
+    pub(crate) fn only(mut self, subjects: &str) -> Self {
+        self.config.filter_subject = self.store.subject(subjects);
+        self
+    }
+
     /// Makes the durable consumer, or finds it, so that it is there before the first message is asked for.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The ledger: what was decided, in order, for ever.
 
+mod capacity;
 mod follower;
 mod identity;
 
@@ -11,14 +12,15 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::capacity::CapacityEntry;
 pub use self::follower::Follower;
 pub(crate) use self::identity::NotTheLedger;
 use crate::error::{AppendError, EventStoreError, Unreadable};
-use crate::inbox::{ConsumerLimits, Inbox, Raw};
+use crate::inbox::{ConsumerLimits, Inbox, Raw, header_list, timestamp};
 use crate::message::{self, BadHeader, Outgoing, header};
 use crate::store::{EventStore, PublishFailure, not_a_message};
 use crate::streams::LEDGER;
-use crate::subject::{of_resource, resource_of};
+use crate::subject::{OF_CAPACITY, OF_RESOURCES, of_resource, resource_of};
 
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -35,7 +37,34 @@ pub struct NewEntry {
     pub cause: String,
 }
 
-/// One decision as it stands in the ledger.
+/// What stands in the ledger: a decision about one of the kinds of aggregates that there are.
+#[derive(Clone, Debug)]
+pub enum LedgerEntry {
+    /// About a resource.
+    Resource(Entry),
+    /// About the capacity.
+    Capacity(CapacityEntry),
+}
+
+impl LedgerEntry {
+    /// Its sequence in LEDGER.
+    pub fn version(&self) -> Version {
+        match self {
+            Self::Resource(entry) => entry.version,
+            Self::Capacity(entry) => entry.version,
+        }
+    }
+
+    /// The decision, where it is about a resource.
+    pub fn into_resource(self) -> Option<Entry> {
+        match self {
+            Self::Resource(entry) => Some(entry),
+            Self::Capacity(_) => None,
+        }
+    }
+}
+
+/// One decision about a resource as it stands in the ledger.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// On which resource.
@@ -50,6 +79,19 @@ pub struct Entry {
     pub traceparent: Option<String>,
     /// What led to it.
     pub cause: String,
+}
+
+/// A message of LEDGER as it is stored, for one that may not be readable.
+#[derive(Clone, Debug)]
+pub struct StoredEntry {
+    /// What it says, or why it can't be read.
+    pub entry: Result<Entry, Unreadable>,
+    /// When the broker stored it.
+    pub stored_at: Timestamp,
+    /// Its headers.
+    pub headers: Vec<(String, String)>,
+    /// Its body.
+    pub body: Bytes,
 }
 
 /// The body of a message in LEDGER.
@@ -74,22 +116,27 @@ impl EventStore {
         entry: &NewEntry,
     ) -> Result<Version, AppendError> {
         let what = format!("facts on {resource}");
-        let message = outgoing(resource, entry)
-            .map_err(|bad| not_a_message(&what, &bad))?
-            .into_message();
+        let message = outgoing(resource, entry).map_err(|bad| not_a_message(&what, &bad))?;
+        self.append_to(&of_resource(resource), expected, message, &what)
+            .await
+    }
+
+    async fn append_to(
+        &self,
+        subject: &str,
+        expected: Version,
+        message: Outgoing,
+        what: &str,
+    ) -> Result<Version, AppendError> {
+        let message = message.into_message();
         let message = message.expected_last_subject_sequence(expected.0);
         match self
-            .publish_to_ledger(
-                self.subject(&of_resource(resource)),
-                message,
-                &what,
-                APPEND_TIMEOUT,
-            )
+            .publish_to_ledger(self.subject(subject), message, what, APPEND_TIMEOUT)
             .await
         {
             Ok(stored) => Ok(Version(stored.sequence)),
             Err(PublishFailure::WrongSequence) => Err(AppendError::Conflict {
-                resource: resource.to_string(),
+                what: what.to_owned(),
                 expected,
             }),
             Err(PublishFailure::OtherLedger(other)) => Err(AppendError::OtherLedger(other)),
@@ -102,16 +149,18 @@ impl EventStore {
     /// # Errors
     /// Where the broker does not answer.
     pub async fn newest_version(&self, resource: &ResourceId) -> Result<Version, EventStoreError> {
+        self.newest_of(&of_resource(resource)).await
+    }
+
+    async fn newest_of(&self, subject: &str) -> Result<Version, EventStoreError> {
         use async_nats::jetstream::stream::RawMessageErrorKind;
         let stream = self.stream(LEDGER).await?;
-        match stream
-            .get_last_raw_message_by_subject(&self.subject(&of_resource(resource)))
-            .await
-        {
+        let full = self.subject(subject);
+        match stream.get_last_raw_message_by_subject(&full).await {
             Ok(message) => Ok(Version(message.sequence)),
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(Version(0)),
             Err(error) => Err(EventStoreError::broker(
-                format!("read the newest facts on {resource}"),
+                format!("read the newest facts on {subject}"),
                 error,
             )),
         }
@@ -127,12 +176,36 @@ impl EventStore {
         ))
     }
 
+    /// The entry at a version; none where there is none.
+    ///
+    /// # Errors
+    /// Where the broker does not answer.
+    pub async fn entry(&self, version: Version) -> Result<Option<StoredEntry>, EventStoreError> {
+        let stream = self.stream(LEDGER).await?;
+        let found = self.message_at(&stream, version.0).await?;
+        Ok(found.map(|found| {
+            let raw = Raw {
+                subject: self.without_prefix(&found.subject),
+                sequence: version.0,
+                headers: &found.headers,
+                body: &found.payload,
+                stored_at: timestamp(found.time),
+            };
+            StoredEntry {
+                entry: read_resource(&raw),
+                stored_at: raw.stored_at,
+                headers: header_list(Some(&found.headers)),
+                body: found.payload.clone(),
+            }
+        }))
+    }
+
     /// Everything that the ledger says after `version`, in order.
     pub fn follow_ledger(&self, after: Version) -> Follower {
         Follower::new(self, after)
     }
 
-    /// The ledger, for the durable consumer `name`: for what must be done once for each entry.
+    /// What the ledger says of resources, for the durable consumer `name`: for what must be done once for each entry.
     pub fn ledger_consumer(&self, name: &str, limits: ConsumerLimits) -> Inbox<Entry> {
         Inbox::new(
             self,
@@ -140,8 +213,9 @@ impl EventStore {
             name,
             "Bellhop: reports what the ledger says",
             limits,
-            |_, raw| read(raw),
+            |_, raw| read_resource(raw),
         )
+        .only(OF_RESOURCES)
     }
 }
 
@@ -150,27 +224,36 @@ fn outgoing(resource: &ResourceId, entry: &NewEntry) -> Result<Outgoing, BadHead
         resource: resource.clone(),
         facts: entry.facts.clone(),
     };
-    let body = serde_json::to_vec(&body).expect("facts have only text keys and finite numbers");
-    let names = entry
-        .facts
-        .iter()
-        .map(Fact::name)
-        .collect::<Vec<_>>()
-        .join(",");
-    let id = uuid::Uuid::now_v7().to_string();
-    let mut outgoing = Outgoing::new(
-        &id,
-        "bellhop/provisioner",
-        &names,
-        entry.at,
-        Bytes::from(body),
-    )?;
+    let names = entry.facts.iter().map(Fact::name);
+    let mut outgoing = decided(&body, names, entry.at, &entry.cause)?;
     outgoing.optional(header::TRACEPARENT, entry.traceparent.as_deref())?;
-    outgoing.header(header::CAUSE, &entry.cause)?;
     Ok(outgoing)
 }
 
-fn read(raw: &Raw<'_>) -> Result<Entry, Unreadable> {
+/// What all decisions have in common.
+fn decided<'a>(
+    body: &impl Serialize,
+    names: impl Iterator<Item = &'a str>,
+    at: Timestamp,
+    cause: &str,
+) -> Result<Outgoing, BadHeader> {
+    let body = serde_json::to_vec(body).expect("facts have only text keys and finite numbers");
+    let names = names.collect::<Vec<_>>().join(",");
+    let id = uuid::Uuid::now_v7().to_string();
+    let mut outgoing = Outgoing::new(&id, "bellhop/provisioner", &names, at, Bytes::from(body))?;
+    outgoing.header(header::CAUSE, cause)?;
+    Ok(outgoing)
+}
+
+fn read(raw: &Raw<'_>) -> Result<LedgerEntry, Unreadable> {
+    if raw.subject == OF_CAPACITY {
+        capacity::read(raw).map(LedgerEntry::Capacity)
+    } else {
+        read_resource(raw).map(LedgerEntry::Resource)
+    }
+}
+
+fn read_resource(raw: &Raw<'_>) -> Result<Entry, Unreadable> {
     message::check_format(raw.headers)?;
     let resource = resource_of(raw.subject).ok_or_else(|| Unreadable::Subject {
         subject: raw.subject.to_owned(),

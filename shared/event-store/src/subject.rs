@@ -67,6 +67,11 @@ pub struct NotAToken {
     token: String,
 }
 
+/// The ledger's subject of the capacity, without prefix.
+pub(crate) const OF_CAPACITY: &str = "ledger.capacity";
+/// The ledger's subjects of all resources, without prefix.
+pub(crate) const OF_RESOURCES: &str = "ledger.*.*.*";
+
 /// The ledger's subject of a resource, without prefix.
 pub(crate) fn of_resource(resource: &ResourceId) -> String {
     format!(
@@ -124,6 +129,6 @@ mod tests {
     fn a_resource_comes_back_from_its_subject() {
         let resource = ResourceId::new(ResourceKind::new("baremetalhost"), "metal3", "Gi1.0/1 ü");
         assert_eq!(resource_of(&of_resource(&resource)), Some(resource));
-        assert_eq!(resource_of("ledger.capacity"), None);
+        assert_eq!(resource_of(OF_CAPACITY), None);
     }
 }

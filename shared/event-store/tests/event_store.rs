@@ -114,7 +114,7 @@ async fn the_follower_sees_every_entry_in_order_over_a_restart_of_the_broker() {
         .await
         .unwrap();
     let mut follower = store.follow_ledger(Version(0));
-    let seen = follower.next().await.unwrap();
+    let seen = follower.next().await.unwrap().into_resource().unwrap();
     assert_eq!(
         (seen.version, seen.resource, seen.facts),
         (first, node("a"), entry("1").facts)
@@ -134,6 +134,7 @@ async fn the_follower_sees_every_entry_in_order_over_a_restart_of_the_broker() {
         .await
         .unwrap()
         .unwrap();
+    let seen = seen.into_resource().unwrap();
     assert_eq!((seen.version, seen.resource), (second, node("b")));
     assert_eq!(store.ledger_end().await.unwrap(), second);
 }
@@ -255,6 +256,7 @@ async fn of_two_notifiers_that_settle_one_report_one_is_refused() {
         last_error: None,
         first_at: Timestamp::UNIX_EPOCH,
         sending: None,
+        replayed_at: None,
     };
     let revision = store.set_report(&key, &owed, None).await.unwrap();
     let refused = store.set_report(&key, &owed, None).await.unwrap_err();
@@ -327,10 +329,8 @@ async fn two_installations_share_a_broker_by_their_prefix() {
         .await
         .unwrap();
     assert_eq!(plain.ledger_end().await.unwrap(), Version(0));
-    assert_eq!(
-        lab.follow_ledger(Version(0)).next().await.unwrap().resource,
-        node("a")
-    );
+    let seen = lab.follow_ledger(Version(0)).next().await.unwrap();
+    assert_eq!(seen.into_resource().unwrap().resource, node("a"));
 }
 
 #[tokio::test]

@@ -249,7 +249,8 @@ impl Records {
         while let Ok(Ok(entry)) =
             tokio::time::timeout(Duration::from_millis(5), self.ledger.next()).await
         {
-            lines.extend(words::entry(&entry, names));
+            let entry = entry.into_resource();
+            lines.extend(entry.iter().flat_map(|entry| words::entry(entry, names)));
         }
         lines
     }

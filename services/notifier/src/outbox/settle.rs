@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bellhop_domain::reservation::Fact;
 use bellhop_event_store::Entry;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
@@ -55,12 +56,12 @@ impl TurnedAway {
 impl Outbox {
     /// Settles one report, however long it takes.
     pub(super) async fn settle(&self, entry: &Entry, index: usize) -> Result<(), Interrupted> {
-        let Some(fact) = entry.facts.get(index) else {
+        let Some(reservation) = entry.facts.get(index).and_then(Fact::reservation) else {
             return Ok(());
         };
         let report = OnItsWay {
             key: self.key(
-                fact.reservation(),
+                reservation,
                 Place {
                     version: entry.version,
                     index,
@@ -76,7 +77,11 @@ impl Outbox {
         let _counted = CountedAsOwed::new(self.metrics.owed(self.destination));
         let Some(channel) = &self.channel else {
             let reason = format!("{} is not set", self.destination.variable());
-            self.drop_report(&report, owed.revision, reason).await;
+            match owed.replayed_at {
+                None => self.drop_report(&report, owed.revision, reason).await,
+                // An operator wanted it to be sent.
+                Some(_) => self.bury(&report, &owed, None, reason).await,
+            }
             return Ok(());
         };
         self.wait_for_previous(&report).await?;

@@ -101,8 +101,12 @@ pub fn compose(destination: Destination, occasion: &Occasion<'_>) -> Composed {
     let Some((fact, reservation)) = occasion.fact().zip(occasion.reservation()) else {
         return unsendable(&"the ledger does not know its reservation");
     };
+    let Some(id) = fact.reservation() else {
+        return unsendable(&"it is about no reservation");
+    };
     let about = About {
         fact,
+        id,
         occasion,
         reservation,
         name: text::one_line(occasion.resource_id.name(), text::NAME_LIMIT),
@@ -161,6 +165,7 @@ fn copy(
 /// Everything that a text may speak of.
 struct About<'a> {
     fact: &'a Fact,
+    id: &'a ReservationId,
     occasion: &'a Occasion<'a>,
     reservation: &'a Reservation,
     /// The resource's name, fit to be printed.
@@ -175,12 +180,12 @@ impl<'a> Occasion<'a> {
     }
 
     fn reservation(&self) -> Option<&'a Reservation> {
-        self.resource.reservations.get(self.fact()?.reservation())
+        self.resource.reservations.get(self.fact()?.reservation()?)
     }
 
     /// What the fact's reservation has, where it has anything.
     fn holding(&self) -> Option<&'a Holding> {
-        let reservation = self.fact()?.reservation();
+        let reservation = self.fact()?.reservation()?;
         self.resource
             .holding()
             .filter(|holding| holding.reservation == *reservation)

@@ -91,7 +91,18 @@ fn ready_then(facts: Vec<Fact>) -> Vec<Vec<Fact>> {
     history
 }
 
-fn wait_reasons() -> [WaitReason; 4] {
+/// A start, when another site was seen and nobody had said where the hosts of each are.
+fn of_several_sites(then: Vec<Fact>) -> Vec<Vec<Fact>> {
+    let story = Story::of("5120");
+    vec![
+        vec![Story::of("5119").announced_of("lab-8")],
+        vec![story.announced_of("lab-7")],
+        vec![story.started()],
+        then,
+    ]
+}
+
+fn wait_reasons() -> [WaitReason; 7] {
     [
         WaitReason::Holder {
             holder: reservation("5119"),
@@ -105,6 +116,12 @@ fn wait_reasons() -> [WaitReason; 4] {
         WaitReason::Key {
             text: "sshPublicKey is missing".to_owned(),
         },
+        WaitReason::Operator {
+            text: "the host was released, not wiped, after reservation reservation-system:5119"
+                .to_owned(),
+        },
+        WaitReason::Turn { preparing: 2 },
+        WaitReason::Site,
     ]
 }
 
@@ -119,8 +136,15 @@ fn failure_reasons() -> Vec<FailureReason> {
         },
         FailureReason::ProvisioningTimeout { seconds: 2700 },
         FailureReason::HostGone,
+        FailureReason::ResourceDeleted,
         FailureReason::CannotClaim {
             text: "the user-data secret can't be made: forbidden".to_owned(),
+        },
+        FailureReason::NotServed {
+            text: "its site `lab-9` is not served here".to_owned(),
+        },
+        FailureReason::ImageNotOffered {
+            text: "parameter `image` asks for `jammy`; offered: noble, rescue".to_owned(),
         },
         FailureReason::NotClaimedInTime { waited_for: None },
     ];
@@ -132,13 +156,15 @@ fn failure_reasons() -> Vec<FailureReason> {
     reasons
 }
 
-fn ends() -> [(EndCause, EndOutcome); 5] {
+fn ends() -> [(EndCause, EndOutcome); 7] {
     [
         (EndCause::End, EndOutcome::Completed),
         (EndCause::Deleted, EndOutcome::Completed),
         (EndCause::Deadline, EndOutcome::Completed),
         (EndCause::ProvenOver, EndOutcome::Completed),
+        (EndCause::Operator, EndOutcome::Completed),
         (EndCause::Deleted, EndOutcome::Cancelled),
+        (EndCause::Operator, EndOutcome::Cancelled),
     ]
 }
 
@@ -160,6 +186,7 @@ fn histories() -> Vec<Vec<Vec<Fact>>> {
         vec![vec![story.refused()]],
         vec![vec![story.moved_in()]],
         ready_then(vec![story.postponed()]),
+        ready_then(vec![story.extended_by_an_operator("2026-12-03T20:00:00Z")]),
         ready_then(story.owner_changed()),
         vec![
             vec![story.announced()],
@@ -177,7 +204,10 @@ fn histories() -> Vec<Vec<Vec<Fact>>> {
         vec![story.provisioned()],
     ];
     histories.push(no_key);
-    histories.extend(wait_reasons().map(|reason| vec![vec![story.started(), story.waits(reason)]]));
+    histories.extend(wait_reasons().map(|reason| match reason {
+        WaitReason::Site => of_several_sites(vec![story.waits(WaitReason::Site)]),
+        reason => vec![vec![story.started(), story.waits(reason)]],
+    }));
     histories.extend(
         failure_reasons()
             .into_iter()
@@ -303,6 +333,47 @@ fn the_error_that_ends_a_reservation_is_reported_once() {
     );
     let facts: Vec<_> = reports.iter().map(|(fact, _)| *fact).collect();
     assert_eq!(facts, ["ReservationFailed"]);
+}
+
+#[test]
+fn who_chose_an_image_reads_its_name_where_there_is_room_for_it() {
+    let told = |image: &str, address: &str| {
+        let history = vec![
+            vec![Story::of("5120").started_choosing(image)],
+            vec![Story::of("5120").assigned()],
+            vec![Story::of("5120").claimed()],
+            vec![Fact::HostProvisioned {
+                reservation: Story::of("5120").id,
+                address: Some(address.to_owned()),
+            }],
+        ];
+        let ready = reports(Destination::Notification, history).remove(0);
+        body(&ready.1)["message"].as_str().unwrap().to_owned()
+    };
+    let message = told("noble", "198.51.100.34");
+    assert!(
+        message.ends_with(" Its image is noble, as you chose."),
+        "{message}"
+    );
+    let message = told(&"n".repeat(90), &"a".repeat(160));
+    assert!(message.ends_with("is taken back then."), "{message}");
+}
+
+#[test]
+fn that_a_site_is_settled_is_no_news_and_who_waited_for_it_is_not_told_so_afterwards() {
+    let story = Story::of("5120");
+    let settled = Fact::SiteSettled {
+        reservation: story.id.clone(),
+    };
+    let mut history = of_several_sites(vec![story.waits(WaitReason::Site)]);
+    history.push(vec![settled]);
+    let late = late_reports(Destination::Notification, history);
+    assert!(
+        matches!(late[..], [("ReservationWaits", Composed::NoLongerTrue(_))]),
+        "{late:?}"
+    );
+    let rehomed = vec![vec![story.rehomed()]];
+    assert_eq!(reports(Destination::Notification, rehomed), []);
 }
 
 #[test]
@@ -611,6 +682,7 @@ proptest! {
             Fact::HostProvisioned { reservation: story.id.clone(), address: Some(address) },
             story.failed(FailureReason::ProvisioningErrors { error: error.clone(), attempts: 3 }),
             story.failed(FailureReason::HostUnknown { text: text.clone() }),
+            story.failed(FailureReason::ImageNotOffered { text: text.clone() }),
             story.failed(FailureReason::NotClaimedInTime { waited_for: Some(WaitReason::Key { text: text.clone() }) }),
             Fact::ProvisioningErrorSeen { reservation: story.id.clone(), error, attempt: 1, attempts: 3 },
         ];

@@ -1,5 +1,6 @@
 //! What administrators read in the webhook log: what became of each webhook that asked something of us.
 
+use bellhop_domain::preparing::being_prepared;
 use bellhop_domain::reservation::{EndCause, EndOutcome, Fact, WaitReason, fact::Ended};
 use bellhop_domain::time::elapsed;
 use bellhop_reservation_system::{EventType, WebhookId, WebhookLog};
@@ -26,6 +27,17 @@ pub(super) fn owes(fact: &Fact) -> bool {
         | Fact::ReservationPostponed { .. }
         | Fact::ReservationResumed { .. }
         | Fact::KeyBrought { .. }
+        | Fact::DeadlineExtended { .. }
+        | Fact::StartAllowed { .. }
+        | Fact::HostHeld { .. }
+        | Fact::HostUnheld { .. }
+        | Fact::DrivingPaused { .. }
+        | Fact::DrivingResumed { .. }
+        | Fact::HostAdopted(_)
+        | Fact::HandBackOrdered { .. }
+        | Fact::HostHandedBack { .. }
+        | Fact::HeldResourceDeleted { .. }
+        | Fact::SiteSettled { .. }
         | Fact::OwnerChanged { .. }
         | Fact::OwnerWithdrawn { .. }
         | Fact::ChangeCameTooLate(_)
@@ -59,7 +71,7 @@ pub(super) fn body(webhook: WebhookId, about: &About<'_>, number: Option<i64>) -
     let Some(row) = row(about) else {
         return Ok(None);
     };
-    let event_id = about.fact.reservation().event();
+    let event_id = about.id.event();
     let own_payload = || json!({"eventId": event_id, "resourceName": about.name}).to_string();
     let payload = match row.payload {
         Some(payload) if !payload.trim().is_empty() => payload.to_owned(),
@@ -142,6 +154,7 @@ fn end<'a>(ended: &'a Ended, name: &str) -> Row<'a> {
             EventType::EventEnd,
             "no end event came; ended because the server's next reservation begins",
         ),
+        EndCause::Operator => (EventType::EventEnd, "ended by an operator"),
     };
     let effect = match ended.outcome {
         EndOutcome::Completed => format!("completed; server {name} is being taken back"),
@@ -163,7 +176,7 @@ fn waits_at_once<'a>(about: &About<'a>) -> Option<&'a WaitReason> {
         Fact::ReservationWaits {
             reservation,
             reason,
-        } if reservation == about.fact.reservation() => Some(reason),
+        } if reservation == about.id => Some(reason),
         _ => None,
     })
 }
@@ -174,7 +187,16 @@ fn waiting(reason: &WaitReason) -> String {
         WaitReason::Release { holder } => {
             format!("it waits: the server is being taken back from reservation {holder}")
         }
+        WaitReason::Turn { preparing } => {
+            format!("it waits for its turn: {}", being_prepared(*preparing))
+        }
         WaitReason::Host { text } => format!("it waits: {}", text::one_line(text, 2000)),
+        WaitReason::Operator { text } => {
+            format!("it waits for an operator: {}", text::one_line(text, 2000))
+        }
+        WaitReason::Site => {
+            "it waits: nobody has said yet where the servers of its site are (SITE_IDS)".to_owned()
+        }
         WaitReason::Key { text } => {
             format!(
                 "it can't have a server without a usable SSH key: {}",

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bellhop_domain::reservation::{Holding, Observation, TenantKey};
-use bellhop_reservation_system::Webhook;
 use bellhop_service::trace_context::{TraceParent, current_traceparent};
 use tracing::Instrument;
 
@@ -12,7 +11,7 @@ use super::cluster::{ClusterError, SecretCreated};
 use super::driver::{BLOCKED, Driver, Look, LookError};
 use super::fence::Verdict;
 use super::host::BareMetalHost;
-use crate::words::ssh_key;
+use crate::words::brought_key;
 use crate::work_queue::Next;
 
 impl Driver {
@@ -35,6 +34,9 @@ impl Driver {
         }
         if let Some(obstacle) = claim::obstacle(&host, &self.writer(look)) {
             self.wait(&look.id, Some(&obstacle));
+            return Ok(Next::After(BLOCKED));
+        }
+        if self.is_paused(&look.id) {
             return Ok(Next::After(BLOCKED));
         }
         self.wait(&look.id, None);
@@ -138,10 +140,10 @@ impl Driver {
                 "the delivery that brought the SSH key was removed".to_owned()
             ));
         };
-        let webhook = Webhook::parse(&delivery.body).ok();
-        let key = match webhook.as_ref().and_then(Webhook::booking) {
-            Some(booking) if delivery.id == holding.delivery.id => ssh_key(booking),
-            _ => Err("the delivery that brought the SSH key is not what it was".to_owned()),
+        let key = if delivery.id == holding.delivery.id {
+            brought_key(&delivery)
+        } else {
+            Err("the delivery that brought the SSH key is not what it was".to_owned())
         };
         Ok(match key {
             Ok(key) => Ok(Some(key.as_str().to_owned())),

@@ -1,10 +1,12 @@
 //! One look at a resource and its host. See the module above for its way.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bellhop_domain::id::{HostRef, LedgerId, ReservationId, ResourceId, Version};
+use bellhop_domain::preparing::being_prepared;
 use bellhop_domain::reservation::{
-    Command, Desired, Holding, HostLeft, Observation, Release, Resource, desired,
+    Command, Desired, Holding, HostLeft, Observation, Release, Resource, Scope, desired,
 };
 use bellhop_event_store::{AppendError, EventStore, EventStoreError};
 use bellhop_service::health::Dependency;
@@ -24,6 +26,7 @@ use super::watch::KnownHosts;
 use crate::decisions::{DecisionError, Decisions};
 use crate::folded::FoldedLedger;
 use crate::metrics::ProvisionerMetrics;
+use crate::turns::{Turn, Turns};
 use crate::work_queue::Next;
 
 /// How soon to look again at what can't go on by itself and may change without an event.
@@ -37,6 +40,7 @@ pub(crate) struct Driver {
     pub(crate) store: EventStore,
     pub(crate) folded: FoldedLedger,
     pub(crate) decisions: Decisions,
+    pub(crate) turns: Arc<Turns>,
     pub(crate) cluster: Cluster,
     pub(crate) known: KnownHosts,
     pub(crate) user_data: UserDataBase,
@@ -143,6 +147,8 @@ impl Driver {
             }
             Desired::Wait => self.offer(look, None).await,
             Desired::Offer { next } => self.offer(look, Some(next)).await,
+            Desired::Adopt(holding) => self.adopt(look, holding).await,
+            Desired::SwitchOn => self.switch_on(look).await,
             Desired::Claim(holding) => self.claim(look, holding).await,
             Desired::Keep(holding) => self.keep(look, holding).await,
             Desired::Release(release) => self.release(look, release).await,
@@ -170,23 +176,98 @@ impl Driver {
         }
     }
 
+    /// Whether an operator stopped all writes to the resource's host. Shown where it is.
+    pub(super) fn is_paused(&self, id: &ResourceId) -> bool {
+        let text = self.folded.read(|ledger| {
+            let (_, note) = ledger.paused(id)?;
+            Some(format!("paused by {}: {}", note.by, note.why))
+        });
+        if let Some(text) = &text {
+            self.wait(id, Some(text));
+        }
+        text.is_some()
+    }
+
+    /// Why a host is not released now, whatever the ledger asks for: an operator's word. Wiping can't be undone, so the broker
+    /// is asked for what others ordered meanwhile.
+    async fn is_kept_by_an_operator(&self, look: &Look) -> Result<bool, LookError> {
+        self.decisions.catch_up_on(&look.id).await?;
+        let sites = look.state.sites().cloned().map(Scope::Site);
+        for scope in sites.chain([Scope::Everything]) {
+            self.decisions.catch_up_on(&scope.resource()).await?;
+        }
+        if let Some(note) = &self.folded.resource(&look.id).orders.held {
+            let text = format!("held by {}: {}", note.by, note.why);
+            self.wait(&look.id, Some(&text));
+            return Ok(true);
+        }
+        Ok(self.is_paused(&look.id))
+    }
+
+    fn waits_for_an_operator(&self, look: &Look, next: &ReservationId) -> bool {
+        let policy = self.decisions.policy();
+        look.state.operator_needed(next, policy).is_some()
+    }
+
     async fn offer(&self, look: &Look, next: Option<&ReservationId>) -> Result<Next, LookError> {
-        let observation = match self.find_host(&look.id).await? {
+        if self.is_paused(&look.id) {
+            if self.turns.obstructed(&look.id, &look.state) {
+                let text = "an operator paused it".to_owned();
+                let upon = look.state.version;
+                self.observe(look, Observation::PlaceUnused { text, upon })
+                    .await?;
+            }
+            return Ok(Next::After(BLOCKED));
+        }
+        let found = match self.find_host(&look.id).await {
+            Ok(found) => found,
+            Err(error) => {
+                self.turns.obstructed(&look.id, &look.state);
+                return Err(error);
+            }
+        };
+        let observation = match found {
             Found::One(host) => match (claim::obstacle(&host, &self.writer(look)), next) {
                 (Some(text), _) => {
                     self.wait(&look.id, Some(&text));
-                    Observation::NotClean {
-                        text: format!("the host {} can't be used now: {text}", host.name()),
+                    let text = format!("the host {} can't be used now: {text}", host.name());
+                    if self.turns.obstructed(&look.id, &look.state) {
+                        let upon = look.state.version;
+                        Observation::PlaceUnused { text, upon }
+                    } else {
+                        Observation::NotClean { text }
                     }
                 }
                 (None, None) => return Ok(Next::Rest),
-                (None, Some(next)) => {
+                (None, Some(next)) if self.waits_for_an_operator(look, next) => {
+                    // It is told why; whoever needs a place meanwhile may have it.
+                    self.turns.obstructed(&look.id, &look.state);
                     let host = reference(&host);
                     let secret = self.secret_name(&host, next);
                     Observation::Clean { host, secret }
                 }
+                (None, Some(next)) => match self.turns.of(&look.id, &look.state) {
+                    Turn::Now => {
+                        let host = reference(&host);
+                        let secret = self.secret_name(&host, next);
+                        Observation::Clean { host, secret }
+                    }
+                    // Whoever gets the place: the ledger's change leads back here.
+                    Turn::Soon => {
+                        self.wait(&look.id, None);
+                        return Ok(Next::After(BLOCKED));
+                    }
+                    Turn::Later { preparing } => {
+                        let text = format!("it waits for its turn: {}", being_prepared(preparing));
+                        self.wait(&look.id, Some(&text));
+                        Observation::NoPlace { preparing }
+                    }
+                },
             },
-            Found::Not(text) => Observation::NoHost { text },
+            Found::Not(text) => {
+                self.turns.obstructed(&look.id, &look.state);
+                Observation::NoHost { text }
+            }
         };
         let clean = matches!(observation, Observation::Clean { .. });
         let followed = self.observe(look, observation).await?;
@@ -236,6 +317,9 @@ impl Driver {
         match next_step(host.as_ref(), release, &self.writer(look), self.power_off) {
             Step::Write(patch) => {
                 self.alarms.clear(RELEASE_BLOCKED, &look.id.to_string());
+                if self.is_kept_by_an_operator(look).await? {
+                    return Ok(Next::After(BLOCKED));
+                }
                 let span = look.span("release");
                 self.write(&release.host, &patch, "release")
                     .instrument(span)
@@ -263,7 +347,10 @@ impl Driver {
                 }
                 Ok(Next::After(BLOCKED))
             }
-            Step::Done(left) => self.released(look, release, left).await,
+            Step::Done(left) => {
+                let not_wiped = release.claimed && host.is_some_and(|host| host.is_never_wiped());
+                self.released(look, release, left, not_wiped).await
+            }
         }
     }
 
@@ -272,16 +359,20 @@ impl Driver {
         look: &Look,
         release: &Release,
         left: HostLeft,
+        not_wiped: bool,
     ) -> Result<Next, LookError> {
-        self.cluster
-            .delete_secret(
-                &release.secret,
-                &self.owner(&release.reservation, &release.host),
-            )
-            .await?;
+        let owner = self.owner(&release.reservation, &release.host);
+        if release.adopted {
+            self.cluster
+                .delete_adopted_secret(&release.secret, &owner)
+                .await?;
+        } else {
+            self.cluster.delete_secret(&release.secret, &owner).await?;
+        }
         self.wait(&look.id, None);
         self.alarms.clear(RELEASE_BLOCKED, &look.id.to_string());
-        self.observe(look, Observation::Released { left }).await?;
+        self.observe(look, Observation::Released { left, not_wiped })
+            .await?;
         Ok(Next::Again)
     }
 
@@ -341,7 +432,7 @@ impl Driver {
     }
 }
 
-fn reference(host: &BareMetalHost) -> HostRef {
+pub(super) fn reference(host: &BareMetalHost) -> HostRef {
     HostRef {
         namespace: host.namespace().to_owned(),
         name: host.name().to_owned(),
@@ -352,9 +443,11 @@ fn reference(host: &BareMetalHost) -> HostRef {
 /// The reservation that a look at a resource is for, and the trace of its start.
 fn concerns(state: &Resource) -> (Option<&ReservationId>, Option<&str>) {
     let reservation = match desired(state) {
-        Desired::Nothing | Desired::Wait => None,
+        Desired::Nothing | Desired::Wait | Desired::SwitchOn => None,
         Desired::Offer { next } => Some(next),
-        Desired::Claim(holding) | Desired::Keep(holding) => Some(&holding.reservation),
+        Desired::Adopt(holding) | Desired::Claim(holding) | Desired::Keep(holding) => {
+            Some(&holding.reservation)
+        }
         Desired::Release(release) => Some(&release.reservation),
     };
     let trace = reservation.and_then(|id| state.reservations.get(id)?.traceparent.as_deref());

@@ -188,6 +188,7 @@ mod tests {
             secret: "node01-abc".into(),
             image_url: "http://i/noble".into(),
             claimed: true,
+            adopted: false,
             ordered: Version(8),
             since: Timestamp::UNIX_EPOCH,
         }

@@ -168,7 +168,10 @@ async fn a_host_that_may_be_prepared_without_a_key_does_not_get_the_one_of_its_b
     let reads = world.cluster.user_data_reads().len();
     world.says(end("1", "node01")).await;
     world
-        .until_fact(|fact| fact.name() == "HostProvisioned" && fact.reservation().event() == "2")
+        .until_fact(|fact| {
+            fact.name() == "HostProvisioned"
+                && fact.reservation().is_some_and(|about| about.event() == "2")
+        })
         .await;
     let user_data = world.cluster.user_data_reads().split_off(reads);
     assert!(!user_data.is_empty());

@@ -46,7 +46,10 @@ async fn a_name_that_could_be_a_path_or_a_wild_card_is_only_a_name_that_no_host_
         world.says(start(event, name)).await;
         let failed = world
             .until_fact(|fact| {
-                fact.name() == "ReservationFailed" && fact.reservation().event() == event
+                fact.name() == "ReservationFailed"
+                    && fact
+                        .reservation()
+                        .is_some_and(|about| about.event() == event)
             })
             .await;
         assert!(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bellhop_domain::id::{DeliveryId, Source, Version, WebhookId};
 use bellhop_domain::reservation::Fact;
-use bellhop_event_store::{Entry, EventStore, EventStoreSettings, NewDelivery};
+use bellhop_event_store::{EventStore, EventStoreSettings, LedgerEntry, NewDelivery};
 use bellhop_nats_server::NatsServer;
 use bellhop_provisioner::{ProvisionerSettings, run_in};
 use bellhop_reservation_system::{Webhook, message_id};
@@ -115,6 +115,10 @@ impl Installation {
             headers: Vec::new(),
             body,
         };
+        self.deliver(delivery).await
+    }
+
+    pub(crate) async fn deliver(&self, delivery: NewDelivery) -> u64 {
         self.store
             .store_delivery(&delivery, Duration::from_secs(5))
             .await
@@ -123,12 +127,14 @@ impl Installation {
     }
 
     /// All entries of the ledger.
-    pub(crate) async fn entries(&self) -> Vec<Entry> {
+    pub(crate) async fn entries(&self) -> Vec<LedgerEntry> {
         let end = self.store.ledger_end().await.unwrap();
         let mut follower = self.store.follow_ledger(Version(0));
-        let mut entries: Vec<Entry> = Vec::new();
-        while entries.last().map_or(Version(0), |entry| entry.version) < end {
-            entries.push(follower.next().await.unwrap());
+        let (mut seen, mut entries) = (Version(0), Vec::new());
+        while seen < end {
+            let entry = follower.next().await.unwrap();
+            seen = entry.version();
+            entries.push(entry);
         }
         entries
     }
@@ -137,6 +143,7 @@ impl Installation {
         self.entries()
             .await
             .into_iter()
+            .filter_map(LedgerEntry::into_resource)
             .flat_map(|entry| entry.facts)
             .collect()
     }
@@ -150,7 +157,9 @@ impl Installation {
         let mut follower = self.store.follow_ledger(Version(0));
         let search = async {
             loop {
-                let entry = follower.next().await.unwrap();
+                let Some(entry) = follower.next().await.unwrap().into_resource() else {
+                    continue;
+                };
                 if let Some(fact) = entry.facts.into_iter().find(|fact| wanted(fact)) {
                     return fact;
                 }
@@ -166,10 +175,21 @@ impl Installation {
         self.until_fact(|fact| fact.name() == name).await
     }
 
+    /// Waits until the ledger holds a fact of this name about this booking.
+    pub(crate) async fn until_of(&self, event: &str, name: &str) -> Fact {
+        self.until_fact(|fact| fact.name() == name && is_about(fact, event))
+            .await
+    }
+
     /// Lets time pass in which nothing should happen.
     pub(crate) async fn quiet(&self) {
         tokio::time::sleep(Duration::from_millis(700)).await;
     }
+}
+
+pub(crate) fn is_about(fact: &Fact, event: &str) -> bool {
+    fact.reservation()
+        .is_some_and(|about| about.event() == event)
 }
 
 /// How long ago, or from now on, in seconds.

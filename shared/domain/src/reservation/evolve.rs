@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
-use super::fact::{Announced, Ended, Fact, MovedIn, Refused, Started, TenantKey};
-use super::knowledge::KnownTimes;
+use jiff::Timestamp;
+
+use super::fact::{Adopted, Announced, Ended, Fact, MovedIn, Refused, Started, TenantKey};
+use super::knowledge::{Knowledge, KnownTimes, Schedule};
 use super::resource::{
     Holding, Occupancy, Outcome, Phase, Recorded, Release, Reservation, Resource, Stage, Waiting,
 };
@@ -16,6 +18,7 @@ use crate::time;
 impl Resource {
     /// Takes in one fact.
     pub fn evolve(&mut self, recorded: Recorded<'_>) {
+        let upon = self.version;
         self.version = self.version.max(recorded.version);
         match recorded.fact {
             Fact::ReservationAnnounced(announced) | Fact::ReservationChanged(announced) => {
@@ -32,6 +35,7 @@ impl Resource {
             Fact::KeyBrought {
                 reservation,
                 delivery,
+                ..
             } => {
                 if let Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)) =
                     self.phase_mut(reservation)
@@ -39,6 +43,27 @@ impl Resource {
                     waiting.key = TenantKey::InDelivery;
                     waiting.delivery = delivery.clone();
                     waiting.told = None;
+                }
+            }
+            Fact::DeadlineExtended {
+                reservation, until, ..
+            } => self.extended(reservation, *until),
+            Fact::StartAllowed { reservation, .. } => {
+                if let Some(Phase::Waiting(waiting)) = self.phase_mut(reservation) {
+                    waiting.allowed = true;
+                    waiting.told = None;
+                }
+            }
+            Fact::HostHeld { .. }
+            | Fact::HostUnheld { .. }
+            | Fact::DrivingPaused { .. }
+            | Fact::DrivingResumed { .. }
+            | Fact::HandBackOrdered { .. }
+            | Fact::HostHandedBack { .. } => self.orders.evolve(recorded.fact),
+            Fact::HostAdopted(adopted) => self.adopted(adopted, &recorded),
+            Fact::HeldResourceDeleted { reservation, .. } => {
+                if let Some(known) = self.reservations.get_mut(reservation) {
+                    known.resource_deleted = true;
                 }
             }
             // Told to a user; what follows from it is in the fact beside it.
@@ -64,6 +89,14 @@ impl Resource {
                     waiting.told = Some(reason.clone());
                 }
             }
+            Fact::SiteSettled { reservation } => {
+                if let Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)) =
+                    self.phase_mut(reservation)
+                {
+                    waiting.unsettled = false;
+                    waiting.told = None;
+                }
+            }
             Fact::StartOverdue { reservation } => {
                 if let Some(Phase::Announced { overdue }) = self.phase_mut(reservation) {
                     *overdue = true;
@@ -73,11 +106,18 @@ impl Resource {
                 reservation,
                 host,
                 secret,
-            } => self.assigned(reservation, host, secret, recorded.version),
-            Fact::HostReleased { reservation, .. } => {
+            } => self.assigned(reservation, host, secret, recorded.version, upon),
+            Fact::HostReleased {
+                reservation,
+                not_wiped,
+                ..
+            } => {
                 if matches!(&self.occupancy, Occupancy::Releasing(release) if release.reservation == *reservation)
                 {
                     self.occupancy = Occupancy::Free;
+                    if *not_wiped {
+                        self.not_wiped = Some(reservation.clone());
+                    }
                 }
             }
             Fact::HostClaimed { reservation }
@@ -100,6 +140,16 @@ impl Resource {
         }
     }
 
+    /// Marks the start that was accepted in `version` as one of which nobody has said where the hosts of its site are.
+    pub(crate) fn unsettle(&mut self, reservation: &ReservationId, version: Version) {
+        if let Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)) =
+            self.phase_mut(reservation)
+            && waiting.accepted == version
+        {
+            waiting.unsettled = true;
+        }
+    }
+
     fn phase_mut(&mut self, reservation: &ReservationId) -> Option<&mut Phase> {
         self.reservations
             .get_mut(reservation)
@@ -114,9 +164,12 @@ impl Resource {
                 user: None,
                 webhook: None,
                 resource_number: None,
+                site: None,
                 traceparent: recorded.traceparent.map(str::to_owned),
                 arrived: None,
                 owner_changed: false,
+                extended_until: None,
+                resource_deleted: false,
                 phase: Phase::Announced { overdue: false },
             })
     }
@@ -131,10 +184,24 @@ impl Resource {
         }
         reservation.user = reservation.user.take().or_else(|| announced.user.clone());
         reservation.resource_number = reservation.resource_number.or(announced.resource_number);
+        reservation.site = reservation.site.take().or_else(|| announced.site.clone());
         // Extended after its deadline had passed: grace and hold begin anew with the new end (R5).
         if extended
             && let Occupancy::Held(holding) = &mut self.occupancy
             && holding.reservation == announced.reservation
+        {
+            holding.hold_until = None;
+        }
+    }
+
+    /// Grace and hold begin anew with the new end (R5).
+    fn extended(&mut self, reservation: &ReservationId, until: Timestamp) {
+        let Some(known) = self.reservations.get_mut(reservation) else {
+            return;
+        };
+        known.extended_until = known.extended_until.max(Some(until));
+        if let Occupancy::Held(holding) = &mut self.occupancy
+            && holding.reservation == *reservation
         {
             holding.hold_until = None;
         }
@@ -159,6 +226,7 @@ impl Resource {
         };
         reservation.webhook = Some(started.webhook.clone());
         reservation.resource_number = started.resource_number.or(reservation.resource_number);
+        reservation.site = started.site.clone().or_else(|| reservation.site.take());
         reservation.traceparent = recorded.traceparent.map(str::to_owned);
         reservation.phase = Phase::Waiting(Box::new(Waiting {
             accepted: recorded.version,
@@ -166,6 +234,8 @@ impl Resource {
             key,
             delivery: started.delivery.clone(),
             told: None,
+            allowed: false,
+            unsettled: false,
         }));
     }
 
@@ -201,9 +271,11 @@ impl Resource {
         if !matches!(reservation.phase, Phase::Announced { .. } | Phase::Moved) {
             return;
         }
-        reservation.user = reservation.user.take().or_else(|| announced.user.clone());
+        // It may have stood here before, and got another owner elsewhere.
+        reservation.user = announced.user.clone().or_else(|| reservation.user.take());
         reservation.webhook = Some(announced.webhook.clone());
         reservation.resource_number = announced.resource_number;
+        reservation.site = announced.site.clone();
         reservation.phase = match &moved.started {
             None => Phase::Announced { overdue: false },
             Some(started) => Phase::Waiting(Box::new(Waiting {
@@ -212,6 +284,8 @@ impl Resource {
                 key: started.key.clone(),
                 delivery: started.delivery.clone(),
                 told: None,
+                allowed: false,
+                unsettled: false,
             })),
         };
     }
@@ -280,6 +354,7 @@ impl Resource {
         host: &HostRef,
         secret: &str,
         version: Version,
+        upon: Version,
     ) {
         let Occupancy::Free = self.occupancy else {
             return;
@@ -295,15 +370,63 @@ impl Resource {
             host: host.clone(),
             secret: secret.to_owned(),
             assigned: version,
+            given_upon: upon,
             terms: waiting.terms.clone(),
             key: waiting.key.clone(),
             delivery: waiting.delivery.clone(),
             stage: Stage::Claiming,
             changed: false,
             hold_until: None,
+            adopted_at: None,
         };
         *phase = Phase::Holding;
         self.occupancy = Occupancy::Held(Box::new(holding));
+        self.not_wiped = None;
+        self.orders.handed_back = None;
+        let binding = self
+            .reservations
+            .get(reservation)
+            .and_then(Reservation::binding);
+        self.bound_to = binding.or_else(|| self.bound_to.take());
+    }
+
+    fn adopted(&mut self, adopted: &Adopted, recorded: &Recorded<'_>) {
+        let Occupancy::Free = self.occupancy else {
+            return;
+        };
+        let reservation = self.known(&adopted.reservation, recorded);
+        if !reservation.is_live() {
+            return;
+        }
+        if let Some(end) = adopted.until {
+            reservation.times.learn(Knowledge {
+                schedule: Schedule {
+                    start: recorded.at,
+                    end,
+                },
+                updated_at: None,
+                said_at: recorded.at,
+                said_by: adopted.delivery.id.clone(),
+            });
+        }
+        reservation.phase = Phase::Holding;
+        self.orders.handed_back = None;
+        self.occupancy = Occupancy::Held(Box::new(Holding {
+            reservation: adopted.reservation.clone(),
+            host: adopted.host.clone(),
+            secret: adopted.secret.clone(),
+            assigned: recorded.version,
+            terms: adopted.terms.clone(),
+            key: TenantKey::Missing {
+                reason: "its host was adopted, and no start brought a key".to_owned(),
+            },
+            delivery: adopted.delivery.clone(),
+            stage: Stage::Adopting,
+            changed: false,
+            hold_until: None,
+            adopted_at: Some(recorded.at),
+            given_upon: recorded.version,
+        }));
     }
 
     /// Ends a reservation, once; if it is the holder, its host goes back.
@@ -326,6 +449,7 @@ impl Resource {
                 secret: holding.secret.clone(),
                 image_url: holding.terms.image.url.clone(),
                 claimed: holding.stage != Stage::Claiming,
+                adopted: holding.adopted_at.is_some(),
                 ordered: recorded.version,
                 since: recorded.at,
             };
@@ -350,6 +474,9 @@ impl Holding {
                     worked: Duration::ZERO,
                     working_since: None,
                 };
+            }
+            (Fact::HostClaimed { .. }, stage @ Stage::Adopting) => {
+                *stage = Stage::Ready { troubled: false };
             }
             (Fact::ProvisioningResumed { .. }, Stage::Preparing { working_since, .. }) => {
                 working_since.get_or_insert(recorded.at);

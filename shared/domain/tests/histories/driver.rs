@@ -55,7 +55,8 @@ impl Driver {
             return Plan::write(&lost, Write::Release { user_data: true });
         }
         match desired(state) {
-            Desired::Nothing => Plan::default(),
+            // No operator says anything in these histories.
+            Desired::Nothing | Desired::Adopt(_) | Desired::SwitchOn => Plan::default(),
             Desired::Wait => match host {
                 Some(_) => Plan::default(),
                 None => Plan::observe(no_host()),
@@ -198,7 +199,10 @@ impl Driver {
             .then(|| (release.reservation.clone(), release.secret.clone()));
         let done = |left| Plan {
             forget: forget.clone(),
-            ..Plan::observe(Observation::Released { left })
+            ..Plan::observe(Observation::Released {
+                left,
+                not_wiped: false,
+            })
         };
         let Some(host) = host else {
             return done(HostLeft::Gone);

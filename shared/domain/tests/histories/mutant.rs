@@ -1,6 +1,7 @@
 //! Things done wrong on purpose. Each must make the histories fail, by the rule that it breaks: what they do not find, they do
 //! not check.
 
+use bellhop_domain::id::ReservationId;
 use bellhop_domain::reservation::fact::Ended;
 use bellhop_domain::reservation::{
     Command, EndCause, EndOutcome, Fact, FailureReason, Phase, Policy, Resource, Said, Stage, Word,
@@ -142,7 +143,9 @@ impl Mutant {
             (Self::DeadlineWithoutHold, Command::TimePassed { .. }) => right(state, command)
                 .into_iter()
                 .map(|fact| match fact {
-                    Fact::DeadlinePassed { .. } => ended_by_deadline(state, fact),
+                    Fact::DeadlinePassed { reservation, .. } => {
+                        ended_by_deadline(state, reservation)
+                    }
                     other => other,
                 })
                 .collect(),
@@ -180,18 +183,20 @@ fn is_over(state: &Resource, word: &Word) -> bool {
         .is_some_and(|known| matches!(known.phase, Phase::Over(_)))
 }
 
-fn ended_by_deadline(state: &Resource, passed: Fact) -> Fact {
+fn ended_by_deadline(state: &Resource, reservation: ReservationId) -> Fact {
     let was_ready = state
         .holding()
         .is_some_and(|holding| matches!(holding.stage, Stage::Ready { .. }));
     Fact::ReservationEnded(Ended {
-        reservation: passed.reservation().clone(),
+        reservation,
         cause: EndCause::Deadline,
         outcome: if was_ready {
             EndOutcome::Completed
         } else {
             EndOutcome::Cancelled
         },
+        note: None,
+        site: None,
         user: None,
         webhook: None,
         resource_number: None,

@@ -291,6 +291,8 @@ impl Row<'_> {
                 },
                 user: Some(UserId::new(format!("u{}", self.user))),
                 resource_number: Some(31 + self.resource as i64),
+                site: None,
+                site_named: false,
                 payload: String::new(),
             },
         });
@@ -300,6 +302,7 @@ impl Row<'_> {
 fn terms(without_key: bool) -> Terms {
     Terms {
         image: Image {
+            name: None,
             url: image(0),
             checksum: None,
             checksum_type: None,

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::identity::{self, NotTheLedger};
-use super::{Entry, read};
+use super::{LedgerEntry, read};
 use crate::error::{EventStoreError, FollowError};
 use crate::inbox::{Raw, chain, timestamp};
 use crate::store::EventStore;
@@ -91,7 +91,7 @@ impl Follower {
     /// # Errors
     /// Where an entry can't be read (a newer version wrote it), LEDGER is another ledger now, or it has lost what was read.
     /// Nothing may be decided then.
-    pub async fn next(&mut self) -> Result<Entry, FollowError> {
+    pub async fn next(&mut self) -> Result<LedgerEntry, FollowError> {
         loop {
             match self.try_next().await {
                 Ok(entry) => {
@@ -115,7 +115,7 @@ impl Follower {
         }
     }
 
-    async fn try_next(&mut self) -> Result<Entry, Trouble> {
+    async fn try_next(&mut self) -> Result<LedgerEntry, Trouble> {
         loop {
             if self.reading.is_none() {
                 self.reading = Some(self.open().await?);
@@ -148,7 +148,7 @@ impl Follower {
         message: &Message,
         version: Version,
         stored_at: Timestamp,
-    ) -> Result<Entry, Trouble> {
+    ) -> Result<LedgerEntry, Trouble> {
         let empty = HeaderMap::new();
         let raw = Raw {
             subject: self.store.without_prefix(&message.subject),

@@ -1,6 +1,8 @@
 //! What waits in a service's memory when the connection is lost.
 
+use async_nats::jetstream::consumer::pull;
 use bellhop_event_store::ConsumerLimits;
+use futures::StreamExt;
 
 use super::*;
 
@@ -54,4 +56,50 @@ async fn what_had_arrived_before_the_connection_was_lost_is_handed_out_at_once()
     for sequence in 2..=20 {
         assert_eq!(within(inbox.next()).await.sequence, sequence);
     }
+}
+
+#[tokio::test]
+async fn a_consumer_that_is_just_being_made_has_handled_nothing() {
+    let server = NatsServer::start().unwrap();
+    let store = store_at(&server).await;
+    store.store_delivery(&delivery("1"), SOON).await.unwrap();
+    for number in 0..200 {
+        let name = format!("consumer-{number}");
+        let mut inbox = store.deliveries(&name, ConsumerLimits::default());
+        let handled = async {
+            loop {
+                if let Ok(handled) = store.deliveries_handled(&name).await {
+                    return handled;
+                }
+            }
+        };
+        let (opened, handled) = tokio::join!(inbox.open(), within(handled));
+        opened.unwrap();
+        assert_eq!(handled, 0, "the {number}th");
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_that_was_removed_before_it_was_handed_out_is_not_waited_for() {
+    let server = NatsServer::start().unwrap();
+    let store = store_at(&server).await;
+    store.store_delivery(&delivery("1"), SOON).await.unwrap();
+    let stream = jetstream(&server).await.get_stream("DELIVERIES").await;
+    let stream = stream.unwrap();
+    // One that asks for nothing behind our back.
+    let consumer = stream
+        .create_consumer(pull::Config {
+            durable_name: Some("provisioner".into()),
+            ..pull::Config::default()
+        })
+        .await
+        .unwrap();
+    let mut first = consumer.fetch().max_messages(1).messages().await.unwrap();
+    let first = within(first.next()).await.unwrap().unwrap();
+    first.double_ack().await.unwrap();
+    let last = store.store_delivery(&delivery("2"), SOON).await.unwrap();
+    assert_eq!(store.deliveries_handled("provisioner").await.unwrap(), 1);
+    stream.delete_message(last.sequence).await.unwrap();
+    let end = store.deliveries_end().await.unwrap();
+    assert_eq!(store.deliveries_handled("provisioner").await.unwrap(), end);
 }

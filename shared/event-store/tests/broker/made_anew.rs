@@ -88,7 +88,7 @@ async fn a_follower_ends_where_the_broker_was_set_back_to_a_backup() {
     let mut ends = store.follow_ledger(Version(0));
     let mut differs = store.follow_ledger(Version(0));
     for follower in [&mut ends, &mut differs] {
-        while within(follower.next()).await.unwrap().version < lost {}
+        while within(follower.next()).await.unwrap().version() < lost {}
     }
 
     server.kill().unwrap();

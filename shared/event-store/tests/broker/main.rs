@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod capacity;
+mod clock;
 mod dead_letters;
 mod inbox;
 mod long_names;
 mod made_anew;
+mod replay;
 mod retention;
 
 use std::time::Duration;

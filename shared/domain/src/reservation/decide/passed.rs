@@ -75,17 +75,28 @@ impl Decision<'_> {
     }
 
     fn end_without_word(&mut self, reservation: ReservationId, cause: EndCause) {
-        let outcome = self.end_outcome(&reservation);
-        self.add(Fact::ReservationEnded(Ended {
+        let ended = self.ended_without_delivery(reservation, cause);
+        self.add(Fact::ReservationEnded(ended));
+    }
+
+    /// An end that no delivery of the sender brought.
+    pub(super) fn ended_without_delivery(
+        &self,
+        reservation: ReservationId,
+        cause: EndCause,
+    ) -> Ended {
+        Ended {
+            outcome: self.end_outcome(&reservation),
             reservation,
             cause,
-            outcome,
             user: None,
             webhook: None,
             resource_number: None,
+            site: None,
             delivery: None,
             payload: None,
             knowledge: None,
-        }));
+            note: None,
+        }
     }
 }

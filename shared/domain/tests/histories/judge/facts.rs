@@ -18,7 +18,10 @@ impl Judge {
     /// Judges what is appended. `host`: as it is now, whatever was read.
     pub(crate) fn appended(&mut self, decision: &Decision, host: Option<&Host>) -> Verdict {
         for fact in &decision.facts {
-            let id = fact.reservation();
+            // What operators order about a resource is about no reservation.
+            let Some(id) = fact.reservation() else {
+                continue;
+            };
             if let Command::Said(word) = &decision.command {
                 ensure!(*id == word.reservation, "R2: {fact:?} about another one");
             }
@@ -38,13 +41,18 @@ impl Judge {
             );
             record.is_over |= is_final(fact);
             *self.finals.entry(id.clone()).or_default() += u32::from(is_final(fact));
-            self.judge_one(decision, fact, host)?;
+            self.judge_one(decision, id, fact, host)?;
         }
         Ok(())
     }
 
-    fn judge_one(&mut self, decision: &Decision, fact: &Fact, host: Option<&Host>) -> Verdict {
-        let id = fact.reservation();
+    fn judge_one(
+        &mut self,
+        decision: &Decision,
+        id: &ReservationId,
+        fact: &Fact,
+        host: Option<&Host>,
+    ) -> Verdict {
         let now = at(decision.at);
         let key = (decision.resource, id.clone());
         let record = self.records.entry(key).or_default();

@@ -105,7 +105,9 @@ impl Judge {
         let is_final = match word.said {
             Said::Deleted => true,
             Said::End => !known.iter().any(extended),
-            Said::Announced | Said::Changed | Said::Start { .. } => false,
+            Said::Announced | Said::Changed | Said::Start { .. } | Said::UnservableStart { .. } => {
+                false
+            }
         };
         let over = known.iter().any(|known| known.outcome().is_some());
         let what = if matches!(word.said, Said::End) {
@@ -166,7 +168,7 @@ impl Judge {
             return Ok(());
         }
         match stage {
-            Stage::Claiming => {}
+            Stage::Adopting | Stage::Claiming => {}
             Stage::Preparing {
                 in_error,
                 working_since,
