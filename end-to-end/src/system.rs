@@ -147,10 +147,14 @@ impl System {
             variables.extend(of_kind.map(|(_, name, value)| ((*name).to_owned(), value.clone())));
             for replica in 0..settings.replicas {
                 let log = folder.path().join(format!("{kind}-{replica}.log"));
+                let mut variables = variables.clone();
+                // Two ingresses never share one.
+                let spool = folder.path().join(format!("spool-{replica}"));
+                variables.insert("SPOOL_DIR".to_owned(), spool.display().to_string());
                 services.push(Service::new(
                     kind,
                     program.clone(),
-                    variables.clone(),
+                    variables,
                     log,
                     client.clone(),
                 ));

@@ -9,7 +9,7 @@ use crate::Failure;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct OperatorSettings {
     /// Who does it, for the record; by default the user of the operating system
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = "What is done")]
     by: Option<String>,
 }
 

@@ -25,11 +25,16 @@ pub(crate) struct DropSettings {
     all: bool,
 
     /// Why they are given up; it is kept
-    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        value_parser = clap::builder::NonEmptyStringValueParser::new(),
+        help_heading = "What is done"
+    )]
     reason: String,
 
     /// Do it; without this it is only said which would be given up
-    #[arg(long)]
+    #[arg(long, help_heading = "What is done")]
     yes: bool,
 
     #[command(flatten)]

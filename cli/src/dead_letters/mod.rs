@@ -173,7 +173,7 @@ fn trace_id(letter: &BuriedLetter) -> Option<&str> {
 }
 
 /// Text from outside without what a terminal would take for a command.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
         .collect()

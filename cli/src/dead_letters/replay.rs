@@ -26,7 +26,7 @@ pub(crate) struct ReplaySettings {
     all: bool,
 
     /// Do it; without this it is only said what would be done
-    #[arg(long)]
+    #[arg(long, help_heading = "What is done")]
     yes: bool,
 
     #[command(flatten)]

@@ -81,6 +81,10 @@ impl Ledger {
     /// The reservations that are unsettled, each with where it stands and its site, where told. They came when several sites
     /// were seen, and nobody had said where the hosts of each are.
     pub fn unsettled(&self) -> Vec<(ResourceId, ReservationId, Option<SiteId>)> {
+        // Asked after each change: most installations never see a second site.
+        if self.sites.len() < 2 {
+            return Vec::new();
+        }
         let all = self.resources.iter().flat_map(|(id, resource)| {
             resource
                 .reservations

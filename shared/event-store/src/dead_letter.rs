@@ -107,7 +107,7 @@ pub struct BuriedLetter {
     pub sequence: u64,
     /// Its subject, without prefix: service, class and source or destination.
     pub subject: String,
-    /// Its id.
+    /// Its id; empty where it is something that this version can't read.
     pub id: String,
     /// Why.
     pub reason: String,
@@ -243,7 +243,7 @@ impl EventStore {
     /// The dead letters from the sequence `from` on, oldest first, at most `limit`.
     ///
     /// # Errors
-    /// Where the broker does not answer, or one can't be read.
+    /// Where the broker does not answer.
     pub async fn dead_letters(
         &self,
         from: u64,
@@ -294,7 +294,7 @@ impl EventStore {
     /// The dead letter at a sequence; none where there is none.
     ///
     /// # Errors
-    /// Where the broker does not answer, or it can't be read.
+    /// Where the broker does not answer.
     pub async fn dead_letter(
         &self,
         sequence: u64,
@@ -326,7 +326,7 @@ impl EventStore {
                 stored_at: timestamp(found.time),
             };
             from = found.sequence + 1;
-            let letter = read(&raw)?;
+            let letter = read(&raw).unwrap_or_else(|problem| unread(&raw, &problem));
             if selection.takes(&letter) {
                 letters.push(letter);
             }
@@ -382,4 +382,20 @@ fn read(raw: &Raw<'_>) -> Result<BuriedLetter, Unreadable> {
             .collect(),
         body: raw.body.clone(),
     })
+}
+
+/// What stands among the dead letters and can't be read must not hide the others. It can be looked at and dropped.
+fn unread(raw: &Raw<'_>, problem: &Unreadable) -> BuriedLetter {
+    BuriedLetter {
+        sequence: raw.sequence,
+        subject: raw.subject.to_owned(),
+        id: String::new(),
+        reason: format!("not a dead letter that this version reads: {problem}"),
+        tries: 0,
+        first_at: raw.stored_at,
+        last_at: raw.stored_at,
+        traceparent: None,
+        headers: header_list(Some(raw.headers)),
+        body: raw.body.clone(),
+    }
 }

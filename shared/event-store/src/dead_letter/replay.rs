@@ -168,6 +168,9 @@ impl EventStore {
     /// # Errors
     /// Where the letter does not hold what a replay needs, or the broker does not answer.
     pub async fn plan_replay(&self, letter: BuriedLetter) -> Result<Replay, ReplayError> {
+        if letter.id.is_empty() {
+            return Err(unreplayable(&letter, &letter.reason));
+        }
         let act = match letter.class() {
             Some(DeadLetterClass::Report) => self.ask_for_report(&letter).await?,
             Some(DeadLetterClass::Delivery) => match unreadable_entry(&letter) {

@@ -74,12 +74,23 @@ async fn count(server: &NatsServer, stream: &str) -> u64 {
 #[tokio::test]
 async fn a_replayed_delivery_is_stored_again_as_it_was_within_the_duplicate_window() {
     let server = NatsServer::start().unwrap();
-    let store = store_at(&server).await;
-    let first = handed(&store, &delivery("one")).await;
-    let buried = bury(&store, &given_up(&first)).await;
+    for prefix in [None, Some("lab".to_owned())] {
+        let settings = EventStoreSettings {
+            stream_prefix: prefix,
+            ..EventStoreSettings::at(server.url())
+        };
+        let store = EventStore::connect(&settings, "test").await.unwrap();
+        store.prepare().await.unwrap();
+        replays_as_it_was(&store).await;
+    }
+}
+
+async fn replays_as_it_was(store: &EventStore) {
+    let first = handed(store, &delivery("one")).await;
+    let buried = bury(store, &given_up(&first)).await;
     assert_eq!(buried.resources(), ["node01"]);
 
-    assert!(replay(&store, &buried).await.is_empty());
+    assert!(replay(store, &buried).await.is_empty());
 
     let first = first.item.unwrap();
     let again = store.delivery(2).await.unwrap().unwrap();
@@ -415,4 +426,31 @@ async fn a_letter_whose_report_is_in_the_notifier_s_hands_is_left_alone() {
         .await
         .unwrap();
     assert!(replay(&store, &buried).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_no_dead_letter_hides_no_other_and_can_only_be_dropped() {
+    let server = NatsServer::start().unwrap();
+    let store = store_at(&server).await;
+    bury(&store, &letter("ingress", "one")).await;
+    let context = jetstream(&server).await;
+    let subject = "dead_letters.ingress.delivery.other";
+    let stored = context.publish(subject, "garbage".into()).await.unwrap();
+    stored.await.unwrap();
+    bury(&store, &letter("ingress", "two")).await;
+
+    let letters = store.dead_letters(1, 10).await.unwrap();
+    let sequences: Vec<_> = letters.iter().map(|letter| letter.sequence).collect();
+    assert_eq!(sequences, [1, 2, 3]);
+    let garbage = &letters[1];
+    let refused = store.plan_replay(garbage.clone()).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("not a dead letter"),
+        "{refused}"
+    );
+    store
+        .drop_dead_letter(garbage, &mara(), "a test")
+        .await
+        .unwrap();
+    assert_eq!(store.dead_letters(1, 10).await.unwrap().len(), 2);
 }

@@ -42,8 +42,8 @@ impl Decision<'_> {
                 Some(Phase::Waiting(_) | Phase::Postponed(_)),
             ) => {
                 self.learn(word);
+                // The sender said the start twice, and only this time with a key.
                 if *key == TenantKey::InDelivery && self.waits_for_the_key_of(word) {
-                    // The sender said the start twice, and only this time with a key.
                     self.key_brought(&word.reservation, &word.delivery, None);
                 }
             }
