@@ -755,3 +755,29 @@ fn a_postponed_reservation_whose_whole_time_passed_while_nobody_was_there_has_fa
     let facts = site.decide("one", &command);
     assert_eq!(names(&facts), ["ReservationFailed"]);
 }
+
+#[test]
+fn a_booking_that_is_moved_back_belongs_to_whom_it_was_given_meanwhile() {
+    let mut site = Site::default();
+    site.said("one", Said::Announced, HOUR, 3 * HOUR);
+    for (from, to) in [("one", "two"), ("two", "one")] {
+        site.now += 10;
+        let mut word = site.word(Said::Changed, HOUR, 3 * HOUR);
+        word.user = Some(UserId::new("nils"));
+        let stands = site.ledger.resource(&node(from)).unwrap();
+        let moved = Command::MovedIn {
+            word: Box::new(word),
+            from: node(from),
+            started: None,
+            former: stands.reservations[&a()].user.clone(),
+        };
+        site.decide(to, &moved);
+        let out = Command::MovedOut {
+            reservation: a(),
+            to: node(to),
+        };
+        site.decide(from, &out);
+    }
+    let one = site.ledger.resource(&node("one")).unwrap();
+    assert_eq!(one.reservations[&a()].user, Some(UserId::new("nils")));
+}

@@ -271,7 +271,8 @@ impl Resource {
         if !matches!(reservation.phase, Phase::Announced { .. } | Phase::Moved) {
             return;
         }
-        reservation.user = reservation.user.take().or_else(|| announced.user.clone());
+        // It may have stood here before, and got another owner elsewhere.
+        reservation.user = announced.user.clone().or_else(|| reservation.user.take());
         reservation.webhook = Some(announced.webhook.clone());
         reservation.resource_number = announced.resource_number;
         reservation.site = announced.site.clone();

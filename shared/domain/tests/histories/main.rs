@@ -4,8 +4,8 @@
 //! rules of the project are judged by the facts and by the hosts; [`judge`] says which rule by what.
 //!
 //! [`sender`], [`cluster`] and [`host`] are the world outside; [`replica`], [`process`], [`handling`], [`looking`] and [`driver`]
-//! are the provisioner, as the real one is; [`world`] and [`rest`] bring them together, [`action`] by action. [`mutant`] has what may be wrong with
-//! them, so that it is known what the histories would find.
+//! are the provisioner, as the real one is; [`world`] and [`rest`] bring them together, [`action`] by action. [`mutant`] has
+//! what may be wrong with them, so that it is known what the histories would find.
 //!
 //! A failure prints the smallest history that fails, as what happened in it and as its bookings, and its seed, which it keeps
 //! in `tests/proptest-regressions`: commit it, and it is played first from then on. `PROPTEST_CASES` asks for more histories.
