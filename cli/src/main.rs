@@ -1,5 +1,5 @@
 //! The `bellhop` command: runs a service, or all of them in one process; makes the streams; shows what the ledger says, and
-//! what could not be handled; says what an operator orders.
+//! what could not be handled, which it has handled once more or gives up; says what an operator orders.
 
 #![forbid(unsafe_code)]
 
@@ -9,6 +9,7 @@ mod dead_letters;
 mod facts;
 mod orders;
 mod settings;
+mod spool;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ use crate::all::AllSettings;
 use crate::dead_letters::DeadLettersCommand;
 use crate::facts::FactsSettings;
 use crate::orders::OrderCommand;
+use crate::spool::SpoolCommand;
 
 /// Gets bare-metal servers ready when reservations start, and takes them back when they end.
 #[derive(Debug, clap::Parser)]
@@ -49,7 +51,7 @@ enum Command {
     Setup(SetupSettings),
     /// Prints the facts of the ledger, one a line
     Facts(FactsSettings),
-    /// Shows what could not be handled, and why
+    /// Shows what could not be handled, and why; has it handled once more, or gives it up
     DeadLetters {
         #[command(subcommand)]
         command: DeadLettersCommand,
@@ -60,6 +62,11 @@ enum Command {
     Adopt(AdoptSettings),
     /// Switches free hosts on again, for the way back to the service before Bellhop
     HandBack(HandBackSettings),
+    /// Shows or drains what an ingress kept while the broker was away
+    Spool {
+        #[command(subcommand)]
+        command: SpoolCommand,
+    },
     /// Prints all settings of all services, as a page or as a file of variables
     Settings(settings::SettingsForm),
 }
@@ -100,7 +107,8 @@ fn start(command: Command) -> Result<(), Failure> {
     match command {
         Command::Settings(form) => Ok(settings::print(form)?),
         Command::Facts(settings) => runtime.block_on(facts::print(settings)),
-        Command::DeadLetters { command } => runtime.block_on(dead_letters::print(command)),
+        Command::DeadLetters { command } => runtime.block_on(dead_letters::run(command)),
+        Command::Spool { command } => runtime.block_on(spool::run(command)),
         Command::Order(command) => runtime.block_on(orders::say(command)),
         Command::Adopt(settings) => runtime.block_on(adopt::adopt(settings)),
         Command::HandBack(settings) => runtime.block_on(adopt::hand_back(settings)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bellhop_domain::id::{ReservationId, Version, WebhookId};
 use bellhop_domain::ledger::Ledger;
-use bellhop_domain::reservation::{Fact, Phase};
+use bellhop_domain::reservation::Fact;
 use bellhop_event_store::{Entry, EventStore, FollowError, LedgerEntry};
 use bellhop_service::{Alarms, Dependency};
 use jiff::Timestamp;
@@ -26,6 +26,9 @@ pub struct LedgerView {
 #[derive(Debug, Default)]
 struct History {
     assigned_at: Option<Timestamp>,
+    /// It is over, on whatever resource: two provisioners that hear of it at once on two resources may each decide an outcome,
+    /// and the first one in the ledger is told.
+    over: bool,
     /// The webhooks that brought deliveries about it, by the facts that name them: that of its accepted start, then the others
     /// in the order in which they were first named.
     webhooks: Vec<WebhookId>,
@@ -93,7 +96,6 @@ impl LedgerView {
         if entry.version <= self.ledger.version() {
             return;
         }
-        let over_before: Vec<_> = self.over_before_each(entry);
         self.ledger.apply(
             &entry.resource,
             entry.version,
@@ -101,13 +103,15 @@ impl LedgerView {
             entry.traceparent.as_deref(),
             &entry.facts,
         );
-        for (index, (fact, was_over)) in entry.facts.iter().zip(over_before).enumerate() {
+        for (index, fact) in entry.facts.iter().enumerate() {
             // What is about no reservation owes no report.
             let Some(reservation) = fact.reservation() else {
                 continue;
             };
             let history = self.histories.entry(reservation.clone()).or_default();
             history.note_webhook(fact);
+            let was_over = history.over;
+            history.over |= is_final(fact);
             if let Fact::HostAssigned { .. } = fact {
                 history.assigned_at = Some(entry.at);
             }
@@ -220,27 +224,6 @@ impl LedgerView {
             assigned_at: history.and_then(|history| history.assigned_at),
             webhooks: history.map_or(&[], |history| &history.webhooks),
         })
-    }
-
-    /// For each fact of an entry that is about to be taken in: whether its reservation is over before it.
-    fn over_before_each(&self, entry: &Entry) -> Vec<bool> {
-        let resource = self.ledger.resource(&entry.resource);
-        let mut over_in_entry: Vec<&ReservationId> = Vec::new();
-        let mut over_before = Vec::with_capacity(entry.facts.len());
-        for fact in &entry.facts {
-            let Some(reservation) = fact.reservation() else {
-                over_before.push(false);
-                continue;
-            };
-            let known = resource.and_then(|resource| resource.reservations.get(reservation));
-            let was_over = known.is_some_and(|known| matches!(known.phase, Phase::Over(_)))
-                || over_in_entry.contains(&reservation);
-            over_before.push(was_over);
-            if is_final(fact) {
-                over_in_entry.push(reservation);
-            }
-        }
-        over_before
     }
 }
 

@@ -8,7 +8,7 @@ use bellhop_domain::id::ResourceId;
 use bellhop_domain::reservation::{Command, DeliveryRef, Rehoming, Said, Word, moved_by};
 use bellhop_event_store::{
     ConsumerLimits, DeadLetter, DeadLetterClass, Delivery, ErrorClass, EventStore, EventStoreError,
-    Handed, StoreError,
+    Handed, StoreError, kept,
 };
 use bellhop_service::trace_context::{TraceParent, set_parent};
 use jiff::Timestamp;
@@ -392,7 +392,11 @@ impl Deliveries {
                 .as_ref()
                 .ok()
                 .and_then(|delivery| delivery.traceparent.clone()),
-            headers: handed.headers(),
+            headers: handed
+                .headers()
+                .into_iter()
+                .chain([(kept::SUBJECT.to_owned(), handed.subject().to_owned())])
+                .collect(),
             body: handed.body(),
         };
         match self.store.bury(&letter, BURIAL).await {
@@ -404,7 +408,10 @@ impl Deliveries {
                 );
                 let short = DeadLetter {
                     reason,
-                    headers: Vec::new(),
+                    headers: vec![
+                        (kept::SUBJECT.to_owned(), handed.subject().to_owned()),
+                        (kept::DELIVERY.to_owned(), handed.sequence.to_string()),
+                    ],
                     body: bytes::Bytes::new(),
                     ..letter
                 };

@@ -11,6 +11,8 @@ mod capacity;
 mod changes;
 #[path = "provisioner/cluster_faults.rs"]
 mod cluster_faults;
+#[path = "provisioner/dead_letters.rs"]
+mod dead_letters;
 #[path = "provisioner/hosts_of_others.rs"]
 mod hosts_of_others;
 #[path = "provisioner/images.rs"]
@@ -27,5 +29,7 @@ mod replicas;
 mod reservations;
 #[path = "provisioner/sites.rs"]
 mod sites;
+#[path = "provisioner/ten_hosts.rs"]
+mod ten_hosts;
 #[path = "provisioner/world.rs"]
 mod world;

@@ -7,4 +7,5 @@ mod limits;
 mod pages;
 mod secrets;
 mod signatures;
+mod spool;
 mod storing;

@@ -77,7 +77,11 @@ impl Outbox {
         let _counted = CountedAsOwed::new(self.metrics.owed(self.destination));
         let Some(channel) = &self.channel else {
             let reason = format!("{} is not set", self.destination.variable());
-            self.drop_report(&report, owed.revision, reason).await;
+            match owed.replayed_at {
+                None => self.drop_report(&report, owed.revision, reason).await,
+                // An operator wanted it to be sent.
+                Some(_) => self.bury(&report, &owed, None, reason).await,
+            }
             return Ok(());
         };
         self.wait_for_previous(&report).await?;

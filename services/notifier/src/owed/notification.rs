@@ -195,6 +195,18 @@ fn message(about: &About<'_>) -> Option<Message> {
             );
             (Warning, "PROVISIONING_ERROR", text)
         }
+        // Perhaps somebody else serves it: a site-wide webhook tells us of all sites.
+        Fact::ReservationFailed {
+            reason: FailureReason::NotServed { text },
+            ..
+        } => {
+            let text = format!(
+                "Server {name} is not prepared for you by this service: {}. If no other service told you that it is prepared, \
+                 ask your operator which servers can be reserved.",
+                text::reason(text, REASON_LIMIT)
+            );
+            (Error, "PROVISIONING_FAILED", text)
+        }
         Fact::ReservationFailed { reason, .. } => {
             let text = format!(
                 "Server {name} could not be prepared for you: {}. Your reservation is over. {}",
@@ -469,9 +481,7 @@ fn way_out(reason: &FailureReason) -> &'static str {
             "Book another server, or ask your operator to look at this one before you book it again."
         }
         FailureReason::ResourceDeleted => "If you still need a server, book another one.",
-        FailureReason::NotServed { .. } => {
-            "Ask your operator which servers can be reserved this way."
-        }
+        FailureReason::NotServed { .. } => "Ask your operator which servers can be reserved.",
         FailureReason::ImageNotOffered { .. } => {
             "Choose one that is offered, or none, and book again with a start at least two minutes from now."
         }

@@ -442,6 +442,23 @@ fn one_entry_that_ends_a_reservation_twice_owes_one_outcome() {
 }
 
 #[test]
+fn of_two_outcomes_that_were_decided_at_once_on_two_resources_the_first_is_told() {
+    let story = Story::of("5120");
+    let history = vec![vec![story.refused()], vec![story.missed()]];
+    let mut entries = entries(history);
+    entries[1].resource = server("another");
+    let mut view = LedgerView::default();
+    for destination in Destination::ALL {
+        let mut owing = Vec::new();
+        for entry in &entries {
+            view.take_in(entry);
+            owing.push(view.owing(destination, entry).len());
+        }
+        assert_eq!(owing, [1, 0]);
+    }
+}
+
+#[test]
 fn ready_is_not_told_after_the_end() {
     let story = Story::of("5120");
     let history = || ready_then(vec![story.ended(EndCause::End, EndOutcome::Completed)]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bellhop_domain::reservation::{Holding, Observation};
+use bellhop_domain::reservation::{Holding, Observation, TenantKey};
 use bellhop_service::trace_context::{TraceParent, current_traceparent};
 use tracing::Instrument;
 
@@ -127,6 +127,14 @@ impl Driver {
 
     /// The tenant's key, from the delivery that brought it: no fact may hold it. The inner error says why there is none.
     async fn key(&self, holding: &Holding) -> Result<Result<Option<String>, String>, LookError> {
+        // None came, or the one that is in the delivery is a former owner's.
+        if let TenantKey::Missing { reason } = &holding.key {
+            return Ok(if holding.terms.without_key {
+                Ok(None)
+            } else {
+                Err(format!("no usable SSH key came: {reason}"))
+            });
+        }
         let Some(delivery) = self.store.delivery(holding.delivery.sequence).await? else {
             return Ok(Err(
                 "the delivery that brought the SSH key was removed".to_owned()

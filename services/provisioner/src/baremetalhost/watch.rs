@@ -230,3 +230,50 @@ fn take(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bellhop_service::health::{DependencyState, Health};
+    use bellhop_service::metrics::Metrics;
+    use bellhop_service::notices::{Alarms, Shown};
+
+    use super::*;
+
+    fn kubernetes() -> Dependency {
+        let metrics = Metrics::new("test", "0");
+        let (alarms, shown) = (Alarms::new(&metrics), Shown::new(&metrics));
+        Health::new(metrics, alarms, shown).dependency("kubernetes")
+    }
+
+    #[test]
+    fn an_interrupted_watch_of_one_namespace_is_told_while_that_of_another_works() {
+        let (known, kubernetes) = (KnownHosts::default(), kubernetes());
+        known.listed("a", &[]);
+        known.listed("b", &[]);
+        let why = || WatchState::Interrupted("forbidden".to_owned());
+        known.tell("b", why(), &kubernetes);
+        known.tell("a", WatchState::Works, &kubernetes);
+        let told = "the watch of hosts in b is interrupted: forbidden".to_owned();
+        assert_eq!(kubernetes.state(), DependencyState::Degraded(told));
+        known.tell("b", WatchState::Works, &kubernetes);
+        assert_eq!(kubernetes.state(), DependencyState::Ok);
+    }
+
+    #[test]
+    fn kubernetes_is_not_known_to_work_before_the_hosts_of_each_namespace_were_listed() {
+        let (known, kubernetes) = (KnownHosts::default(), kubernetes());
+        known.expect("a");
+        known.expect("b");
+        let why = WatchState::Interrupted("forbidden".to_owned());
+        known.tell("a", WatchState::Works, &kubernetes);
+        known.tell("b", why, &kubernetes);
+        let told = "the hosts of a are not listed yet; the hosts of b can't be listed: forbidden";
+        assert_eq!(kubernetes.state(), DependencyState::Down(told.to_owned()));
+        known.listed("a", &[]);
+        known.tell("b", WatchState::Works, &kubernetes);
+        assert!(matches!(kubernetes.state(), DependencyState::Down(_)));
+        known.listed("b", &[]);
+        known.say(&kubernetes);
+        assert_eq!(kubernetes.state(), DependencyState::Ok);
+    }
+}

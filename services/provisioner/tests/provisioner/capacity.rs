@@ -176,7 +176,11 @@ async fn each_site_has_places_of_its_own() {
             .cluster
             .hold_at(NS, &node(number), HostState::Provisioning);
     }
-    let _provisioner = world.provisioner_with(limited(&world, 0, 1));
+    let settings = ProvisionerSettings {
+        site_ids: Some("a,b".parse().unwrap()),
+        ..limited(&world, 0, 1)
+    };
+    let _provisioner = world.provisioner_with(settings);
     world.says(start_in(1, "node01", "a")).await;
     world.until("HostClaimed").await;
     world.says(start_in(2, "node02", "a")).await;

@@ -262,3 +262,21 @@ async fn a_booking_that_was_announced_before_sites_were_named_starts_where_its_s
     assert_eq!(claims(&world, NS), ["reservation-system:1"]);
     assert_eq!(claims(&world, NS_2), ["reservation-system:2"]);
 }
+
+#[tokio::test]
+async fn who_has_a_server_of_a_site_that_is_not_named_any_more_gives_it_back_at_its_end() {
+    let world = two_sites().await;
+    let provisioner = world.provisioner_with(naming(&world, BOTH));
+    world.says(of_site("site-2", start("2", "node01"))).await;
+    until_ready(&world, "2").await;
+    provisioner.stop().await;
+    // No sweep helps: the namespace is watched still, since something is in use there.
+    let settings = ProvisionerSettings {
+        sweep_interval: Duration::from_secs(3600),
+        ..naming(&world, "site-1")
+    };
+    let _provisioner = world.provisioner_with(settings);
+    world.says(of_site("site-2", end("2", "node01"))).await;
+    world.until_of("2", "HostReleased").await;
+    assert!(world.cluster.secrets(NS_2).is_empty());
+}

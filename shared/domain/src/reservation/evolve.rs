@@ -12,7 +12,7 @@ use super::knowledge::{Knowledge, KnownTimes, Schedule};
 use super::resource::{
     Holding, Occupancy, Outcome, Phase, Recorded, Release, Reservation, Resource, Stage, Waiting,
 };
-use crate::id::{HostRef, ReservationId, Version};
+use crate::id::{HostRef, ReservationId, UserId, Version};
 use crate::time;
 
 impl Resource {
@@ -31,21 +31,7 @@ impl Resource {
                 self.postponed(reservation, &recorded)
             }
             Fact::ReservationResumed { reservation } => self.resumed(reservation),
-            Fact::OwnerChanged {
-                reservation, to, ..
-            } => {
-                if let Some(known) = self.reservations.get_mut(reservation) {
-                    known.user = Some(to.clone());
-                    known.owner_changed = true;
-                    // The key that came was the other owner's (R9).
-                    if let Phase::Waiting(waiting) | Phase::Postponed(waiting) = &mut known.phase {
-                        waiting.key = TenantKey::Missing {
-                            reason: "its booking has another owner now".to_owned(),
-                        };
-                        waiting.told = None;
-                    }
-                }
-            }
+            Fact::OwnerChanged { reservation, to } => self.owner_changed(reservation, to),
             Fact::KeyBrought {
                 reservation,
                 delivery,
@@ -227,7 +213,17 @@ impl Resource {
         if !matches!(reservation.phase, Phase::Announced { .. }) {
             return;
         }
-        reservation.user = started.user.clone().or_else(|| reservation.user.take());
+        // It was given to another user after this was said, so the key is the former owner's (R9).
+        let is_overtaken = reservation.times.newest() != Some(&started.knowledge)
+            && started.user.is_some()
+            && reservation.user.is_some()
+            && reservation.user != started.user;
+        let key = if is_overtaken {
+            key_of_the_former_owner()
+        } else {
+            reservation.user = started.user.clone().or_else(|| reservation.user.take());
+            started.key.clone()
+        };
         reservation.webhook = Some(started.webhook.clone());
         reservation.resource_number = started.resource_number.or(reservation.resource_number);
         reservation.site = started.site.clone().or_else(|| reservation.site.take());
@@ -235,12 +231,33 @@ impl Resource {
         reservation.phase = Phase::Waiting(Box::new(Waiting {
             accepted: recorded.version,
             terms: started.terms.clone(),
-            key: started.key.clone(),
+            key,
             delivery: started.delivery.clone(),
             told: None,
             allowed: false,
             unsettled: false,
         }));
+    }
+
+    /// The booking has another owner. The key that came was the former one's (R9): nothing is prepared with it any more, though
+    /// a host that has it stays as it is.
+    fn owner_changed(&mut self, reservation: &ReservationId, to: &UserId) {
+        let Some(known) = self.reservations.get_mut(reservation) else {
+            return;
+        };
+        known.user = Some(to.clone());
+        known.owner_changed = true;
+        if let Phase::Waiting(waiting) | Phase::Postponed(waiting) = &mut known.phase
+            && waiting.key != key_of_the_former_owner()
+        {
+            waiting.key = key_of_the_former_owner();
+            waiting.told = None;
+        }
+        if let Occupancy::Held(holding) = &mut self.occupancy
+            && holding.reservation == *reservation
+        {
+            holding.key = key_of_the_former_owner();
+        }
     }
 
     fn moved_in(&mut self, moved: &MovedIn, recorded: &Recorded<'_>) {
@@ -254,7 +271,8 @@ impl Resource {
         if !matches!(reservation.phase, Phase::Announced { .. } | Phase::Moved) {
             return;
         }
-        reservation.user = reservation.user.take().or_else(|| announced.user.clone());
+        // It may have stood here before, and got another owner elsewhere.
+        reservation.user = announced.user.clone().or_else(|| reservation.user.take());
         reservation.webhook = Some(announced.webhook.clone());
         reservation.resource_number = announced.resource_number;
         reservation.site = announced.site.clone();
@@ -437,6 +455,12 @@ impl Resource {
             };
             self.occupancy = Occupancy::Releasing(Box::new(release));
         }
+    }
+}
+
+fn key_of_the_former_owner() -> TenantKey {
+    TenantKey::Missing {
+        reason: "its booking has another owner now".to_owned(),
     }
 }
 

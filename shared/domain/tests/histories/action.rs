@@ -28,6 +28,12 @@ pub(crate) enum Action {
         resource: usize,
         secret_made: bool,
     },
+    /// As that; time passes, the other replica does all that there is to do, and then the first goes on.
+    SleepThrough {
+        replica: usize,
+        resource: usize,
+        seconds: i64,
+    },
     /// A replica stops where it is, and does nothing until it goes on.
     Freeze { replica: usize },
     /// It goes on by so many steps with what it had in its hands, else with a look in the state that it had.
@@ -137,6 +143,11 @@ impl From<u32> for Action {
             76 if amount % 4 == 0 => Self::DeleteHost { resource },
             77 if amount % 4 == 0 => Self::RefuseClaim { resource },
             78 if amount % 2 == 0 => Self::Configure,
+            78 | 79 => Self::SleepThrough {
+                replica,
+                resource,
+                seconds: amount % 5000,
+            },
             _ => Self::Metal3 {
                 resource,
                 fails: false,

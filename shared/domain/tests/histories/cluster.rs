@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bellhop_domain::id::{ReservationId, Source, Version};
+use bellhop_domain::id::{ReservationId, Source, UserId, Version};
 
 use super::action::Action;
 use super::host::{Consumer, FOREIGN_IMAGE, Host, State, Write};
@@ -13,8 +13,15 @@ use super::mutant::Mutant;
 pub(crate) struct Secret {
     /// For whom it was made, as its annotations say.
     pub(crate) reservation: ReservationId,
-    /// Whose key is in it.
-    pub(crate) key_of: ReservationId,
+    /// Whose key is in it; none where nobody's is.
+    pub(crate) key: Option<Key>,
+}
+
+/// The key that a delivery brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) reservation: ReservationId,
+    pub(crate) user: Option<UserId>,
 }
 
 /// Why the API server takes no write.
@@ -32,7 +39,7 @@ pub(crate) struct Cluster {
     refuses_next_claim: [bool; 2],
     uids: u32,
     /// The key in the user data that was rendered first.
-    rendered: Option<ReservationId>,
+    rendered: Option<Key>,
     mutant: Option<Mutant>,
 }
 
@@ -85,10 +92,14 @@ impl Cluster {
         }
     }
 
-    /// Whose key user data gets that are rendered for `tenant`.
-    pub(crate) fn render(&mut self, once: bool, tenant: &ReservationId) -> ReservationId {
-        let first = self.rendered.get_or_insert_with(|| tenant.clone());
-        if once { first.clone() } else { tenant.clone() }
+    /// The key that user data get which are rendered with `key`.
+    pub(crate) fn render(&mut self, key: Option<&Key>) -> Option<Key> {
+        let key = key?;
+        let first = self.rendered.get_or_insert_with(|| key.clone());
+        match self.mutant {
+            Some(Mutant::FormerTenantsKey) => Some(first.clone()),
+            _ => Some(key.clone()),
+        }
     }
 
     /// The secret that a host's user data are in, where there is one of that name.

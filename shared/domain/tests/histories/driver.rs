@@ -4,7 +4,7 @@
 use bellhop_domain::id::{ReservationId, Version};
 use bellhop_domain::reservation::{
     ClaimedHost, Desired, Holding, HostError, HostLeft, Observation, Progress, Release, Resource,
-    desired,
+    TenantKey, desired,
 };
 
 use super::host::{Consumer, Host, State, Write};
@@ -118,11 +118,16 @@ impl Driver {
         if !self.is_newer(state, host) && (host.belongs_to(&holding.reservation) || written) {
             return Plan::observe(Observation::Claimed(self.read(host, holding)));
         }
+        let may_have_one = holding.key == TenantKey::InDelivery || holding.terms.without_key;
+        let claimable = self.is_claimable(state, host);
+        if claimable && !may_have_one {
+            return Plan::observe(Observation::ClaimRefused {
+                text: "no key".to_owned(),
+            });
+        }
         Plan {
             observation: Some(Observation::Unclaimed),
-            write: self
-                .is_claimable(state, host)
-                .then(|| self.claim_write(holding, configured)),
+            write: claimable.then(|| self.claim_write(holding, configured)),
             ..Plan::default()
         }
     }

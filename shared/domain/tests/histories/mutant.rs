@@ -87,13 +87,15 @@ impl Mutant {
     /// The rules of which at least one must be found broken.
     pub(crate) fn breaks(self) -> &'static [&'static str] {
         match self {
-            Self::FenceOff | Self::HolderCheckOff => &["R2"],
-            Self::PreconditionOff => &["R2", "R4", "R6"],
+            Self::FenceOff => &["R2", "R9", "R12"],
+            Self::HolderCheckOff => &["R2"],
+            Self::PreconditionOff => &["R2", "R4", "R6", "R12", "R13"],
             Self::ExpectedVersionOff => &["R2", "R7"],
             Self::AcknowledgedBeforeAppended => &["R10"],
             Self::StartAfterEndAccepted => &["R7"],
             Self::OldEndBelieved => &["R3"],
-            Self::UncleanHostClaimed | Self::ReleaseNotWaitedFor => &["R2", "R4"],
+            Self::UncleanHostClaimed => &["R2", "R4", "R6"],
+            Self::ReleaseNotWaitedFor => &["R2", "R4"],
             Self::DeadlineWithoutHold
             | Self::HoldPassedWhileAway
             | Self::DeadlineBeforeDeliveries => &["R5"],

@@ -44,6 +44,7 @@ impl World {
 
     fn come_to_rest(&mut self) -> Verdict {
         self.handle_all(0)?;
+        self.sweep(0)?;
         for resource in 0..self.names.len() {
             loop {
                 let before = self.mark(resource);
@@ -72,7 +73,8 @@ impl World {
                 continue;
             };
             for (id, reservation) in &state.reservations {
-                if !matches!(reservation.phase, Phase::Over(_)) {
+                let is_over = matches!(reservation.phase, Phase::Over(_) | Phase::Moved);
+                if !is_over {
                     return Err(format!("R7: {id} never ends: {:?}", reservation.phase));
                 }
             }

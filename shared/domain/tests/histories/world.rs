@@ -11,7 +11,7 @@ use bellhop_domain::reservation::{
 };
 
 use super::action::Action;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Key};
 use super::driver::Driver;
 use super::host::Host;
 use super::judge::Judge;
@@ -40,8 +40,8 @@ pub(crate) struct World {
     pub(crate) replicas: [Replica; 2],
     pub(crate) cluster: Cluster,
     pub(crate) driver: Driver,
-    /// Whose key each delivery holds.
-    pub(crate) keys: BTreeMap<u64, ReservationId>,
+    /// The key that each delivery would bring.
+    pub(crate) keys: BTreeMap<u64, Key>,
     /// Which image is configured, by its number.
     pub(crate) configured: u32,
     /// Secrets whose maker was killed before it could find that its reservation was over: nobody looks for those.
@@ -90,7 +90,13 @@ impl World {
                 mutant: setting.mutant,
             },
             keys: words
-                .map(|word| (word.delivery.sequence, word.reservation.clone()))
+                .map(|word| {
+                    let key = Key {
+                        reservation: word.reservation.clone(),
+                        user: word.user.clone(),
+                    };
+                    (word.delivery.sequence, key)
+                })
                 .collect(),
             configured: 0,
             orphans: BTreeSet::new(),
@@ -122,6 +128,7 @@ impl World {
             | Action::GoOn { replica, .. }
             | Action::Work { replica, .. }
             | Action::Stall { replica, .. }
+            | Action::SleepThrough { replica, .. }
             | Action::Tick { replica, .. }
             | Action::AppendLate { replica }
                 if self.replicas[replica].frozen.is_some() =>
@@ -160,6 +167,23 @@ impl World {
                 resource,
                 secret_made,
             } => self.stall(replica, resource, secret_made),
+            Action::SleepThrough {
+                replica,
+                resource,
+                seconds,
+            } => {
+                self.stall(replica, resource, seconds % 2 == 0)?;
+                self.advance(self.now + seconds, true)?;
+                let other = 1 - replica;
+                if self.replicas[other].frozen.is_none() {
+                    self.handle_all(other)?;
+                }
+                for _ in 0..3 {
+                    let replica = other;
+                    self.act(Action::Work { replica, resource })?;
+                }
+                self.thaw(replica, resource, u32::MAX)
+            }
             Action::Freeze { replica } => {
                 self.freeze(replica);
                 Ok(())
@@ -260,7 +284,7 @@ impl World {
 
     /// A replica's timers fire. Where one may release a host, or the replica was away, what waits in the broker comes first.
     pub(crate) fn tick(&mut self, replica: usize, appends: bool) -> Verdict {
-        self.follow(replica);
+        self.sweep(replica)?;
         let slept = std::mem::take(&mut self.replicas[replica].slept);
         if (slept || self.may_release(replica)) && !self.is(Mutant::DeadlineBeforeDeliveries) {
             self.handle_all(replica)?;

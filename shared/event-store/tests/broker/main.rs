@@ -8,6 +8,7 @@ mod dead_letters;
 mod inbox;
 mod long_names;
 mod made_anew;
+mod replay;
 mod retention;
 
 use std::time::Duration;

@@ -47,6 +47,11 @@ impl Decision<'_> {
                 };
                 self.fail(&reservation, FailureReason::NotClaimedInTime { waited_for });
             }
+            // Its whole time passed while nobody was there.
+            Timer::Resume(reservation) if self.has_ended(&reservation) => self.fail(
+                &reservation,
+                FailureReason::NotClaimedInTime { waited_for: None },
+            ),
             Timer::Resume(reservation) => self.resume(&reservation),
             // Not a failure yet: the host may have become ready while nobody could look (R8, R10). It fails when it is seen
             // to work still.

@@ -39,12 +39,11 @@ impl Decision<'_> {
             }
             (
                 Said::Start { key, .. } | Said::UnservableStart { key, .. },
-                Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)),
+                Some(Phase::Waiting(_) | Phase::Postponed(_)),
             ) => {
-                let brings = *key == TenantKey::InDelivery && waiting.key != TenantKey::InDelivery;
                 self.learn(word);
-                if brings {
-                    // The sender said the start twice, and only this time with a key.
+                // The sender said the start twice, and only this time with a key.
+                if *key == TenantKey::InDelivery && self.waits_for_the_key_of(word) {
                     self.key_brought(&word.reservation, &word.delivery, None);
                 }
             }
@@ -167,6 +166,19 @@ impl Decision<'_> {
                 to: to.clone(),
             });
         }
+    }
+
+    /// Whether the reservation waits for a key, and whoever said this is its owner: a start that comes again after the booking
+    /// was given to another user brings the former owner's (R9).
+    fn waits_for_the_key_of(&self, word: &Word) -> bool {
+        let Some(known) = self.resource.reservations.get(&word.reservation) else {
+            return false;
+        };
+        let (Phase::Waiting(waiting) | Phase::Postponed(waiting)) = &known.phase else {
+            return false;
+        };
+        let by_its_owner = word.user == known.user || (word.user.is_none() && !known.owner_changed);
+        waiting.key != TenantKey::InDelivery && by_its_owner
     }
 
     pub(super) fn key_brought(
@@ -330,7 +342,10 @@ impl Decision<'_> {
             terms: terms.clone(),
             payload: word.payload.clone(),
         })));
-        self.tell_who_is_before(&word.reservation, key, terms);
+        let accepted = self.resource.reservations.get(&word.reservation);
+        if let Some(Phase::Waiting(waiting)) = accepted.map(|known| known.phase.clone()) {
+            self.tell_who_is_before(&word.reservation, &waiting.key, &waiting.terms);
+        }
         // The booking was moved to later before this start came.
         if times
             .schedule()

@@ -25,13 +25,22 @@ impl Judge {
             if let Command::Said(word) = &decision.command {
                 ensure!(*id == word.reservation, "R2: {fact:?} about another one");
             }
-            let record = self.records.entry(id.clone()).or_default();
-            let may_follow = matches!(fact, Fact::HostReleased { .. } | Fact::ChangeCameTooLate(_));
+            let may_follow = matches!(
+                fact,
+                Fact::HostReleased { .. }
+                    | Fact::ChangeCameTooLate(_)
+                    | Fact::ReservationMovedOut { .. }
+            );
+            // On another resource, a replica that has not heard of its outcome may still take it for a live one; it is let go
+            // there.
+            let key = (decision.resource, id.clone());
+            let record = self.records.entry(key).or_default();
             ensure!(
-                record.finals == 0 || may_follow,
+                !record.is_over || may_follow,
                 "R7: {fact:?} about a reservation that is over"
             );
-            record.finals += u32::from(is_final(fact));
+            record.is_over |= is_final(fact);
+            *self.finals.entry(id.clone()).or_default() += u32::from(is_final(fact));
             self.judge_one(decision, id, fact, host)?;
         }
         Ok(())
@@ -45,7 +54,8 @@ impl Judge {
         host: Option<&Host>,
     ) -> Verdict {
         let now = at(decision.at);
-        let record = self.records.entry(id.clone()).or_default();
+        let key = (decision.resource, id.clone());
+        let record = self.records.entry(key).or_default();
         match fact {
             Fact::ReservationStarted(started) => {
                 record.image.get_or_insert(started.terms.image.url.clone());
@@ -53,6 +63,15 @@ impl Judge {
             Fact::HostAssigned { host, .. } => {
                 assigned_in_order(&decision.before, id, now)?;
                 record.host = Some(host.clone());
+                record.claims = 0;
+            }
+            // It gives back what it has, and begins anew when its time comes.
+            Fact::ReservationPostponed { .. } => record.begin_anew(),
+            Fact::ReservationMovedIn(moved) => {
+                record.begin_anew();
+                if let Some(started) = &moved.started {
+                    record.image.get_or_insert(started.terms.image.url.clone());
+                }
             }
             Fact::HostProvisioned { .. } => {
                 record.readies += 1;
@@ -186,6 +205,19 @@ impl Judge {
 }
 
 impl Record {
+    fn begin_anew(&mut self) {
+        *self = Self {
+            is_over: self.is_over,
+            overdue: self.overdue,
+            missed: self.missed,
+            image: self.image.take(),
+            // A claim that slept may still reach its host; its release takes it back.
+            host: self.host.take(),
+            claims: self.claims,
+            ..Self::default()
+        };
+    }
+
     fn stop_the_clock(&mut self, now: i64) {
         if let Some(since) = self.working_since.take() {
             self.worked += now - since;

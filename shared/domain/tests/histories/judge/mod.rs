@@ -9,7 +9,7 @@
 //! | R6 | `writes`: no write on a host that someone else has, or paused, or with an image that we did not set |
 //! | R7 | `facts`: no fact after the outcome, ready once, completed if and only if it was ready; [`Judge::at_the_end`]: one outcome each; `World::judge_rest`: none goes on for ever |
 //! | R8 | `facts`: `ready_is_true`, `error_is_counted`, `fails_rightly`; [`Judge::looked`]: an error that was read was told, the clock stands while Metal3 does not work |
-//! | R9 | [`Judge::prepared`]: a host is prepared with its tenant's key; `World::judge_rest`: no secret is left, hosts are off |
+//! | R9 | [`Judge::secret_made`]: with its owner's key, or none; [`Judge::prepared`]: a host is prepared with its tenant's key; `World::judge_rest`: no secret is left, hosts are off |
 //! | R10 | [`Judge::at_the_end`]: every delivery that the broker took was heard; `World::restart`: a snapshot is read as it was written; `facts`: folding or deciding again changes nothing; and all the others, whatever stops |
 //! | R12 | `writes`: an image is set once on each host given, the one of the accepted start, after the fact that gives the host |
 //! | R13 | `writes`: no write on a host of an unknown holder, a release takes away what we wrote; `World::judge_rest`: nothing of ours stays |
@@ -41,10 +41,10 @@ macro_rules! ensure {
 }
 use ensure;
 
-/// What is remembered of one reservation.
+/// What is remembered of one reservation on one resource.
 #[derive(Default)]
 struct Record {
-    finals: u32,
+    is_over: bool,
     readies: u32,
     claims: u32,
     errors: u32,
@@ -61,7 +61,9 @@ struct Record {
 
 pub(crate) struct Judge {
     policy: Policy,
-    records: BTreeMap<ReservationId, Record>,
+    records: BTreeMap<(usize, ReservationId), Record>,
+    /// How many outcomes each reservation has.
+    finals: BTreeMap<ReservationId, u32>,
     /// Which deliveries were handled, by their sequence.
     heard: BTreeSet<u64>,
     /// When nobody was there, from and to.
@@ -73,6 +75,7 @@ impl Judge {
         Self {
             policy,
             records: BTreeMap::new(),
+            finals: BTreeMap::new(),
             heard: BTreeSet::new(),
             absences: Vec::new(),
         }
@@ -95,16 +98,18 @@ impl Judge {
 
     /// R3: an end or a deletion that was heard is final, whether or not its start was heard before; but for an end that is
     /// older than a known extension.
-    pub(crate) fn heard(&mut self, word: &Word, known: Option<&Reservation>) -> Verdict {
+    /// `known`: what each resource knows of it.
+    pub(crate) fn heard(&mut self, word: &Word, known: &[&Reservation]) -> Verdict {
         self.heard.insert(word.delivery.sequence);
+        let extended = |known: &&Reservation| known.times.extends_beyond(&word.knowledge);
         let is_final = match word.said {
             Said::Deleted => true,
-            Said::End => !known.is_some_and(|known| known.times.extends_beyond(&word.knowledge)),
+            Said::End => !known.iter().any(extended),
             Said::Announced | Said::Changed | Said::Start { .. } | Said::UnservableStart { .. } => {
                 false
             }
         };
-        let over = known.is_some_and(|known| known.outcome().is_some());
+        let over = known.iter().any(|known| known.outcome().is_some());
         let what = if matches!(word.said, Said::End) {
             "end"
         } else {
@@ -116,7 +121,7 @@ impl Judge {
             word.reservation
         );
         ensure!(
-            known.is_some(),
+            !known.is_empty(),
             "R10: a delivery about {} was heard, and no fact names it",
             word.reservation
         );
@@ -191,11 +196,14 @@ impl Judge {
 
     /// `taken`: the sequences of all deliveries that ever came.
     pub(crate) fn at_the_end<'a>(&self, mut taken: impl Iterator<Item = &'a u64>) -> Verdict {
-        for (id, record) in &self.records {
+        for ((_, id), record) in &self.records {
+            let finals = self.finals.get(id).copied().unwrap_or_default();
+            // Two replicas that hear of it at once on two resources may each decide an outcome; the first one in the ledger
+            // is told.
+            let places = self.records.keys().filter(|(_, other)| other == id).count();
             ensure!(
-                record.finals == 1,
-                "R7: {id} has {} outcomes",
-                record.finals
+                (1..=places as u32).contains(&finals),
+                "R7: {id} has {finals} outcomes"
             );
             ensure!(
                 !record.missed || record.overdue,

@@ -24,7 +24,8 @@ impl Judge {
             reservation, write, ..
         } = planned;
         is_ours_to_write(reservation, write, before)?;
-        let record = self.records.entry(reservation.clone()).or_default();
+        let key = (look.resource, reservation.clone());
+        let record = self.records.entry(key).or_default();
         match write {
             Write::Claim { image, .. } => claimed(record, look, planned, image, before, truth),
             Write::Release { .. } => released(record, reservation, before),
@@ -41,6 +42,21 @@ impl Judge {
 }
 
 impl Judge {
+    /// R9: whose key is in a secret that is made for the holder: its owner's as far as its maker knows, or nobody's.
+    pub(crate) fn secret_made(&self, state: &Resource, secret: &Secret) -> Verdict {
+        let known = state.reservations.get(&secret.reservation);
+        let owner = known.and_then(|known| known.user.as_ref());
+        ensure!(
+            secret.key.as_ref().is_none_or(
+                |key| key.reservation == secret.reservation && key.user.as_ref() == owner
+            ),
+            "R9: {owner:?} of {} gets a secret with {:?}",
+            secret.reservation,
+            secret.key
+        );
+        Ok(())
+    }
+
     /// R9: judges what Metal3 prepares a host with; only it reads the user data. Without any, at most after the end: then the
     /// secret may be gone already.
     pub(crate) fn prepared(
@@ -61,9 +77,9 @@ impl Judge {
             .is_some_and(|holding| holding.reservation == *owner);
         match secret {
             Some(secret) => ensure!(
-                secret.key_of == *owner,
-                "R9: the host of {owner} is prepared with the key of {}",
-                secret.key_of
+                secret.reservation == *owner,
+                "R9: the host of {owner} is prepared with the user data of {}",
+                secret.reservation
             ),
             None => ensure!(
                 !holds,
