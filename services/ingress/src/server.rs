@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
-use bellhop_event_store::EventStoreSettings;
+use bellhop_event_store::{EventStoreSettings, Mode};
 use bellhop_service::server::{Limits, serve_within};
 use bellhop_service::settings::HttpBindError;
 use bellhop_service::{Alarms, Health, HttpSettings, Metrics, Shown};
@@ -27,6 +27,8 @@ use crate::settings::IngressSettings;
 use crate::verification::Verification;
 use crate::{SERVICE, openapi, problem, webhook};
 
+/// What is shown of a shadow.
+const SHADOW: &str = "MODE=shadow: webhooks are stored for the shadow alone";
 /// How often it is looked at which alarms are over.
 const SWEEP: Duration = Duration::from_secs(60);
 /// What an open request may take beyond the time to store it, when the service stops.
@@ -97,6 +99,9 @@ impl Ingress {
         let metrics = Metrics::new(SERVICE, env!("CARGO_PKG_VERSION"));
         let alarms = Alarms::new(&metrics);
         let shown = Shown::new(&metrics);
+        if event_store.mode == Mode::Shadow {
+            shown.show(Mode::Shadow.as_str(), SERVICE, SHADOW);
+        }
         let own_metrics = IngressMetrics::new(&metrics);
         let health = Health::new(metrics, alarms.clone(), shown.clone());
         if secrets.current().is_empty() {

@@ -19,5 +19,7 @@ mod kubernetes;
 mod replicas;
 #[path = "provisioner/reservations.rs"]
 mod reservations;
+#[path = "provisioner/shadow.rs"]
+mod shadow;
 #[path = "provisioner/world.rs"]
 mod world;

@@ -6,5 +6,6 @@ mod harness;
 mod limits;
 mod pages;
 mod secrets;
+mod shadow;
 mod signatures;
 mod storing;

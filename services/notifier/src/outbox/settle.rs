@@ -7,7 +7,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
 use super::claim::OthersClaim;
-use super::{ACK_WAIT, Channel, Interrupted, OnItsWay, Outbox};
+use super::{ACK_WAIT, Channel, Interrupted, OnItsWay, Outbox, Way};
+use crate::owed::Composed;
 use crate::retry::Pauses;
 use crate::view::Place;
 
@@ -74,10 +75,19 @@ impl Outbox {
             return Ok(());
         };
         let _counted = CountedAsOwed::new(self.metrics.owed(self.destination));
-        let Some(channel) = &self.channel else {
-            let reason = format!("{} is not set", self.destination.variable());
-            self.drop_report(&report, owed.revision, reason).await;
-            return Ok(());
+        let channel = match &self.way {
+            Way::Sent(channel) => channel,
+            Way::NotConfigured => {
+                let reason = format!("{} is not set", self.destination.variable());
+                self.drop_report(&report, owed.revision, reason).await;
+                return Ok(());
+            }
+            Way::Shown => {
+                self.wait_for_previous(&report).await?;
+                let reason = self.show(&report);
+                self.drop_report(&report, owed.revision, reason).await;
+                return Ok(());
+            }
         };
         self.wait_for_previous(&report).await?;
         let (mut others_claim, mut turned_away) = (OthersClaim::default(), TurnedAway::default());
@@ -88,6 +98,26 @@ impl Outbox {
                 Next::Unavailable => turned_away.pause(channel),
             };
             self.unless_stopping(tokio::time::sleep(pause)).await?;
+        }
+    }
+
+    /// Logs what a live notifier would send now. Returns why it is not sent.
+    fn show(&self, report: &OnItsWay<'_>) -> String {
+        let composed = self
+            .followed
+            .read()
+            .compose(self.destination, report.entry, report.index);
+        match composed {
+            Composed::Send(message) => {
+                let (destination, reservation) = (self.destination, &report.key.reservation);
+                tracing::info!(%destination, %reservation, says = message.says, "would report");
+                "MODE=shadow".to_owned()
+            }
+            Composed::NoLongerTrue(reason) => reason.to_owned(),
+            Composed::Unsendable(reason) => {
+                tracing::warn!(report = %report.key, reason, "could not be reported");
+                reason
+            }
         }
     }
 

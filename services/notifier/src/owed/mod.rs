@@ -42,7 +42,9 @@ pub struct Report {
     pub webhook: WebhookId,
     /// The bytes to sign and to send. They hold a user's id and no key, e-mail address, name or secret.
     pub body: Vec<u8>,
-    /// The same without the resource's number, where it has one: the receiver refuses one that it does not know any more.
+    /// What it says, in one line that names no user: for the log.
+    pub says: String,
+    /// The same body without the resource's number, where it has one: the receiver refuses one that it does not know any more.
     pub without_resource: Option<Vec<u8>>,
 }
 
@@ -106,13 +108,15 @@ pub fn compose(destination: Destination, occasion: &Occasion<'_>) -> Composed {
         Destination::WebhookLog => {
             let log = |number| webhook_log::body(webhook.clone(), &about, number);
             let number = reservation.resource_number;
-            log(number).and_then(|body| Ok((body, number.map_or(Ok(None), |_| log(None))?)))
+            let without = || number.map_or(Ok(None), |_| log(None));
+            log(number).and_then(|body| Ok((body, without()?.map(|written| written.body))))
         }
     };
     match body {
-        Ok((Some(body), without_resource)) => Composed::Send(Report {
+        Ok((Some(written), without_resource)) => Composed::Send(Report {
             webhook,
-            body,
+            body: written.body,
+            says: written.says,
             without_resource,
         }),
         Ok((None, _)) => Composed::NoLongerTrue("this version of Bellhop says nothing about it"),
@@ -129,7 +133,13 @@ struct About<'a> {
     name: String,
 }
 
-type Body = Result<Option<Vec<u8>>, RefusedByReceiver>;
+/// A body, and what it says in one line that names no user.
+struct Written {
+    body: Vec<u8>,
+    says: String,
+}
+
+type Body = Result<Option<Written>, RefusedByReceiver>;
 
 impl<'a> Occasion<'a> {
     fn fact(&self) -> Option<&'a Fact> {

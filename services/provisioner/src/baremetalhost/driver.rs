@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellhop_domain::id::{HostRef, LedgerId, ReservationId, ResourceId, Version};
-use bellhop_domain::preparing::being_prepared;
 use bellhop_domain::reservation::{
     Command, Desired, Holding, HostLeft, Observation, Release, Resource, desired,
 };
@@ -12,21 +11,20 @@ use bellhop_event_store::{AppendError, EventStore, EventStoreError};
 use bellhop_service::health::Dependency;
 use bellhop_service::notices::{Alarms, Shown};
 use bellhop_service::trace_context::{TraceParent, set_parent};
-use sha2::{Digest, Sha256};
 use tracing::{Instrument, Span};
 
 use super::claim;
-use super::cluster::{Cluster, ClusterError, SecretOwner};
+use super::cluster::{Cluster, ClusterError, SecretOwner, WritableCluster};
 use super::fence::Writer;
-use super::finding::Found;
 use super::host::BareMetalHost;
 use super::release::{Step, next_step};
+use super::shadow::Shadow;
 use super::user_data::UserDataBase;
 use super::watch::KnownHosts;
 use crate::decisions::{DecisionError, Decisions};
 use crate::folded::FoldedLedger;
 use crate::metrics::ProvisionerMetrics;
-use crate::turns::{Turn, Turns};
+use crate::turns::Turns;
 use crate::work_queue::Next;
 
 /// How soon to look again at what can't go on by itself and may change without an event.
@@ -42,6 +40,7 @@ pub(crate) struct Driver {
     pub(crate) decisions: Decisions,
     pub(crate) turns: Arc<Turns>,
     pub(crate) cluster: Cluster,
+    pub(crate) hands: Hands,
     pub(crate) known: KnownHosts,
     pub(crate) user_data: UserDataBase,
     pub(crate) ledger: LedgerId,
@@ -52,6 +51,14 @@ pub(crate) struct Driver {
     pub(crate) alarms: Alarms,
     pub(crate) kubernetes: Dependency,
     pub(crate) metrics: ProvisionerMetrics,
+}
+
+/// What may be done to the cluster.
+pub(crate) enum Hands {
+    /// Whatever the ledger asks for.
+    Live(Box<WritableCluster>),
+    /// Nothing: what would be done is shown.
+    Shadow(Shadow),
 }
 
 /// What a look is made upon.
@@ -99,7 +106,10 @@ impl Driver {
             state,
             folded,
         };
-        let result = self.bring_about(&look).await;
+        let result = match &self.hands {
+            Hands::Live(cluster) => self.bring_about(&look, cluster).await,
+            Hands::Shadow(shadow) => self.show_what_would_be(&look, shadow).await,
+        };
         let key = id.to_string();
         let (next, outcome) = match result {
             Ok(next) => {
@@ -139,7 +149,7 @@ impl Driver {
         }
     }
 
-    async fn bring_about(&self, look: &Look) -> Result<Next, LookError> {
+    async fn bring_about(&self, look: &Look, cluster: &WritableCluster) -> Result<Next, LookError> {
         match desired(&look.state) {
             Desired::Nothing => {
                 self.wait(&look.id, None);
@@ -147,9 +157,9 @@ impl Driver {
             }
             Desired::Wait => self.offer(look, None).await,
             Desired::Offer { next } => self.offer(look, Some(next)).await,
-            Desired::Claim(holding) => self.claim(look, holding).await,
+            Desired::Claim(holding) => self.claim(look, holding, cluster).await,
             Desired::Keep(holding) => self.keep(look, holding).await,
-            Desired::Release(release) => self.release(look, release).await,
+            Desired::Release(release) => self.release(look, release, cluster).await,
         }
     }
 
@@ -172,62 +182,6 @@ impl Driver {
             Some(why) => self.shown.show("waiting", &id.to_string(), why),
             None => self.shown.clear("waiting", &id.to_string()),
         }
-    }
-
-    async fn offer(&self, look: &Look, next: Option<&ReservationId>) -> Result<Next, LookError> {
-        let found = match self.find_host(&look.id).await {
-            Ok(found) => found,
-            Err(error) => {
-                self.turns.obstructed(&look.id, &look.state);
-                return Err(error);
-            }
-        };
-        let observation = match found {
-            Found::One(host) => match (claim::obstacle(&host, &self.writer(look)), next) {
-                (Some(text), _) => {
-                    self.wait(&look.id, Some(&text));
-                    let text = format!("the host {} can't be used now: {text}", host.name());
-                    if self.turns.obstructed(&look.id, &look.state) {
-                        let upon = look.state.version;
-                        Observation::PlaceUnused { text, upon }
-                    } else {
-                        Observation::NotClean { text }
-                    }
-                }
-                (None, None) => return Ok(Next::Rest),
-                (None, Some(next)) => match self.turns.of(&look.id, &look.state) {
-                    Turn::Now => {
-                        let host = reference(&host);
-                        let secret = self.secret_name(&host, next);
-                        Observation::Clean { host, secret }
-                    }
-                    // Whoever gets the place: the ledger's change leads back here.
-                    Turn::Soon => {
-                        self.wait(&look.id, None);
-                        return Ok(Next::After(BLOCKED));
-                    }
-                    Turn::Later { preparing } => {
-                        let text = format!("it waits for its turn: {}", being_prepared(preparing));
-                        self.wait(&look.id, Some(&text));
-                        Observation::NoPlace { preparing }
-                    }
-                },
-            },
-            Found::Not(text) => {
-                self.turns.obstructed(&look.id, &look.state);
-                Observation::NoHost { text }
-            }
-        };
-        let clean = matches!(observation, Observation::Clean { .. });
-        let followed = self.observe(look, observation).await?;
-        if clean {
-            self.wait(&look.id, None);
-        }
-        Ok(if followed {
-            Next::Again
-        } else {
-            Next::After(BLOCKED)
-        })
     }
 
     async fn keep(&self, look: &Look, holding: &Holding) -> Result<Next, LookError> {
@@ -258,7 +212,12 @@ impl Driver {
         Ok(if followed { Next::Again } else { Next::Rest })
     }
 
-    async fn release(&self, look: &Look, release: &Release) -> Result<Next, LookError> {
+    async fn release(
+        &self,
+        look: &Look,
+        release: &Release,
+        cluster: &WritableCluster,
+    ) -> Result<Next, LookError> {
         let host = self
             .cluster
             .host(&release.host.namespace, &release.host.name)
@@ -267,7 +226,7 @@ impl Driver {
             Step::Write(patch) => {
                 self.alarms.clear(RELEASE_BLOCKED, &look.id.to_string());
                 let span = look.span("release");
-                self.write(&release.host, &patch, "release")
+                self.write(cluster, &release.host, &patch, "release")
                     .instrument(span)
                     .await?;
                 Ok(Next::Again)
@@ -284,7 +243,7 @@ impl Driver {
                 let refers = host.as_ref().and_then(BareMetalHost::user_data)
                     == Some(release.secret.as_str());
                 if !refers {
-                    self.cluster
+                    cluster
                         .delete_secret(
                             &release.secret,
                             &self.owner(&release.reservation, &release.host),
@@ -293,7 +252,7 @@ impl Driver {
                 }
                 Ok(Next::After(BLOCKED))
             }
-            Step::Done(left) => self.released(look, release, left).await,
+            Step::Done(left) => self.released(look, release, left, cluster).await,
         }
     }
 
@@ -302,8 +261,9 @@ impl Driver {
         look: &Look,
         release: &Release,
         left: HostLeft,
+        cluster: &WritableCluster,
     ) -> Result<Next, LookError> {
-        self.cluster
+        cluster
             .delete_secret(
                 &release.secret,
                 &self.owner(&release.reservation, &release.host),
@@ -326,12 +286,13 @@ impl Driver {
 
     pub(super) async fn write(
         &self,
+        cluster: &WritableCluster,
         host: &HostRef,
         patch: &serde_json::Value,
         what: &'static str,
     ) -> Result<BareMetalHost, ClusterError> {
         let span = tracing::info_span!("write host", %host, what);
-        let result = self.cluster.patch_host(host, patch).instrument(span).await;
+        let result = cluster.patch_host(host, patch).instrument(span).await;
         self.metrics
             .host_write(if result.is_ok() { what } else { "refused" });
         if result.is_ok() {
@@ -350,32 +311,6 @@ impl Driver {
             host,
             ledger: &self.ledger,
         }
-    }
-
-    /// A name of its own for each reservation on each host: never another tenant's secret (R9).
-    fn secret_name(&self, host: &HostRef, reservation: &ReservationId) -> String {
-        let mut hash = Sha256::new();
-        for part in [self.ledger.as_str(), &host.uid, &reservation.to_string()] {
-            hash.update(part.as_bytes());
-            hash.update([0]);
-        }
-        let digest = hash.finalize();
-        let short: String = digest
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        // A host's name is a DNS subdomain of at most 253 characters, and so is a secret's.
-        let host: String = host.name.chars().take(220).collect();
-        format!("{host}-{short}-userdata")
-    }
-}
-
-fn reference(host: &BareMetalHost) -> HostRef {
-    HostRef {
-        namespace: host.namespace().to_owned(),
-        name: host.name().to_owned(),
-        uid: host.uid().to_owned(),
     }
 }
 

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! - [`host`] what we read of a host; [`fence`] who may write it; [`claim`] and [`release`] what is written, and when: pure;
-//! - [`cluster`] the Kubernetes API; [`watch`] what changes there; [`driver`] the look itself, with `finding` the host and `claiming` it; [`user_data`] the cloud-config.
+//! - [`shadow`] the look of a shadow, which writes nothing;
+//! - [`cluster`] the Kubernetes API; [`watch`] what changes there; [`driver`] the look itself, with `finding` the host, `offering` it and `claiming` it; [`user_data`] the cloud-config.
 
 pub(crate) mod claim;
 mod claiming;
@@ -19,6 +20,8 @@ pub(crate) mod driver;
 pub(crate) mod fence;
 mod finding;
 pub(crate) mod host;
+mod offering;
 pub(crate) mod release;
+pub(crate) mod shadow;
 pub mod user_data;
 pub(crate) mod watch;

@@ -8,6 +8,7 @@ mod inbox;
 mod long_names;
 mod made_anew;
 mod retention;
+mod shadow;
 
 use std::time::Duration;
 
