@@ -16,6 +16,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 # What the programs were built against, the certificate authorities, and a user without a name or a home.
 FROM debian:bookworm-slim AS base
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+# For a volume with the ingress's spool: a new one gets this folder's owner.
+RUN install --directory --owner=65532 --group=65532 --mode=0700 /var/lib/bellhop
 USER 65532:65532
 EXPOSE 8080
 

@@ -1,12 +1,15 @@
 //! The `bellhop` command: runs a service, or all of them in one process; makes the streams; shows what the ledger says, and
-//! what could not be handled.
+//! what could not be handled, which it has handled once more or gives up; says what an operator orders.
 
 #![forbid(unsafe_code)]
 
+mod adopt;
 mod all;
 mod dead_letters;
 mod facts;
+mod orders;
 mod settings;
+mod spool;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -19,9 +22,12 @@ use bellhop_service::settings::{TelemetrySettings, parse};
 use bellhop_service::{shutdown, telemetry};
 use tokio_util::sync::CancellationToken;
 
+use crate::adopt::{AdoptSettings, HandBackSettings};
 use crate::all::AllSettings;
 use crate::dead_letters::DeadLettersCommand;
 use crate::facts::FactsSettings;
+use crate::orders::OrderCommand;
+use crate::spool::SpoolCommand;
 
 /// Gets bare-metal servers ready when reservations start, and takes them back when they end.
 #[derive(Debug, clap::Parser)]
@@ -45,10 +51,21 @@ enum Command {
     Setup(SetupSettings),
     /// Prints the facts of the ledger, one a line
     Facts(FactsSettings),
-    /// Shows what could not be handled, and why
+    /// Shows what could not be handled, and why; has it handled once more, or gives it up
     DeadLetters {
         #[command(subcommand)]
         command: DeadLettersCommand,
+    },
+    #[command(flatten)]
+    Order(OrderCommand),
+    /// Takes over the hosts that the service before Bellhop prepared; run it with the environment of a provisioner
+    Adopt(AdoptSettings),
+    /// Switches free hosts on again, for the way back to the service before Bellhop
+    HandBack(HandBackSettings),
+    /// Shows or drains what an ingress kept while the broker was away
+    Spool {
+        #[command(subcommand)]
+        command: SpoolCommand,
     },
     /// Prints all settings of all services, as a page or as a file of variables
     Settings(settings::SettingsForm),
@@ -90,7 +107,11 @@ fn start(command: Command) -> Result<(), Failure> {
     match command {
         Command::Settings(form) => Ok(settings::print(form)?),
         Command::Facts(settings) => runtime.block_on(facts::print(settings)),
-        Command::DeadLetters { command } => runtime.block_on(dead_letters::print(command)),
+        Command::DeadLetters { command } => runtime.block_on(dead_letters::run(command)),
+        Command::Spool { command } => runtime.block_on(spool::run(command)),
+        Command::Order(command) => runtime.block_on(orders::say(command)),
+        Command::Adopt(settings) => runtime.block_on(adopt::adopt(settings)),
+        Command::HandBack(settings) => runtime.block_on(adopt::hand_back(settings)),
         Command::Ingress(settings) => {
             let telemetry = telemetry::install(&settings.telemetry, "ingress", version)?;
             let result =

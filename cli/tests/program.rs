@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use bellhop_domain::capacity;
 use bellhop_domain::id::{ReservationId, ResourceId, ResourceKind, Source, Version};
 use bellhop_domain::reservation::Fact;
-use bellhop_event_store::{DeadLetter, DeadLetterClass, EventStore, EventStoreSettings, NewEntry};
+use bellhop_event_store::{
+    DeadLetter, DeadLetterClass, EventStore, EventStoreSettings, Mode, NewEntry,
+};
 use bellhop_nats_server::NatsServer;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -156,6 +158,35 @@ async fn facts_are_printed_one_a_line_with_those_of_the_capacity() {
 }
 
 #[tokio::test]
+async fn a_shadow_has_a_ledger_of_its_own_and_adopts_no_host() {
+    let server = NatsServer::start().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = bellhop(&server, arguments);
+        command.env("MODE", "shadow").env("LOG_LEVEL", "ERROR");
+        command
+            .env("PROVISION_IMAGE", "http://images.example/image.qcow2")
+            .output()
+            .unwrap()
+    };
+    succeeded(&run(&["setup"]));
+    for (mode, there) in [(Mode::Shadow, true), (Mode::Live, false)] {
+        let settings = EventStoreSettings {
+            mode,
+            create_streams: false,
+            ..EventStoreSettings::at(server.url())
+        };
+        let store = EventStore::connect(&settings, "test").await.unwrap();
+        assert_eq!(store.prepare().await.is_ok(), there, "{mode}");
+    }
+    for word in ["adopt", "hand-back"] {
+        let refused = run(&[word, "--reason", "test"]);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        let text = text(&refused.stderr);
+        assert!(text.contains("a shadow writes no host"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_reader_that_goes_away_ends_the_program_quietly() {
     let server = NatsServer::start().unwrap();
     let store = store_at(&server).await;
@@ -278,4 +309,133 @@ fn a_wrong_setting_of_any_service_stops_the_start_with_its_message() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let message = text(&output.stderr);
     assert!(message.contains("PROVISIONING_TIMEOUT"), "{message}");
+}
+
+fn ingress(server: &NatsServer, spool: &std::path::Path, port: &str) -> Command {
+    let mut command = bellhop(server, &["ingress"]);
+    command
+        .env("LISTEN_ADDRESS", "127.0.0.1")
+        .env("PORT", port)
+        .env("ACCEPT_UNSIGNED_WEBHOOKS", "true")
+        .env("SPOOL_DIR", spool)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
+fn until_listening(port: &str) {
+    let began = Instant::now();
+    while answer(port, "/livez").is_none() {
+        assert!(began.elapsed() < PATIENCE, "the ingress listens");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The status line that the ingress answers a start with.
+fn start(port: &str, event: &str, title: &str) -> String {
+    let body = format!(
+        r#"{{"eventType":"EVENT_START","webhookId":12,"eventId":"{event}","email":"mara@uni.example","resourceName":"node01",
+            "resourceType":"Server","eventStart":"2026-12-03T08:00:00Z","eventEnd":"2026-12-03T17:30:00Z",
+            "eventTitle":"{title}"}}"#
+    );
+    let mut socket = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+    write!(
+        socket,
+        "POST /webhook HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer.lines().next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_spool_is_shown_while_its_ingress_runs_and_drained_when_it_does_not() {
+    let mut server = NatsServer::start().unwrap();
+    server.kill().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("spool");
+    let port = free_port();
+    let mut running = Running(ingress(&server, &folder, &port).spawn().unwrap());
+    until_listening(&port);
+    for event in ["5120", "5121"] {
+        assert_eq!(start(&port, event, ""), "HTTP/1.1 202 Accepted");
+    }
+    let run = |server: &NatsServer, command: &str| {
+        bellhop(server, &["spool", command])
+            .env("SPOOL_DIR", &folder)
+            .output()
+            .unwrap()
+    };
+
+    let shown = succeeded(&run(&server, "show"));
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines.len(), 2, "{shown}");
+    assert!(lines[0].starts_with("waiting 0"), "{shown}");
+    assert!(
+        lines[0].contains(" delivery reservation-system.12.EVENT_START.5120."),
+        "{shown}"
+    );
+    assert!(!shown.contains("mara"), "{shown}");
+    let taken = run(&server, "drain");
+    assert_eq!(taken.status.code(), Some(1));
+    let message = text(&taken.stderr);
+    assert!(message.contains("SPOOL_DIR"), "{message}");
+    assert!(message.contains("in use by another process"), "{message}");
+
+    running.0.kill().unwrap();
+    running.0.wait().unwrap();
+    server.restart().unwrap();
+    let drained = succeeded(&run(&server, "drain"));
+    assert_eq!(drained, "2 webhook(s) of the spool are stored\n");
+    assert_eq!(succeeded(&run(&server, "show")), "");
+    let store = store_at(&server).await;
+    assert_eq!(store.deliveries_end().await.unwrap(), 2);
+
+    let unset = bellhop(&server, &["spool", "show"]).output().unwrap();
+    assert_eq!(unset.status.code(), Some(2));
+    assert!(text(&unset.stderr).contains("SPOOL_DIR"), "{unset:?}");
+}
+
+#[test]
+fn a_spool_on_a_full_disk_refuses_a_webhook_whole_and_goes_on_when_there_is_room() {
+    let mut server = NatsServer::start().unwrap();
+    server.kill().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let port = free_port();
+    // Files of at most 4 KiB: a larger one fails in the middle, as on a disk that is full.
+    let limited = ingress(&server, home.path(), &port);
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" ingress"])
+        .arg(limited.get_program())
+        .env_clear()
+        .envs(
+            limited
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .env("STORE_TIMEOUT", "5")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let _running = Running(command.spawn().unwrap());
+    until_listening(&port);
+    let large = "x".repeat(5000);
+    for (event, title, status) in [
+        ("5120", "", "HTTP/1.1 202 Accepted"),
+        ("5121", &large, "HTTP/1.1 503 Service Unavailable"),
+        ("5122", "", "HTTP/1.1 202 Accepted"),
+    ] {
+        assert_eq!(start(&port, event, title), status, "{event}");
+    }
+    let shown = bellhop(&server, &["spool", "show"])
+        .env("SPOOL_DIR", home.path())
+        .output()
+        .unwrap();
+    let shown = succeeded(&shown);
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+    assert!(!shown.contains("5121"), "{shown}");
+    assert!(!shown.contains("can't be read"), "{shown}");
 }

@@ -10,6 +10,7 @@ use bellhop_simulator::reservation_system::ReservationSystem;
 use bellhop_simulator::trace_collector::TraceCollector;
 use serde_json::{Map, Value};
 
+use crate::service::ServiceKind;
 use crate::site::{self, NAMESPACE};
 
 /// How a system is started.
@@ -28,6 +29,8 @@ pub struct SystemSettings {
     pub second_webhook: bool,
     /// Further variables of all services, or in place of the usual ones.
     pub variables: Vec<(&'static str, String)>,
+    /// Further variables of one service.
+    pub variables_of: Vec<(ServiceKind, &'static str, String)>,
 }
 
 impl Default for SystemSettings {
@@ -39,6 +42,7 @@ impl Default for SystemSettings {
             pauses: Pauses::default(),
             second_webhook: false,
             variables: Vec::new(),
+            variables_of: Vec::new(),
         }
     }
 }

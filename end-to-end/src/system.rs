@@ -93,6 +93,17 @@ impl System {
     /// # Errors
     /// Whatever can't be started.
     pub async fn start(settings: SystemSettings) -> Result<Self, HarnessError> {
+        Self::start_on(NatsServer::start()?, settings).await
+    }
+
+    /// As [`System::start`], on a broker that runs.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start_on(
+        nats: NatsServer,
+        settings: SystemSettings,
+    ) -> Result<Self, HarnessError> {
         // reqwest has no cryptography of its own here; whoever came first in this process has chosen.
         let _already_chosen = rustls::crypto::ring::default_provider().install_default();
         let program = program::bellhop()?;
@@ -100,7 +111,6 @@ impl System {
         let client = client.map_err(|source| HarnessError::Http { source })?;
         let folder = TempDir::with_prefix("bellhop-")?;
 
-        let nats = NatsServer::start()?;
         let traces = TraceCollector::start().await?;
         let cluster = Cluster::start(ClusterSettings {
             hosts: (1..=settings.hosts).map(settings::host).collect(),
@@ -132,12 +142,19 @@ impl System {
         )?;
         let mut services = Vec::new();
         for kind in ServiceKind::ALL {
+            let of_kind = settings.variables_of.iter().filter(|(of, ..)| *of == kind);
+            let mut variables = variables.clone();
+            variables.extend(of_kind.map(|(_, name, value)| ((*name).to_owned(), value.clone())));
             for replica in 0..settings.replicas {
                 let log = folder.path().join(format!("{kind}-{replica}.log"));
+                let mut variables = variables.clone();
+                // Two ingresses never share one.
+                let spool = folder.path().join(format!("spool-{replica}"));
+                variables.insert("SPOOL_DIR".to_owned(), spool.display().to_string());
                 services.push(Service::new(
                     kind,
                     program.clone(),
-                    variables.clone(),
+                    variables,
                     log,
                     client.clone(),
                 ));
@@ -248,6 +265,24 @@ impl System {
     }
 }
 
+/// What operators do.
+impl System {
+    /// Runs a command of the program against this system's broker, to its end.
+    ///
+    /// # Errors
+    /// The program can't be started.
+    pub async fn command(&self, words: &[&str]) -> Result<std::process::Output, HarnessError> {
+        let mut command = tokio::process::Command::new(program::bellhop()?);
+        command
+            .args(words)
+            .env_clear()
+            .env("NATS_URL", self.nats.url())
+            .stdin(std::process::Stdio::null())
+            .kill_on_drop(true);
+        Ok(command.output().await?)
+    }
+}
+
 /// What the other side saw.
 impl System {
     /// A host, null where there is none.
@@ -333,7 +368,7 @@ impl System {
             .into_iter()
             .flat_map(|entry| entry.facts);
         Ok(facts
-            .filter(|fact| fact.reservation().event() == id)
+            .filter(|fact| fact.reservation().is_some_and(|about| about.event() == id))
             .collect())
     }
 

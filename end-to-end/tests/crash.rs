@@ -214,6 +214,26 @@ async fn a_broker_that_is_killed_and_comes_back_loses_nothing_and_no_service_nee
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_comes_while_the_broker_is_away_is_accepted_and_served_when_it_is_back() {
+    let mut system = System::start(SystemSettings::default()).await.unwrap();
+    system.nats.kill().unwrap();
+    let booking = system.book(MARA, 1).unwrap();
+    let sent = system.reservations.start_event(booking.id).await.unwrap();
+    assert_eq!(sent[0].status(), Some(202), "it waits in the spool");
+    // Not even the ingress that accepted it need live on.
+    system.ingress().kill().unwrap();
+    system.nats.restart().unwrap();
+    system.start_services().await.unwrap();
+    system
+        .wait_for_notification(&booking, "SUCCESS")
+        .await
+        .unwrap();
+    assert!(is_provisioned(&system.host(1)));
+    assert_eq!(claims(&system, 1), 1);
+    assert_eq!(count(&system, &booking, "ReservationStarted").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provisioner_that_slept_while_another_worked_changes_nothing_when_it_wakes() {
     let mut system = System::start(SystemSettings {
         replicas: 2,

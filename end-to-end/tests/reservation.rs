@@ -118,6 +118,9 @@ async fn the_test_button_and_events_that_ask_for_nothing_are_answered_200_and_ch
         other_type[0].outcome
     );
 
+    let deleted = system.reservations.delete(booking.id).await.unwrap();
+    assert_eq!(deleted[0].status(), Some(200), "{:?}", deleted[0].outcome);
+
     // A real start after them, so that they were surely handled.
     let booking = system.book(MARA, 1).unwrap();
     system.reservations.start_event(booking.id).await.unwrap();
@@ -137,11 +140,10 @@ async fn the_test_button_and_events_that_ask_for_nothing_are_answered_200_and_ch
         .unwrap()
         .into_iter()
         .flat_map(|entry| entry.facts);
-    assert!(
-        others
-            .into_iter()
-            .all(|fact| fact.reservation().event() == booking.id.to_string())
-    );
+    assert!(others.into_iter().all(|fact| {
+        fact.reservation()
+            .is_some_and(|about| about.event() == booking.id.to_string())
+    }));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

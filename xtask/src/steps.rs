@@ -60,6 +60,12 @@ pub(crate) fn announce(what: &str) {
     eprintln!("==> {what}");
 }
 
+/// Whether a program can be run, and says that all is well.
+pub(crate) fn is_there(command: &mut Command) -> bool {
+    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
+}
+
 /// Makes sure that there is a nats-server.
 pub(crate) fn nats_server() -> Result<PathBuf, Failure> {
     NatsServerBinary::find_or_install().map_err(Failure::NatsServer)

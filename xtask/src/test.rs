@@ -3,7 +3,9 @@
 use clap::Args;
 
 use crate::kubernetes;
-use crate::steps::{self, Failure, announce, cargo, is_first_build, nats_server, programs};
+use crate::steps::{
+    self, Failure, announce, cargo, is_first_build, is_there, nats_server, programs,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct TestArguments {
@@ -22,6 +24,22 @@ pub(crate) fn run(arguments: &TestArguments) -> Result<(), Failure> {
 
     announce("format: cargo fmt --all --check");
     steps::run(cargo("fmt").args(["--all", "--check"]))?;
+
+    if is_there(cargo("deny").arg("--version")) {
+        announce(
+            "dependencies: cargo deny (licences, bans, sources; not the advisories, which need the network)",
+        );
+        steps::run(cargo("deny").args([
+            "--offline",
+            "--locked",
+            "check",
+            "bans",
+            "licenses",
+            "sources",
+        ]))?;
+    } else {
+        announce("dependencies: not checked, since cargo-deny is not installed");
+    }
 
     let first = if is_first_build()? {
         " (first build: clippy some 3 minutes, then the build some 5, on two cores)"

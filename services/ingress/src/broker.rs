@@ -5,18 +5,22 @@
 //! From then on a broker that is away makes it *degraded*, not unready: every replica would become unready at once, a
 //! Service without endpoints refuses connections, and then nobody would even know of the webhooks that are lost. Open, it
 //! answers each with 503 and `Retry-After`, counts it and raises an alarm.
+//!
+//! With a spool it can store from its first moment, so it is ready, and *degraded* while the broker is away. Only when the
+//! spool takes nothing either is it not ready: another replica's spool may have room.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bellhop_event_store::{EventStore, EventStoreSettings, StoreError};
 use bellhop_service::{Alarms, Dependency};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::SERVICE;
 use crate::metrics::IngressMetrics;
 use crate::secrets::with_causes;
+use crate::spool::{NotSpooled, Spool};
 
 /// How often the broker is asked whether it answers, and how many dead letters there are.
 const POLL: Duration = Duration::from_secs(2);
@@ -45,23 +49,35 @@ pub(crate) struct Broker {
     look_now: Notify,
     refused: Mutex<Option<(Instant, String)>>,
     outage: Mutex<Outage>,
+    /// Whether it did not answer when it was last asked.
+    away: watch::Sender<bool>,
+    /// Where webhooks wait meanwhile.
+    spool: Option<Arc<Spool>>,
     nats: Dependency,
     alarms: Alarms,
     metrics: IngressMetrics,
 }
 
 impl Broker {
-    pub(crate) fn new(nats: Dependency, alarms: Alarms, metrics: IngressMetrics) -> Self {
-        nats.down("connecting");
-        Self {
+    pub(crate) fn new(
+        spool: Option<Arc<Spool>>,
+        nats: Dependency,
+        alarms: Alarms,
+        metrics: IngressMetrics,
+    ) -> Self {
+        let broker = Self {
             store: OnceLock::new(),
             look_now: Notify::new(),
             refused: Mutex::default(),
             outage: Mutex::default(),
+            away: watch::Sender::new(true),
+            spool,
             nats,
             alarms,
             metrics,
-        }
+        };
+        broker.show_trouble(Some("connecting".to_owned()));
+        broker
     }
 
     /// The event store; none before the first connection.
@@ -83,6 +99,45 @@ impl Broker {
         tokio::time::timeout(patience, connected).await.ok()
     }
 
+    /// Whether it is known that nothing can be stored now: there is no connection, or the last question got no answer. Then a
+    /// webhook that can wait elsewhere need not wait for it.
+    pub(crate) fn is_away(&self) -> bool {
+        *self.away.borrow() || !self.store().is_some_and(EventStore::is_connected)
+    }
+
+    /// The event store, once it answers.
+    pub(crate) async fn until_there(&self) -> &EventStore {
+        loop {
+            let answers = self
+                .away
+                .subscribe()
+                .wait_for(|is_away| !is_away)
+                .await
+                .is_ok();
+            if let Some(store) = self.store()
+                && answers
+            {
+                return store;
+            }
+            tokio::time::sleep(FIRST_CONNECTION).await;
+        }
+    }
+
+    /// Returns when it answers after it was away.
+    pub(crate) async fn until_back(&self) {
+        let mut away = self.away.subscribe();
+        // The sender is ours, so neither can fail.
+        let _ours = away.wait_for(|is_away| *is_away).await.is_ok();
+        let _ours = away.wait_for(|is_away| !*is_away).await.is_ok();
+    }
+
+    /// It did not acknowledge in the time that a webhook waits for it. Whether it answers at all is asked at once.
+    pub(crate) fn did_not_confirm(&self) {
+        self.away.send_replace(true);
+        self.show_trouble(Some("it did not confirm in time".to_owned()));
+        self.look_now();
+    }
+
     /// A dead letter was stored: count them anew.
     pub(crate) fn look_now(&self) {
         self.look_now.notify_one();
@@ -91,10 +146,10 @@ impl Broker {
     /// The broker did not store something. A refusal lasts a while; whether it answers again is soon asked.
     pub(crate) fn failed(&self, error: &StoreError) {
         match error {
-            StoreError::Unconfirmed { .. } => self.nats.degraded("it did not confirm in time"),
+            StoreError::Unconfirmed { .. } => self.did_not_confirm(),
             StoreError::Refused { cause, .. } => {
                 let why = format!("it refuses to store webhooks: {cause}");
-                self.nats.degraded(why.clone());
+                self.show_trouble(Some(why.clone()));
                 *self.refused.lock().unwrap_or_else(PoisonError::into_inner) =
                     Some((Instant::now(), why));
             }
@@ -105,6 +160,7 @@ impl Broker {
 
     /// The broker stored something.
     pub(crate) fn stored(&self) {
+        self.away.send_replace(false);
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -131,11 +187,11 @@ impl Broker {
                 Ok(store) => loop {
                     match store.prepare_deliveries().await {
                         Ok(()) => return store,
-                        Err(error) => self.nats.down(with_causes(&error)),
+                        Err(error) => self.show_trouble(Some(with_causes(&error))),
                     }
                     tokio::time::sleep(RECONNECT).await;
                 },
-                Err(error) => self.nats.down(with_causes(&error)),
+                Err(error) => self.show_trouble(Some(with_causes(&error))),
             }
             tokio::time::sleep(RECONNECT).await;
         }
@@ -148,17 +204,22 @@ impl Broker {
             store.deliveries_end().await?;
             store.dead_letters_of(SERVICE).await
         };
-        let trouble = if store.is_connected() {
+        let answered = if store.is_connected() {
             match tokio::time::timeout(POLL_LIMIT, asked).await {
-                Ok(Ok(count)) => {
-                    self.show_dead_letters(count);
-                    self.recent_refusal()
-                }
-                Ok(Err(error)) => Some(with_causes(&error)),
-                Err(_) => Some(format!("no answer within {} s", POLL_LIMIT.as_secs())),
+                Ok(Ok(count)) => Ok(count),
+                Ok(Err(error)) => Err(with_causes(&error)),
+                Err(_) => Err(format!("no answer within {} s", POLL_LIMIT.as_secs())),
             }
         } else {
-            Some("the connection is lost; connecting again".to_owned())
+            Err("the connection is lost; connecting again".to_owned())
+        };
+        self.away.send_replace(answered.is_err());
+        let trouble = match answered {
+            Ok(count) => {
+                self.show_dead_letters(count);
+                self.recent_refusal()
+            }
+            Err(why) => Some(why),
         };
         self.show_trouble(trouble);
     }
@@ -166,22 +227,28 @@ impl Broker {
     fn show_trouble(&self, trouble: Option<String>) {
         let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
         let is_long = outage.is_long(trouble.is_some(), Instant::now());
-        match trouble {
-            None => {
-                self.nats.ok();
-                self.alarms.clear(OUTAGE_ALARM, "nats");
-            }
-            Some(why) => {
-                if is_long {
-                    self.alarms.raise(
-                        OUTAGE_ALARM,
-                        "nats",
-                        "webhooks can't be stored now: they are answered 503 and lost, since the reservation system does not \
-                         send them again; mend NATS",
-                    );
-                }
-                self.nats.degraded(why);
-            }
+        let Some(why) = trouble else {
+            self.nats.ok();
+            self.alarms.clear(OUTAGE_ALARM, "nats");
+            return;
+        };
+        let instead = match &self.spool {
+            None => Instead::Nothing,
+            Some(spool) => spool.trouble().map_or(Instead::Spool, Instead::Neither),
+        };
+        if is_long {
+            self.alarms.raise(OUTAGE_ALARM, "nats", instead.alarm());
+        }
+        match instead {
+            // Before the first connection nobody relies on it yet.
+            Instead::Nothing if self.store().is_none() => self.nats.down(why),
+            Instead::Nothing => self.nats.degraded(why),
+            Instead::Spool => self
+                .nats
+                .degraded(format!("{why}; webhooks go to the spool")),
+            Instead::Neither(trouble) => self
+                .nats
+                .down(format!("{why}; and the spool takes no webhooks: {trouble}")),
         }
     }
 
@@ -192,8 +259,7 @@ impl Broker {
         } else {
             let text = format!(
                 "{count} verified webhook(s) can't be read and wait as dead letters: look at them with `bellhop \
-                 dead-letters list`, see to their reservations by hand, then remove each with `nats stream rmm \
-                 DEAD_LETTERS SEQUENCE`"
+                 dead-letters list`, see to their reservations by hand, then give them up with `bellhop dead-letters drop`"
             );
             self.alarms.raise(DEAD_LETTERS_ALARM, SERVICE, &text);
         }
@@ -205,6 +271,35 @@ impl Broker {
             .as_ref()
             .filter(|(at, _)| at.elapsed() < REFUSAL)
             .map(|(_, why)| why.clone())
+    }
+}
+
+/// What becomes of webhooks while the broker does not store.
+enum Instead {
+    /// There is no spool.
+    Nothing,
+    /// They wait in the spool.
+    Spool,
+    /// The spool takes none.
+    Neither(NotSpooled),
+}
+
+impl Instead {
+    fn alarm(&self) -> &'static str {
+        match self {
+            Self::Nothing => {
+                "webhooks can't be stored now: they are answered 503 and lost, since the reservation system does not send them \
+                 again; mend NATS"
+            }
+            Self::Spool => {
+                "NATS does not store: webhooks wait in the spool, and nothing becomes of them until NATS is mended; mend it \
+                 before the spool is full"
+            }
+            Self::Neither(_) => {
+                "neither NATS nor the spool stores: webhooks are answered 503 and lost, since the reservation system does not \
+                 send them again; mend NATS"
+            }
+        }
     }
 }
 

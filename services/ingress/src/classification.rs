@@ -97,7 +97,7 @@ mod tests {
     fn classified(body: &Value) -> Classification {
         let webhook = Webhook::parse(body.to_string().as_bytes()).unwrap();
         let types = ResourceTypes::DEFAULT.parse().unwrap();
-        let sites = "lab-1,lab-2".parse().unwrap();
+        let sites = "lab-1,lab-2=metal3-2".parse().unwrap();
         classify(&webhook, &types, Some(&sites))
     }
 
@@ -112,8 +112,10 @@ mod tests {
     #[test]
     fn starts_ends_changes_and_deletions_of_our_types_and_sites_are_ours() {
         for event_type in ["EVENT_START", "EVENT_END", "EVENT_UPDATED", "EVENT_DELETED"] {
-            let body = flat(event_type, "Server", Some("lab-1"));
-            assert_eq!(classified(&body), Classification::Act, "{event_type}");
+            for site in ["lab-1", "lab-2"] {
+                let body = flat(event_type, "Server", Some(site));
+                assert_eq!(classified(&body), Classification::Act, "{event_type}");
+            }
         }
     }
 

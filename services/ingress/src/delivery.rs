@@ -104,19 +104,38 @@ impl Arrival {
             .webhook_id
             .as_ref()
             .map_or_else(String::new, |id| format!(" (webhook {id})"));
-        DeadLetter {
-            service: SERVICE,
-            class: DeadLetterClass::Delivery,
-            id: self.id().as_str().to_owned(),
-            what: SOURCE.to_owned(),
-            reason: format!("{unreadable}{of_webhook}"),
-            tries: 1,
-            first_at: self.received_at,
-            last_at: self.received_at,
+        dead_letter(
+            self.id().as_str().to_owned(),
+            format!("{unreadable}{of_webhook}"),
+            self.received_at,
             traceparent,
-            headers: self.headers.clone(),
-            body: self.body.clone(),
-        }
+            self.headers.clone(),
+            self.body.clone(),
+        )
+    }
+}
+
+/// A dead letter of this service: tried once, when it came.
+pub(crate) fn dead_letter(
+    id: String,
+    reason: String,
+    received_at: Timestamp,
+    traceparent: Option<String>,
+    headers: Vec<(String, String)>,
+    body: Bytes,
+) -> DeadLetter {
+    DeadLetter {
+        service: SERVICE,
+        class: DeadLetterClass::Delivery,
+        id,
+        what: SOURCE.to_owned(),
+        reason,
+        tries: 1,
+        first_at: received_at,
+        last_at: received_at,
+        traceparent,
+        headers,
+        body,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::lost::LostWebhooks;
 use crate::metrics::IngressMetrics;
 use crate::refusals::Refusals;
 use crate::secrets::KnownSecrets;
+use crate::spool::Spool;
 use crate::verification::Verification;
 use bellhop_domain::served::ResourceTypes;
 use bellhop_domain::served::SiteIds;
@@ -26,6 +27,8 @@ pub(crate) struct Intake {
     pub(crate) max_body_bytes: usize,
     pub(crate) body_read_timeout: Duration,
     pub(crate) store_timeout: Duration,
+    pub(crate) spool_after: Duration,
+    pub(crate) spool: Option<Arc<Spool>>,
     pub(crate) broker: Arc<Broker>,
     pub(crate) verification: Verification,
     pub(crate) clock: ClockWatch,

@@ -6,13 +6,14 @@
 //!                     │          │        └─ unreadable ──────┴─────▶ DEAD_LETTERS  422 (known forms: 202), an alarm
 //!                     │          └─ not signed by whom it speaks for                401, one body for all
 //!                     └─ too large, too slow                                        413, 408
-//!                                                       no acknowledgement in time  503 with Retry-After
+//!                                                       │  └── no acknowledgement in time: the spool, then the same
+//!                                                       └───── nor room in the spool     503 with Retry-After
 //! ```
 //!
 //! Nobody re-sends: what is answered with anything but 2xx is lost for the sender. So the ingress does as little as
 //! possible, decides nothing about reservations, and keeps what it verified even if nobody understands it yet. A 2xx
-//! leaves it only after the broker has acknowledged. What it classifies is for the answer's text and the delivery's
-//! subject only: the provisioner decides.
+//! leaves it only after the broker has acknowledged, or the spool is synced. What it classifies is for the answer's text
+//! and the delivery's subject only: the provisioner decides.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -23,6 +24,8 @@
 //! | `secrets` | the configured secrets, read again every few seconds |
 //! | `classification` | whether there is something to do now |
 //! | `delivery` | what is stored |
+//! | `storing` | where: in the broker, else in the spool |
+//! | [`spool`] | where webhooks wait while the broker does not take them |
 //! | `answer`, `problem` | what the sender hears |
 //! | `broker` | the connection to the event store, its health, the dead letters in it |
 //! | `lost` | verified webhooks that could not be stored |
@@ -46,11 +49,13 @@ mod secrets;
 mod sender;
 mod server;
 mod settings;
+pub mod spool;
+mod storing;
 mod verification;
 mod webhook;
 
 pub use server::{Ingress, IngressError, run};
-pub use settings::IngressSettings;
+pub use settings::{IngressSettings, SpoolSettings};
 
 /// The name of the reservation system as a source, in subjects and message ids.
 pub const SOURCE: &str = "reservation-system";

@@ -19,7 +19,7 @@ const KEY: &str = "nats";
 /// Why a webhook is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Loss {
-    /// The broker did not confirm that it is stored.
+    /// Neither the broker nor the spool confirmed that it is stored.
     NotStored,
     /// It is larger than the broker takes.
     TooLarge,
@@ -80,7 +80,7 @@ impl LostWebhooks {
         all.push(series);
     }
 
-    /// A webhook was stored: the broker works.
+    /// A webhook was stored, in the broker or in the spool.
     pub(crate) fn stored(&self) {
         for series in self.lock().iter_mut() {
             series.stored_since = true;
@@ -118,7 +118,10 @@ impl Series {
         let to_the_second = |time: Timestamp| time.round(Unit::Second).unwrap_or(time);
         let (first, last) = (to_the_second(*first), to_the_second(self.last));
         let (what, remedy) = match loss {
-            Loss::NotStored => ("are not known to be stored", "mend NATS"),
+            Loss::NotStored => (
+                "are not known to be stored",
+                "mend NATS, and give the ingress a spool with room (SPOOL_DIR, SPOOL_MAX_BYTES)",
+            ),
             Loss::TooLarge => (
                 "were larger than NATS takes",
                 "set `max_payload` of NATS some 32 KiB above MAX_BODY_BYTES",

@@ -1,5 +1,6 @@
 //! What is counted. Labels are words of the code, never something from a request.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bellhop_service::Metrics;
@@ -26,6 +27,20 @@ pub(crate) struct IngressMetrics {
     store_seconds: Histogram,
     dead_letters: Gauge,
     under_way: Gauge,
+    spool: SpoolMetrics,
+}
+
+/// The metrics of the spool.
+#[derive(Debug, Clone)]
+struct SpoolMetrics {
+    deliveries: Gauge,
+    bytes: Gauge,
+    max_bytes: Gauge,
+    oldest_seconds: Gauge<f64, AtomicU64>,
+    spooled: Counter,
+    drained: Counter,
+    not_spooled: Family<ReasonLabel, Counter>,
+    sync_seconds: Histogram,
 }
 
 /// One verified webhook on its way to the broker; counted until it is dropped.
@@ -58,6 +73,7 @@ impl IngressMetrics {
             store_seconds: Histogram::new(STORE_SECONDS),
             dead_letters: Gauge::default(),
             under_way: Gauge::default(),
+            spool: SpoolMetrics::new(metrics),
         };
         metrics.register(
             "webhooks",
@@ -131,9 +147,91 @@ impl IngressMetrics {
         UnderWay(self.under_way.clone())
     }
 
+    /// So many webhooks were spooled with one sync, which took this long.
+    pub(crate) fn spooled(&self, count: usize, time: Duration) {
+        self.spool.spooled.inc_by(count as u64);
+        self.spool.sync_seconds.observe(time.as_secs_f64());
+    }
+
+    /// The spool did not take a webhook.
+    pub(crate) fn not_spooled(&self, reason: &'static str) {
+        let label = ReasonLabel { reason };
+        self.spool.not_spooled.get_or_create(&label).inc();
+    }
+
+    /// So many webhooks of the spool are stored in the broker.
+    pub(crate) fn drained(&self, count: usize) {
+        self.spool.drained.inc_by(count as u64);
+    }
+
+    /// So much waits in the spool, for so long.
+    pub(crate) fn spool(&self, deliveries: u64, bytes: u64, max_bytes: u64, age: Duration) {
+        let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.spool.deliveries.set(gauge(deliveries));
+        self.spool.bytes.set(gauge(bytes));
+        self.spool.max_bytes.set(gauge(max_bytes));
+        self.spool.oldest_seconds.set(age.as_secs_f64());
+    }
+
     /// So many dead letters wait.
     pub(crate) fn dead_letters(&self, count: u64) {
         self.dead_letters
             .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}
+
+impl SpoolMetrics {
+    fn new(metrics: &Metrics) -> Self {
+        let own = Self {
+            deliveries: Gauge::default(),
+            bytes: Gauge::default(),
+            max_bytes: Gauge::default(),
+            oldest_seconds: Gauge::default(),
+            spooled: Counter::default(),
+            drained: Counter::default(),
+            not_spooled: Family::default(),
+            sync_seconds: Histogram::new(STORE_SECONDS),
+        };
+        metrics.register(
+            "spool_deliveries",
+            "Webhooks that wait in the spool for the broker",
+            own.deliveries.clone(),
+        );
+        metrics.register(
+            "spool_bytes",
+            "Room that the spool takes on the disk",
+            own.bytes.clone(),
+        );
+        metrics.register(
+            "spool_max_bytes",
+            "Room that the spool may take, SPOOL_MAX_BYTES; 0 where there is none",
+            own.max_bytes.clone(),
+        );
+        metrics.register(
+            "spool_oldest_seconds",
+            "How long the oldest webhook has been waiting in the spool",
+            own.oldest_seconds.clone(),
+        );
+        metrics.register(
+            "spooled",
+            "Webhooks that went to the spool",
+            own.spooled.clone(),
+        );
+        metrics.register(
+            "spool_drained",
+            "Webhooks of the spool that are stored in the broker",
+            own.drained.clone(),
+        );
+        metrics.register(
+            "not_spooled",
+            "Webhooks that the spool did not take, by reason",
+            own.not_spooled.clone(),
+        );
+        metrics.register(
+            "spool_sync_seconds",
+            "Time until a batch of webhooks was on the disk",
+            own.sync_seconds.clone(),
+        );
+        own
     }
 }

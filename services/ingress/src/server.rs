@@ -24,6 +24,7 @@ use crate::metrics::IngressMetrics;
 use crate::refusals::Refusals;
 use crate::secrets::{KnownSecrets, SecretsUnusable};
 use crate::settings::IngressSettings;
+use crate::spool::{Spool, SpoolError, SpoolWatch};
 use crate::verification::Verification;
 use crate::{SERVICE, openapi, problem, webhook};
 
@@ -43,6 +44,9 @@ pub enum IngressError {
     /// The address can't be listened on.
     #[error(transparent)]
     Bind(#[from] HttpBindError),
+    /// The spool can't be used.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The server ended.
     #[error("the HTTP server of the ingress ended")]
     Serve(#[source] io::Error),
@@ -50,10 +54,11 @@ pub enum IngressError {
 
 /// Runs the ingress until the token is cancelled, then lets open requests end.
 ///
-/// A broker that is away is waited for: meanwhile probes are answered, and webhooks get 503.
+/// A broker that is away is waited for: meanwhile probes are answered, and webhooks go to the spool; without one they get
+/// 503.
 ///
 /// # Errors
-/// The secrets can't be used, there are none, or the port is taken.
+/// The secrets can't be used, there are none, the port is taken, or the spool can't be used.
 pub async fn run(settings: IngressSettings, token: CancellationToken) -> Result<(), IngressError> {
     Ingress::bind(settings).await?.serve(token).await
 }
@@ -63,6 +68,7 @@ pub async fn run(settings: IngressSettings, token: CancellationToken) -> Result<
 pub struct Ingress {
     listener: TcpListener,
     intake: Arc<Intake>,
+    spool_watch: SpoolWatch,
     health: Health,
     http: HttpSettings,
     event_store: EventStoreSettings,
@@ -93,6 +99,7 @@ impl Ingress {
             header_read_timeout,
             body_read_timeout,
             store_timeout,
+            spool: spool_settings,
         } = settings;
         let listener = http.bind().await?;
 
@@ -103,6 +110,8 @@ impl Ingress {
             shown.show(Mode::Shadow.as_str(), SERVICE, SHADOW);
         }
         let own_metrics = IngressMetrics::new(&metrics);
+        let spool = Spool::open(&spool_settings, max_body_bytes.get(), own_metrics.clone())?;
+        let spool = spool.map(Arc::new);
         let health = Health::new(metrics, alarms.clone(), shown.clone());
         if secrets.current().is_empty() {
             shown.show(
@@ -112,6 +121,12 @@ impl Ingress {
             );
         }
         let nats = health.dependency("nats");
+        let spool_watch = SpoolWatch {
+            dependency: health.dependency("spool"),
+            alarms: alarms.clone(),
+            metrics: own_metrics.clone(),
+        };
+        let broker = Broker::new(spool.clone(), nats, alarms.clone(), own_metrics.clone());
         let intake = Intake {
             secrets: Arc::new(secrets),
             resource_types,
@@ -119,7 +134,9 @@ impl Ingress {
             max_body_bytes: max_body_bytes.get(),
             body_read_timeout,
             store_timeout,
-            broker: Arc::new(Broker::new(nats, alarms.clone(), own_metrics.clone())),
+            spool_after: spool_settings.spool_after,
+            spool,
+            broker: Arc::new(broker),
             verification: Verification::new(),
             clock: ClockWatch::new(alarms.clone()),
             lost: LostWebhooks::new(alarms.clone()),
@@ -136,6 +153,7 @@ impl Ingress {
         Ok(Self {
             listener,
             intake: Arc::new(intake),
+            spool_watch,
             health,
             http,
             event_store,
@@ -159,6 +177,7 @@ impl Ingress {
         let Self {
             listener,
             intake,
+            spool_watch,
             health,
             http,
             event_store,
@@ -176,6 +195,14 @@ impl Ingress {
             Arc::clone(&intake.secrets).follow(intake.alarms.clone(), until_drained.clone());
         background.spawn(followed);
         background.spawn(sweep(Arc::clone(&intake), until_drained.clone()));
+        match &intake.spool {
+            Some(spool) => {
+                let work = tend_spool(Arc::clone(spool), Arc::clone(&intake), spool_watch);
+                let until_drained = until_drained.clone();
+                background.spawn(async move { until_drained.run_until_cancelled(work).await });
+            }
+            None => spool_watch.not_configured(),
+        }
 
         let router = router(Arc::clone(&intake), &health, &http);
         let served = serve_within(router, listener, token, limits).await;
@@ -190,6 +217,12 @@ impl Ingress {
         until_drained.cancel();
         background.close();
         background.wait().await;
+        if let Some(spool) = intake.spool.clone() {
+            let closed = tokio::task::spawn_blocking(move || spool.close());
+            if tokio::time::timeout(DRAIN, closed).await.is_err() {
+                tracing::error!("the spool's disk does not answer");
+            }
+        }
         tracing::info!("the ingress has stopped");
         served.map_err(IngressError::Serve)
     }
@@ -206,6 +239,14 @@ fn router(intake: Arc<Intake>, health: &Health, http: &HttpSettings) -> Router {
         .merge(health.router(http))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
+}
+
+/// Shows the spool, and brings what waits there to the broker.
+async fn tend_spool(spool: Arc<Spool>, intake: Arc<Intake>, watch: SpoolWatch) {
+    tokio::join!(
+        watch.follow(&spool),
+        spool.drain(&intake.broker, intake.store_timeout),
+    );
 }
 
 async fn sweep(intake: Arc<Intake>, token: CancellationToken) {

@@ -1,13 +1,13 @@
 //! What the ingress is told.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bellhop_event_store::EventStoreSettings;
 use bellhop_service::settings::{boolean, positive_seconds};
 use bellhop_service::{HttpSettings, TelemetrySettings};
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Args, Parser};
 use secrecy::SecretString;
 
 use bellhop_domain::served::ResourceTypes;
@@ -67,9 +67,11 @@ pub struct IngressSettings {
     #[arg(long, env = "RESOURCE_TYPES", help_heading = "What is served", default_value = ResourceTypes::DEFAULT)]
     pub resource_types: ResourceTypes,
 
-    /// The ids of the sites that Bellhop serves, comma-separated. Unset: all.
+    /// The ids of the sites that Bellhop serves, each with the namespace of its hosts: `SITE=NAMESPACE`, comma-separated.
     ///
-    /// A site-wide webhook of the reservation system gets the starts and ends of every site. Set it for all services alike.
+    /// `SITE` alone means K8S_NAMESPACE. A site-wide webhook of the reservation system gets the starts and ends of every site:
+    /// those of other sites are stored, alarmed, and not acted on. Unset: all is served in K8S_NAMESPACE while only one site was
+    /// ever seen; from the first webhook of a second one on, new starts wait until it is set. Set it for all services alike.
     #[arg(long, env = "SITE_IDS", help_heading = "What is served")]
     pub site_ids: Option<SiteIds>,
 
@@ -103,16 +105,46 @@ pub struct IngressSettings {
     #[arg(long, env = "BODY_READ_TIMEOUT", help_heading = "Limits of the ingress", default_value = "10", value_parser = positive_seconds())]
     pub body_read_timeout: Duration,
 
-    /// The time that the broker has to acknowledge a delivery; after it the sender is told 503.
+    /// The time that storing a webhook may take, at the broker and in the spool together; after it the sender is told 503.
     ///
     /// The reservation system's back end waits 10 s for an answer, and sends nothing else meanwhile.
     #[arg(long, env = "STORE_TIMEOUT", help_heading = "Limits of the ingress", default_value = "5", value_parser = positive_seconds())]
     pub store_timeout: Duration,
+
+    /// Where webhooks wait while the broker is away.
+    #[command(flatten)]
+    pub spool: SpoolSettings,
+}
+
+/// Where webhooks wait while the broker is away.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "The spool of the ingress")]
+pub struct SpoolSettings {
+    /// A folder on a local disk where webhooks wait while the broker does not take them. Unset: they are answered 503, and
+    /// are lost.
+    ///
+    /// It is made where it is missing, and must outlive the process: give each ingress a volume of its own. What waits there
+    /// holds keys and e-mail addresses; only the owner of the files may read them.
+    #[arg(long, env = "SPOOL_DIR")]
+    pub spool_dir: Option<PathBuf>,
+
+    /// How many bytes of the disk the spool may take. A real webhook takes 4096, those of a burst less.
+    ///
+    /// A full spool takes nothing more: while the broker is away too, webhooks are answered 503.
+    #[arg(long, env = "SPOOL_MAX_BYTES", default_value = "268435456")]
+    pub spool_max_bytes: NonZeroU64,
+
+    /// How long the broker has to acknowledge a webhook before it goes to the spool; at most half of STORE_TIMEOUT.
+    ///
+    /// While the broker is known to be away it goes there at once.
+    #[arg(long, env = "SPOOL_AFTER", default_value = "0.5", value_parser = positive_seconds())]
+    pub spool_after: Duration,
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use bellhop_domain::id::SiteId;
     use bellhop_service::settings::parse;
 
     use super::*;
@@ -123,6 +155,8 @@ mod tests {
         assert_eq!(settings.max_body_bytes.get(), 1024 * 1024);
         assert_eq!(settings.store_timeout, Duration::from_secs(5));
         assert!(!settings.accept_unsigned_webhooks);
+        assert_eq!(settings.spool.spool_dir, None);
+        assert_eq!(settings.spool.spool_after, Duration::from_millis(500));
         assert_eq!(settings.site_ids, None);
         assert_eq!(settings.resource_types.to_string(), "Server=baremetalhost");
     }
@@ -134,11 +168,21 @@ mod tests {
             ("--body-read-timeout", "BODY_READ_TIMEOUT"),
             ("--header-read-timeout", "HEADER_READ_TIMEOUT"),
             ("--max-connections", "MAX_CONNECTIONS"),
+            ("--spool-max-bytes", "SPOOL_MAX_BYTES"),
+            ("--spool-after", "SPOOL_AFTER"),
             ("--max-body-bytes", "MAX_BODY_BYTES"),
             ("--resource-types", "RESOURCE_TYPES"),
         ] {
             let error = parse::<IngressSettings>(["ingress", argument, "0"]).unwrap_err();
             assert!(error.to_string().starts_with(variable), "{error}");
         }
+    }
+    #[test]
+    fn sites_are_named_with_their_namespaces_as_for_the_provisioner() {
+        let settings: IngressSettings =
+            parse(["ingress", "--site-ids", "lab-1=metal3-a,lab-2"]).unwrap();
+        assert!(settings.site_ids.unwrap().contains(&SiteId::new("lab-1")));
+        let error = parse::<IngressSettings>(["ingress", "--site-ids", "lab-1=Lab"]).unwrap_err();
+        assert!(error.to_string().starts_with("SITE_IDS"), "{error}");
     }
 }

@@ -1,12 +1,10 @@
 //! The way of one request, top to bottom: receive, verify, read, classify, store, answer.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use bellhop_event_store::{ErrorClass, EventStore, StoreError, Stored};
 use bellhop_reservation_system::{
     InvalidWebhookId, Unreadable, Webhook, WebhookId, claimed_webhook_id,
 };
@@ -21,9 +19,9 @@ use crate::body;
 use crate::classification::{Classification, classify};
 use crate::delivery::{Arrival, kept_headers};
 use crate::intake::Intake;
-use crate::lost::Loss;
-use crate::secrets::with_causes;
 use crate::sender::Sender;
+use crate::spool::Entry;
+use crate::storing::{Kept, store};
 
 /// Whatever stands after `/webhook/`; none at `/webhook`.
 type PathId = Result<Option<Path<String>>, PathRejection>;
@@ -136,12 +134,11 @@ async fn deliver(intake: &Intake, arrival: &Arrival, webhook: &Webhook) -> Answe
         &intake.resource_types,
         traceparent.map(String::from),
     );
-    let stored =
-        async |store: &EventStore| store.store_delivery(&delivery, intake.store_timeout).await;
-    let is_duplicate = match store_with(intake, stored).await {
-        Ok(Stored { duplicate, .. }) => duplicate,
+    let kept = match store(intake, Entry::Delivery(delivery)).await {
+        Ok(kept) => kept,
         Err(not_stored) => return not_stored,
     };
+    let spooled = kept == Kept::Spooled;
 
     // Answer.
     let event_type = webhook.event_type.as_str();
@@ -149,7 +146,7 @@ async fn deliver(intake: &Intake, arrival: &Arrival, webhook: &Webhook) -> Answe
         .booking()
         .and_then(|booking| booking.user_id.clone());
     match classification {
-        _ if is_duplicate => {
+        _ if kept == Kept::Before => {
             tracing::info!(event_type, "webhook received before; nothing changes");
             Answer::Duplicate { user_id, receipt }
         }
@@ -157,12 +154,13 @@ async fn deliver(intake: &Intake, arrival: &Arrival, webhook: &Webhook) -> Answe
             tracing::info!(
                 event_type,
                 why = why.label(),
+                spooled,
                 "webhook stored; no action needed"
             );
             Answer::NoAction(why)
         }
         Classification::Act => {
-            tracing::info!(event_type, "webhook accepted");
+            tracing::info!(event_type, spooled, "webhook accepted");
             let resource = webhook
                 .resource()
                 .map_or_else(String::new, |resource| resource.name.clone());
@@ -181,20 +179,18 @@ async fn bury(intake: &Intake, arrival: &Arrival, unreadable: Unreadable) -> Ans
     let traceparent = current_traceparent();
     let receipt = receipt(arrival, traceparent.as_ref());
     let letter = arrival.dead_letter(unreadable, traceparent.map(String::from));
-    let buried = async |store: &EventStore| store.bury(&letter, intake.store_timeout).await;
-    match store_with(intake, buried).await {
+    match store(intake, Entry::DeadLetter(letter)).await {
         Err(not_stored) => not_stored,
-        Ok(Stored {
-            duplicate: true, ..
-        }) if unreadable.is_known_form() => {
+        Ok(Kept::Before) if unreadable.is_known_form() => {
             tracing::info!("unreadable webhook received before; nothing changes");
             Answer::Duplicate {
                 user_id: None,
                 receipt,
             }
         }
-        Ok(_) => {
-            tracing::error!(reason = %unreadable, "a verified webhook can't be read; it is kept as a dead letter");
+        Ok(kept) => {
+            let spooled = kept == Kept::Spooled;
+            tracing::error!(reason = %unreadable, spooled, "a verified webhook can't be read; it is kept as a dead letter");
             intake.broker.look_now();
             Answer::DeadLetter {
                 unreadable,
@@ -202,48 +198,6 @@ async fn bury(intake: &Intake, arrival: &Arrival, unreadable: Unreadable) -> Ans
             }
         }
     }
-}
-
-/// Stores something within `STORE_TIMEOUT`. Whatever goes wrong is alarmed: the sender does not send it again.
-async fn store_with(
-    intake: &Intake,
-    store: impl AsyncFnOnce(&EventStore) -> Result<Stored, StoreError>,
-) -> Result<Stored, Answer> {
-    let begun = Instant::now();
-    let result = match intake.broker.store_within(intake.store_timeout).await {
-        Some(event_store) => store(event_store).await.map_err(Some),
-        None => Err(None),
-    };
-    match result {
-        Ok(stored) => {
-            intake.metrics.stored_within(begun.elapsed());
-            intake.broker.stored();
-            intake.lost.stored();
-            Ok(stored)
-        }
-        Err(error) => Err(not_stored(intake, error)),
-    }
-}
-
-/// Says everywhere that a webhook is lost: its sender does not try again.
-fn not_stored(intake: &Intake, error: Option<StoreError>) -> Answer {
-    let why = error.as_ref().map_or_else(
-        || "there is no connection to NATS yet".to_owned(),
-        |error| with_causes(error),
-    );
-    tracing::error!("a verified webhook is not known to be stored: {why}");
-    let is_too_large = error.as_ref().is_some_and(|error| {
-        intake.broker.failed(error);
-        // Our own headers are always valid, so it is the size.
-        error.class() == ErrorClass::Permanent
-    });
-    let (loss, answer) = if is_too_large {
-        (Loss::TooLarge, Answer::TooLargeForBroker)
-    } else {
-        (Loss::NotStored, Answer::NotStored)
-    };
-    intake.lost.lost(loss, Timestamp::now());
-    answer
 }
 
 fn id_in(path: PathId) -> Option<Result<WebhookId, InvalidWebhookId>> {

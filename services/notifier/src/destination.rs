@@ -31,6 +31,14 @@ impl Destination {
         }
     }
 
+    /// The name of its durable consumer of what operators want sent again. Never changed, as above.
+    pub fn replay_consumer(self) -> &'static str {
+        match self {
+            Self::Notification => "notifier-replays-notification",
+            Self::WebhookLog => "notifier-replays-webhook-log",
+        }
+    }
+
     /// Its name among the dependencies of `/readyz?verbose`.
     pub fn dependency(self) -> &'static str {
         match self {

@@ -16,6 +16,8 @@
 //! - `outbox` one report's way: order, tries, what became of it; [`retry`] how long to wait; `circuit` what happens while a
 //!   destination is away; `sender` one request and what its answer means; `secrets` what signs it.
 //!
+//! What operators want sent again (`bellhop dead-letters replay`) comes by a durable consumer of DEAD_LETTERS, and goes the same way.
+//!
 //! What is settled stands in the bucket REPORTS under `<reservation>.<version>-<index>.<destination>`; it is truth, not a
 //! cache. Any number of notifiers run at once: the broker hands each entry to one of them.
 //!

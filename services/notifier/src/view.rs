@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use bellhop_domain::id::{ReservationId, Version};
+use bellhop_domain::id::{ReservationId, Version, WebhookId};
 use bellhop_domain::ledger::Ledger;
-use bellhop_domain::reservation::{Fact, Phase};
+use bellhop_domain::reservation::Fact;
 use bellhop_event_store::{Entry, EventStore, FollowError, LedgerEntry};
 use bellhop_service::{Alarms, Dependency};
 use jiff::Timestamp;
@@ -26,8 +26,51 @@ pub struct LedgerView {
 #[derive(Debug, Default)]
 struct History {
     assigned_at: Option<Timestamp>,
+    /// It is over, on whatever resource: two provisioners that hear of it at once on two resources may each decide an outcome,
+    /// and the first one in the ledger is told.
+    over: bool,
+    /// The webhooks that brought deliveries about it, by the facts that name them: that of its accepted start, then the others
+    /// in the order in which they were first named.
+    webhooks: Vec<WebhookId>,
+    /// The first of them is that of its accepted start.
+    started: bool,
     /// The facts that owe reports, in the order of the ledger.
     owing: Vec<Owing>,
+}
+
+/// Under how many webhooks one report may be tried. A booking is told to every webhook that matches it, which are few; this
+/// bounds the requests of one try.
+const MOST_WEBHOOKS: usize = 8;
+
+impl History {
+    fn note_webhook(&mut self, fact: &Fact) {
+        let Some(webhook) = webhook_of(fact) else {
+            return;
+        };
+        let starts = matches!(fact, Fact::ReservationStarted(_)) && !self.started;
+        if starts {
+            self.started = true;
+            self.webhooks.retain(|known| known != webhook);
+            self.webhooks.insert(0, webhook.clone());
+            self.webhooks.truncate(MOST_WEBHOOKS);
+        } else if !self.webhooks.contains(webhook) && self.webhooks.len() < MOST_WEBHOOKS {
+            self.webhooks.push(webhook.clone());
+        }
+    }
+}
+
+/// The webhook under which the delivery came that led to the fact, where the fact names it.
+fn webhook_of(fact: &Fact) -> Option<&WebhookId> {
+    match fact {
+        Fact::ReservationAnnounced(announced)
+        | Fact::ReservationChanged(announced)
+        | Fact::ChangeCameTooLate(announced) => Some(&announced.webhook),
+        Fact::ReservationMovedIn(moved) => Some(&moved.announced.webhook),
+        Fact::ReservationStarted(started) => Some(&started.webhook),
+        Fact::ReservationRefused(refused) => Some(&refused.webhook),
+        Fact::ReservationEnded(ended) => ended.webhook.as_ref(),
+        _ => None,
+    }
 }
 
 /// A fact that owes reports.
@@ -53,7 +96,6 @@ impl LedgerView {
         if entry.version <= self.ledger.version() {
             return;
         }
-        let over_before: Vec<_> = self.over_before_each(entry);
         self.ledger.apply(
             &entry.resource,
             entry.version,
@@ -61,12 +103,17 @@ impl LedgerView {
             entry.traceparent.as_deref(),
             &entry.facts,
         );
-        for (index, (fact, was_over)) in entry.facts.iter().zip(over_before).enumerate() {
-            if let Fact::HostAssigned { reservation, .. } = fact {
-                self.histories
-                    .entry(reservation.clone())
-                    .or_default()
-                    .assigned_at = Some(entry.at);
+        for (index, fact) in entry.facts.iter().enumerate() {
+            // What is about no reservation owes no report.
+            let Some(reservation) = fact.reservation() else {
+                continue;
+            };
+            let history = self.histories.entry(reservation.clone()).or_default();
+            history.note_webhook(fact);
+            let was_over = history.over;
+            history.over |= is_final(fact);
+            if let Fact::HostAssigned { .. } = fact {
+                history.assigned_at = Some(entry.at);
             }
             let Some(occasion) = self.occasion(entry, index) else {
                 continue;
@@ -78,10 +125,7 @@ impl LedgerView {
                     version: entry.version,
                     index,
                 };
-                let history = self
-                    .histories
-                    .entry(fact.reservation().clone())
-                    .or_default();
+                let history = self.histories.entry(reservation.clone()).or_default();
                 history.owing.push(Owing { place, to });
             }
         }
@@ -101,7 +145,9 @@ impl LedgerView {
     pub fn owing(&self, destination: Destination, entry: &Entry) -> Vec<Vec<usize>> {
         let mut of_reservations: Vec<(&ReservationId, Vec<usize>)> = Vec::new();
         for (index, fact) in entry.facts.iter().enumerate() {
-            let reservation = fact.reservation();
+            let Some(reservation) = fact.reservation() else {
+                continue;
+            };
             let place = Place {
                 version: entry.version,
                 index,
@@ -167,36 +213,17 @@ impl LedgerView {
     }
 
     fn occasion<'a>(&'a self, entry: &'a Entry, index: usize) -> Option<Occasion<'a>> {
-        let reservation = entry.facts.get(index)?.reservation();
+        let reservation = entry.facts.get(index)?.reservation()?;
+        let history = self.histories.get(reservation);
         Some(Occasion {
             resource_id: &entry.resource,
             facts: &entry.facts,
             index,
             at: entry.at,
             resource: self.ledger.resource(&entry.resource)?,
-            assigned_at: self
-                .histories
-                .get(reservation)
-                .and_then(|history| history.assigned_at),
+            assigned_at: history.and_then(|history| history.assigned_at),
+            webhooks: history.map_or(&[], |history| &history.webhooks),
         })
-    }
-
-    /// For each fact of an entry that is about to be taken in: whether its reservation is over before it.
-    fn over_before_each(&self, entry: &Entry) -> Vec<bool> {
-        let resource = self.ledger.resource(&entry.resource);
-        let mut over_in_entry: Vec<&ReservationId> = Vec::new();
-        let mut over_before = Vec::with_capacity(entry.facts.len());
-        for fact in &entry.facts {
-            let reservation = fact.reservation();
-            let known = resource.and_then(|resource| resource.reservations.get(reservation));
-            let was_over = known.is_some_and(|known| matches!(known.phase, Phase::Over(_)))
-                || over_in_entry.contains(&reservation);
-            over_before.push(was_over);
-            if is_final(fact) {
-                over_in_entry.push(reservation);
-            }
-        }
-        over_before
     }
 }
 

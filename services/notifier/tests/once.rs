@@ -36,6 +36,7 @@ async fn claimed_by_another(
             since,
             until,
         }),
+        replayed_at: None,
     };
     let key = Scene::key(story, version, 0, Notification);
     scene.store.set_report(&key, &state, None).await.unwrap();

@@ -704,13 +704,7 @@ async fn a_webhook_without_a_secret_is_a_dead_letter_and_sends_nothing() {
 #[tokio::test]
 async fn an_entry_that_can_t_be_read_is_a_dead_letter_and_blocks_nobody() {
     let scene = Scene::set().await;
-    let client = async_nats::connect(scene.nats.url()).await.unwrap();
-    let context = async_nats::jetstream::new(client);
-    let garbage = context
-        .publish("ledger.baremetalhost.metal3.other", "garbage".into())
-        .await
-        .unwrap();
-    garbage.await.unwrap();
+    scene.append_garbage().await;
     let notifier = scene.notifier().await;
     let story = Story::of("5120");
     let ready = scene.append_all(story.to_ready()).await;

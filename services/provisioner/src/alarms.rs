@@ -4,43 +4,58 @@ use std::collections::{HashMap, HashSet};
 
 use bellhop_domain::id::ResourceId;
 use bellhop_domain::ledger::Ledger;
-use bellhop_domain::reservation::{Occupancy, alarm};
-use bellhop_service::notices::Alarms;
+use bellhop_domain::reservation::{Note, Occupancy, Orders, alarm};
+use bellhop_service::notices::{Alarms, Shown};
 
 use crate::baremetalhost::watch::KnownHosts;
 use crate::folded::FoldedLedger;
 
 const UNKNOWN_HOLDER: &str = "unknown_holder";
+const NOT_ADOPTED: &str = "not_adopted";
 
 /// Which alarms are on because of what.
 pub(crate) struct AlarmBoard {
     alarms: Alarms,
+    shown: Shown,
     folded: FoldedLedger,
     known: KnownHosts,
     raised: HashMap<ResourceId, HashSet<(&'static str, String)>>,
     unknown: HashSet<String>,
+    /// Not adopted, though over.
+    left: HashSet<String>,
     /// Seen once: the watch may lag behind the ledger.
     suspected: HashSet<String>,
 }
 
 impl AlarmBoard {
-    pub(crate) fn new(alarms: Alarms, folded: FoldedLedger, known: KnownHosts) -> Self {
+    pub(crate) fn new(
+        alarms: Alarms,
+        shown: Shown,
+        folded: FoldedLedger,
+        known: KnownHosts,
+    ) -> Self {
         Self {
             alarms,
+            shown,
             folded,
             known,
             raised: HashMap::new(),
             unknown: HashSet::new(),
+            left: HashSet::new(),
             suspected: HashSet::new(),
         }
     }
 
     /// Brings the alarms of one resource to what its state says.
     pub(crate) fn update(&mut self, resource: &ResourceId) {
-        let alarms = self
+        let (alarms, orders) = self
             .folded
-            .read(|ledger| ledger.resource(resource).map(alarm::alarms))
+            .read(|ledger| {
+                let state = ledger.resource(resource)?;
+                Some((alarm::alarms(state), state.orders.clone()))
+            })
             .unwrap_or_default();
+        self.show(resource, &orders);
         let mut on = HashSet::new();
         for alarm in alarms {
             let key = format!("{resource} {}", alarm.reservation);
@@ -56,12 +71,57 @@ impl AlarmBoard {
         }
     }
 
+    /// What operators ordered is shown as long as it stands.
+    fn show(&self, resource: &ResourceId, orders: &Orders) {
+        let key = resource.to_string();
+        let show = |kind, order: &Option<Note>| match order {
+            Some(note) => self
+                .shown
+                .show(kind, &key, &format!("by {}: {}", note.by, note.why)),
+            None => self.shown.clear(kind, &key),
+        };
+        show("paused", &orders.paused);
+        show("held", &orders.held);
+        show("handed_back", &orders.handed_back);
+    }
+
     /// Brings all alarms to what the state says, those of the hosts too.
     pub(crate) fn update_all(&mut self) {
         for resource in self.folded.resources_where(|_, _| true) {
             self.update(&resource);
         }
         self.unknown_holders();
+        self.not_adopted();
+    }
+
+    /// A host that the service before Bellhop prepared, and whose reservation ended here: nobody will take it back.
+    fn not_adopted(&mut self) {
+        let ended = self.folded.read(|ledger| {
+            let over = ledger.resources().filter(|(_, resource)| {
+                resource.occupancy == Occupancy::Free
+                    && resource
+                        .reservations
+                        .values()
+                        .any(|known| known.outcome().is_some())
+            });
+            over.map(|(id, _)| (id.namespace().to_owned(), id.name().to_owned()))
+                .collect::<HashSet<_>>()
+        });
+        let mut on = HashSet::new();
+        for (name, host) in self.known.all() {
+            if host.of_the_service_before && ended.contains(&(host.namespace, host.answers_to)) {
+                let text = format!(
+                    "host {name} still has the image of the service before Bellhop, though its reservation has ended: it was not \
+                     adopted, and is left alone"
+                );
+                self.alarms.raise(NOT_ADOPTED, &name, &text);
+                on.insert(name);
+            }
+        }
+        for name in self.left.difference(&on) {
+            self.alarms.clear(NOT_ADOPTED, name);
+        }
+        self.left = on;
     }
 
     /// A host that carries our `consumerRef` for a reservation that the ledger does not know as its holder (R13).

@@ -189,10 +189,11 @@ impl Decisions {
 /// One line for each fact: what an operator reads to know what happened and why.
 fn log(resource: &ResourceId, entry: &NewEntry) {
     for fact in &entry.facts {
-        let (name, reservation, cause) = (fact.name(), fact.reservation(), &entry.cause);
+        let (name, cause) = (fact.name(), &entry.cause);
+        let reservation = fact.reservation().map(tracing::field::display);
         match fact {
             Fact::ReservationFailed { reason, .. } => {
-                tracing::error!(%resource, %reservation, cause, ?reason, "{name}");
+                tracing::error!(%resource, reservation, cause, ?reason, "{name}");
             }
             Fact::ProvisioningErrorSeen {
                 error,
@@ -200,18 +201,29 @@ fn log(resource: &ResourceId, entry: &NewEntry) {
                 attempts,
                 ..
             } => {
-                tracing::warn!(%resource, %reservation, cause, error = error.kind, message = error.message, attempt, attempts, "{name}");
+                tracing::warn!(%resource, reservation, cause, error = error.kind, message = error.message, attempt, attempts, "{name}");
             }
             Fact::ReservationWaits { reason, .. } => {
-                tracing::info!(%resource, %reservation, cause, ?reason, "{name}")
+                tracing::info!(%resource, reservation, cause, ?reason, "{name}")
+            }
+            Fact::HostReleased {
+                not_wiped: true, ..
+            } => tracing::warn!(%resource, reservation, cause, "{name}: released, not wiped"),
+            Fact::HostHeld { note }
+            | Fact::HostUnheld { note }
+            | Fact::DrivingPaused { note }
+            | Fact::DrivingResumed { note }
+            | Fact::StartAllowed { note, .. }
+            | Fact::DeadlineExtended { note, .. } => {
+                tracing::info!(%resource, reservation, cause, by = note.by, why = note.why, "{name}");
             }
             Fact::HostAssigned { host, .. } => {
-                tracing::info!(%resource, %reservation, cause, %host, "{name}")
+                tracing::info!(%resource, reservation, cause, %host, "{name}")
             }
             Fact::ReservationEnded(ended) => {
-                tracing::info!(%resource, %reservation, cause, outcome = ?ended.outcome, ended_by = ?ended.cause, "{name}");
+                tracing::info!(%resource, reservation, cause, outcome = ?ended.outcome, ended_by = ?ended.cause, "{name}");
             }
-            _ => tracing::info!(%resource, %reservation, cause, "{name}"),
+            _ => tracing::info!(%resource, reservation, cause, "{name}"),
         }
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bellhop_domain::id::ResourceId;
-use bellhop_domain::reservation::{Command, Said, Word, moved_by};
+use bellhop_domain::reservation::{Command, DeliveryRef, Rehoming, Said, Word, moved_by};
 use bellhop_event_store::{
     ConsumerLimits, DeadLetter, DeadLetterClass, Delivery, ErrorClass, EventStore, EventStoreError,
-    Handed, StoreError,
+    Handed, StoreError, kept,
 };
 use bellhop_service::trace_context::{TraceParent, set_parent};
 use jiff::Timestamp;
@@ -20,7 +20,8 @@ use tracing::Instrument;
 use crate::decisions::{DecisionError, Decisions};
 use crate::folded::FoldedLedger;
 use crate::metrics::ProvisionerMetrics;
-use crate::words::{Meaning, Place, Reading};
+use crate::sites::OtherSites;
+use crate::words::{Meaning, NotOurs, NotUnderstood, OrderPlace, Place, Reading};
 
 /// Who gives up, in dead letters.
 pub(crate) const SERVICE: &str = "provisioner";
@@ -43,6 +44,7 @@ pub(crate) struct Deliveries {
     pub(crate) folded: FoldedLedger,
     pub(crate) decisions: Decisions,
     pub(crate) reading: Reading,
+    pub(crate) other_sites: OtherSites,
     pub(crate) metrics: ProvisionerMetrics,
     /// When this process began.
     pub(crate) begun: Instant,
@@ -54,7 +56,7 @@ enum DeliveryError {
     #[error(transparent)]
     Decision(#[from] DecisionError),
     #[error(transparent)]
-    Unreadable(#[from] bellhop_reservation_system::Unreadable),
+    NotUnderstood(#[from] NotUnderstood),
     #[error("its time is over, but what else waits may have extended it")]
     Early,
     #[error("its reservation is moved from resource to resource")]
@@ -72,7 +74,7 @@ impl DeliveryError {
                 ErrorClass::Transient
             }
             Self::Early | Self::Moving => ErrorClass::Transient,
-            Self::Unreadable(_) | Self::Form(_) => ErrorClass::Permanent,
+            Self::NotUnderstood(_) | Self::Form(_) => ErrorClass::Permanent,
         }
     }
 }
@@ -147,6 +149,13 @@ impl Deliveries {
         span.record("delivery", tracing::field::display(&delivery.id));
         let (word, place) = match self.reading.of(delivery)? {
             Meaning::Word(word, place) => (word, place),
+            Meaning::Order(word, place) => {
+                let command = Command::Ordered(word);
+                return self.ordered(&command, &place, delivery.id.as_str()).await;
+            }
+            Meaning::ResourceDeleted(named, number) => {
+                return self.resource_deleted(named, number, delivery).await;
+            }
             Meaning::Nothing(reason) => {
                 tracing::debug!(reason, "nothing to do");
                 return Ok("nothing_to_do");
@@ -156,20 +165,87 @@ impl Deliveries {
         // extension may be right behind it.
         let late = word.knowledge.schedule.end <= Timestamp::now();
         let may_be_extended = tries == 1 || self.begun.elapsed() < BACKLOG;
-        if late && may_be_extended && matches!(word.said, Said::Start { .. }) {
+        if late
+            && may_be_extended
+            && matches!(word.said, Said::Start { .. } | Said::UnservableStart { .. })
+        {
             return Err(DeliveryError::Early);
         }
         let named = match place {
-            Place::Named(named) => Some(named),
-            Place::NotOurs(reason) if self.folded.place_of(&word.reservation).is_none() => {
-                tracing::debug!(reason, "nothing to do");
-                return Ok("nothing_to_do");
+            Place::Named { resource, .. } => Some(resource),
+            Place::NotOurs(not_ours) => {
+                if let NotOurs::Site(site) = &not_ours {
+                    self.other_sites.came(site.as_ref(), delivery.received_at);
+                }
+                if self.folded.place_of(&word.reservation).is_none() {
+                    tracing::debug!(%not_ours, "nothing to do");
+                    return Ok("nothing_to_do");
+                }
+                None
             }
-            Place::NotOurs(_) => None,
         };
         span.record("reservation", tracing::field::display(&word.reservation));
         self.decide_where_it_stands(&word, named, delivery.id.as_str())
             .await?;
+        Ok("decided")
+    }
+
+    /// An operator's word about a reservation is decided where that stands, even if it is moved meanwhile.
+    async fn ordered(
+        &self,
+        command: &Command,
+        place: &OrderPlace,
+        cause: &str,
+    ) -> Result<&'static str, DeliveryError> {
+        let find = || match place {
+            OrderPlace::Resource(resource) => Some(resource.clone()),
+            OrderPlace::Reservation(reservation) => self.folded.place_of(reservation),
+        };
+        let Some(mut resource) = find() else {
+            tracing::warn!(
+                ?place,
+                "an operator's word about a reservation that is not known"
+            );
+            return Ok("nothing_to_do");
+        };
+        for _ in 0..MOVES {
+            self.decisions.decide(&resource, command, cause).await?;
+            match find() {
+                Some(stands) if stands != resource => resource = stands,
+                _ => return Ok("decided"),
+            }
+        }
+        Err(DeliveryError::Moving)
+    }
+
+    /// The sender knows a resource by its number: reservations of it may stand under an earlier name.
+    async fn resource_deleted(
+        &self,
+        named: ResourceId,
+        number: Option<i64>,
+        delivery: &Delivery,
+    ) -> Result<&'static str, DeliveryError> {
+        let mut concerned = self.folded.resources_where(|id, resource| {
+            id.kind() == named.kind()
+                && resource.reservations.values().any(|known| {
+                    known.is_live() && number.is_some() && known.resource_number == number
+                })
+        });
+        if !concerned.contains(&named) {
+            concerned.push(named);
+        }
+        let command = Command::ResourceDeleted {
+            number,
+            delivery: DeliveryRef {
+                sequence: delivery.sequence,
+                id: delivery.id.clone(),
+            },
+        };
+        for resource in &concerned {
+            self.decisions
+                .decide(resource, &command, delivery.id.as_str())
+                .await?;
+        }
         Ok("decided")
     }
 
@@ -191,9 +267,15 @@ impl Deliveries {
                 (None, None) => return Ok(()),
             };
             tracing::Span::current().record("resource", tracing::field::display(&place));
-            self.decisions
-                .decide(&place, &Command::Said(Box::new(word.clone())), cause)
-                .await?;
+            // Where the reservation stands in another namespace than its site's, for whatever reason, it is unsettled.
+            let is_home = named
+                .as_ref()
+                .is_some_and(|named| named.namespace() == place.namespace());
+            let said = Command::Said(Box::new(Word {
+                site_named: word.site_named && is_home,
+                ..word.clone()
+            }));
+            self.decisions.decide(&place, &said, cause).await?;
             let known = self
                 .folded
                 .resource(&place)
@@ -212,8 +294,8 @@ impl Deliveries {
         Err(DeliveryError::Moving)
     }
 
-    /// Moves a reservation to `named` where the word says so: a fact there, then one on the old resource. What a crash between
-    /// the two leaves is found by the sweep. Returns where the reservation stands then.
+    /// Takes a reservation elsewhere where the word, or the configuration, says so: a fact there, then one on the old resource.
+    /// What a crash between the two leaves is found by the sweep. Returns where the reservation stands then.
     async fn follow(
         &self,
         word: &Word,
@@ -221,28 +303,29 @@ impl Deliveries {
         named: &ResourceId,
         cause: &str,
     ) -> Result<ResourceId, DeliveryError> {
-        let Some(started) = moved_by(word, named, &stands, &self.folded.resource(&stands)) else {
+        let state = self.folded.resource(&stands);
+        let (to, command) = if let Some(started) = moved_by(word, named, &stands, &state) {
+            let former = state
+                .reservations
+                .get(&word.reservation)
+                .and_then(|known| known.user.clone());
+            let moved = Command::MovedIn {
+                word: Box::new(word.clone()),
+                from: stands.clone(),
+                started,
+                former,
+            };
+            (named.clone(), moved)
+        } else if let Some((to, rehoming)) = Rehoming::by_word(word, named, &stands, &state) {
+            (to, Command::Rehomed(Box::new(rehoming)))
+        } else {
             if named.name() != stands.name() {
                 tracing::warn!(%named, %stands, "another name for the same resource: decided where the reservation stands");
             }
             return Ok(stands);
         };
-        let state = self.folded.resource(&stands);
-        let former = state
-            .reservations
-            .get(&word.reservation)
-            .and_then(|known| known.user.clone());
-        let moved = Command::MovedIn {
-            word: Box::new(word.clone()),
-            from: stands.clone(),
-            started,
-            former,
-        };
-        self.decisions.decide(named, &moved, cause).await?;
-        let to = self
-            .folded
-            .place_of(&word.reservation)
-            .unwrap_or_else(|| named.clone());
+        self.decisions.decide(&to, &command, cause).await?;
+        let to = self.folded.place_of(&word.reservation).unwrap_or(to);
         self.decisions
             .let_go(&stands, &word.reservation, &to, cause)
             .await?;
@@ -309,7 +392,11 @@ impl Deliveries {
                 .as_ref()
                 .ok()
                 .and_then(|delivery| delivery.traceparent.clone()),
-            headers: handed.headers(),
+            headers: handed
+                .headers()
+                .into_iter()
+                .chain([(kept::SUBJECT.to_owned(), handed.subject().to_owned())])
+                .collect(),
             body: handed.body(),
         };
         match self.store.bury(&letter, BURIAL).await {
@@ -321,7 +408,10 @@ impl Deliveries {
                 );
                 let short = DeadLetter {
                     reason,
-                    headers: Vec::new(),
+                    headers: vec![
+                        (kept::SUBJECT.to_owned(), handed.subject().to_owned()),
+                        (kept::DELIVERY.to_owned(), handed.sequence.to_string()),
+                    ],
                     body: bytes::Bytes::new(),
                     ..letter
                 };

@@ -1,9 +1,10 @@
 //! What makes resources be looked at: changes of hosts and of the ledger, and a sweep now and then.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellhop_domain::reservation::{Desired, desired};
+use bellhop_domain::reservation::{Desired, Scope, desired};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -14,13 +15,14 @@ use crate::baremetalhost::host::BareMetalHost;
 use crate::baremetalhost::watch;
 use crate::folded::{Change, FoldedLedger};
 use crate::settings::ProvisionerSettings;
+use crate::sites::ServedSites;
 use crate::work_queue::WorkQueue;
 
 /// How many resources are looked at at once. Each look is a few requests to the API server, so this bounds what it gets from
 /// one provisioner.
 const WORKERS: usize = 16;
 
-/// Starts the watch, the sweep and the workers.
+/// Starts the watches, the sweep and the workers.
 pub(crate) fn drive(
     settings: &ProvisionerSettings,
     driver: &Arc<Driver>,
@@ -29,20 +31,23 @@ pub(crate) fn drive(
     stop: &CancellationToken,
 ) {
     let queue = WorkQueue::default();
-    tasks.spawn({
+    let namespaces = watched(&ServedSites::new(settings), &driver.folded);
+    namespaces.iter().for_each(|name| driver.known.expect(name));
+    for namespace in namespaces {
         let (driver, queue, stop) = (driver.clone(), queue.clone(), stop.clone());
-        async move {
+        tasks.spawn(async move {
             let changed = |host: &BareMetalHost| ask_about(host, &driver.folded, &queue);
             watch::run(
                 &driver.cluster,
+                &namespace,
                 &driver.known,
                 &driver.kubernetes,
                 &stop,
                 changed,
             )
             .await;
-        }
-    });
+        });
+    }
     let sweep = settings.sweep_interval;
     tasks.spawn(listen(
         driver.folded.clone(),
@@ -66,16 +71,25 @@ pub(crate) fn drive(
     }
 }
 
+/// The namespaces whose hosts are watched: those that are served, and those in which something is in use still from before
+/// they were not.
+fn watched(sites: &ServedSites, folded: &FoldedLedger) -> BTreeSet<String> {
+    let in_use = folded.resources_where(|_, resource| desired(resource) != Desired::Nothing);
+    let served = sites.namespaces().into_iter().map(str::to_owned);
+    let used = in_use.iter().map(|id| id.namespace().to_owned());
+    served.chain(used).collect()
+}
+
 /// Asks for a look at every resource that a changed host may matter to.
 fn ask_about(host: &BareMetalHost, folded: &FoldedLedger, queue: &WorkQueue) {
     let concerned = folded.resources_where(|id, resource| {
         id.namespace() == host.namespace()
             && match desired(resource) {
                 Desired::Nothing => false,
-                Desired::Wait | Desired::Offer { .. } => {
+                Desired::Wait | Desired::SwitchOn | Desired::Offer { .. } => {
                     id.name() == host.answers_to() || id.name() == host.name()
                 }
-                Desired::Claim(holding) | Desired::Keep(holding) => {
+                Desired::Adopt(holding) | Desired::Claim(holding) | Desired::Keep(holding) => {
                     holding.host.name == host.name()
                 }
                 Desired::Release(release) => release.host.name == host.name(),
@@ -105,7 +119,8 @@ async fn listen(
             },
         };
         match changed {
-            Some(Change::Resource(resource)) => {
+            // What an operator orders for many resources is a fact on none of them.
+            Some(Change::Resource(resource)) if !Scope::covers_more_than(&resource) => {
                 board.update(&resource);
                 queue.ask(&resource);
             }
@@ -116,7 +131,7 @@ async fn listen(
                 });
                 waiting.iter().for_each(|resource| queue.ask(resource));
             }
-            None => {
+            Some(Change::Resource(_)) | None => {
                 board.update_all();
                 let in_use =
                     folded.resources_where(|_, resource| desired(resource) != Desired::Nothing);

@@ -31,7 +31,11 @@ pub struct ProvisionerSettings {
     #[arg(long, env = "RESOURCE_TYPES", help_heading = "What is served", value_name = "RESOURCE_TYPES", default_value = ResourceTypes::DEFAULT, value_parser = resource_types)]
     pub resource_types: ResourceTypes,
 
-    /// The ids of the sites whose reservations are served, with commas between them. Unset: all.
+    /// The ids of the sites that Bellhop serves, each with the namespace of its hosts: `SITE=NAMESPACE`, comma-separated.
+    ///
+    /// `SITE` alone means K8S_NAMESPACE. A site-wide webhook of the reservation system gets the starts and ends of every site:
+    /// those of other sites are stored, alarmed, and not acted on. Unset: all is served in K8S_NAMESPACE while only one site was
+    /// ever seen; from the first webhook of a second one on, new starts wait until it is set. Set it for all services alike.
     #[arg(
         long,
         env = "SITE_IDS",
@@ -40,7 +44,7 @@ pub struct ProvisionerSettings {
     )]
     pub site_ids: Option<SiteIds>,
 
-    /// The Kubernetes namespace of the BareMetalHosts.
+    /// The Kubernetes namespace of the BareMetalHosts; of those sites for which SITE_IDS names no other.
     #[arg(
         long,
         env = "K8S_NAMESPACE",
@@ -113,6 +117,30 @@ pub struct ProvisionerSettings {
         value_name = "PROVISION_FORMAT"
     )]
     pub provision_format: Option<ImageFormat>,
+
+    /// A file (YAML or JSON) with images that users may choose from; unset, all get the one of PROVISION_IMAGE.
+    ///
+    /// By name, each with `url` and, where needed, `checksum`, `checksumType` and `format`, as in the host's `spec.image`. A
+    /// booking chooses one by its custom parameters: `{"image": "NAME"}`. Who names none gets PROVISION_IMAGE; the
+    /// reservation of one who asks for another fails, and its user is told which there are. Read and checked at the start.
+    #[arg(
+        long,
+        env = "IMAGE_CATALOGUE_FILE",
+        help_heading = "What a reservation gets",
+        value_name = "IMAGE_CATALOGUE_FILE"
+    )]
+    pub image_catalogue_file: Option<PathBuf>,
+
+    /// The key in a booking's custom parameters that names an image of IMAGE_CATALOGUE_FILE.
+    #[arg(
+        long,
+        env = "IMAGE_PARAMETER",
+        help_heading = "What a reservation gets",
+        value_name = "IMAGE_PARAMETER",
+        default_value = "image",
+        value_parser = parameter
+    )]
+    pub image_parameter: String,
 
     /// Has no effect; accepted from the settings of the service that Bellhop replaces, and warned of once at the start.
     ///
@@ -252,6 +280,14 @@ pub struct ProvisionerSettings {
           action = ArgAction::Set, value_parser = boolean())]
     pub power_off_after_release: bool,
 
+    /// Whether a host that was released without being wiped waits for an operator before it is given away again.
+    ///
+    /// A host with `automatedCleaningMode: disabled` in its spec is released, not wiped; `bellhop allow` gives it away all the
+    /// same.
+    #[arg(long, env = "REQUIRE_CLEANING", help_heading = "Release", value_name = "REQUIRE_CLEANING", default_value = "true",
+          action = ArgAction::Set, value_parser = boolean())]
+    pub require_cleaning: bool,
+
     /// The name of this installation; it stands in an annotation of every host that it holds.
     #[arg(
         long,
@@ -315,13 +351,14 @@ impl ProvisionerSettings {
     pub fn terms(&self) -> Terms {
         Terms {
             image: Image {
+                name: None,
                 url: self.provision_image.clone(),
                 checksum: self.provision_checksum.clone(),
                 checksum_type: self
                     .provision_checksum
                     .as_ref()
-                    .and_then(|_| name(self.provision_checksum_type)),
-                format: self.provision_format.and_then(name),
+                    .map(|_| word(self.provision_checksum_type)),
+                format: self.provision_format.map(word),
             },
             login: self.login_user.clone(),
             without_key: self.no_ssh_key == NoSshKey::Provision,
@@ -343,15 +380,29 @@ impl ProvisionerSettings {
             deadline_hold: self.deadline_hold,
             start_lead: self.start_lead,
             start_grace: self.start_grace,
+            require_cleaning: self.require_cleaning,
         }
     }
 }
 
 /// Metal3's word for a value.
-fn name(value: impl ValueEnum) -> Option<String> {
+pub(crate) fn word(value: impl ValueEnum) -> String {
     value
         .to_possible_value()
-        .map(|value| value.get_name().to_owned())
+        .expect("no value of these is hidden")
+        .get_name()
+        .to_owned()
+}
+
+/// The value that Metal3 has this word for.
+pub(crate) fn named<V: ValueEnum>(text: &str) -> Result<V, String> {
+    V::from_str(text, false).map_err(|_| {
+        let words: Vec<String> = V::value_variants()
+            .iter()
+            .map(|value| word(value.clone()))
+            .collect();
+        format!("`{text}` is none of {}", words.join(", "))
+    })
 }
 
 /// Types whose drivers are there.
@@ -366,13 +417,23 @@ fn resource_types(text: &str) -> Result<ResourceTypes, String> {
     }
 }
 
-fn image_url(text: &str) -> Result<String, String> {
+pub(crate) fn image_url(text: &str) -> Result<String, String> {
     let url: url::Url = text
         .parse()
         .map_err(|error| format!("not a URL: {error}"))?;
     match url.scheme() {
         "http" | "https" | "oci" | "file" => Ok(text.to_owned()),
         other => Err(format!("Metal3 does not fetch `{other}:` URLs")),
+    }
+}
+
+/// A key in custom parameters. Texts for users repeat it.
+fn parameter(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if (1..=32).contains(&text.len()) && text.chars().all(fits) {
+        Ok(text.to_owned())
+    } else {
+        Err("not a key: letters, digits, `.`, `_`, `-`, at most 32".to_owned())
     }
 }
 
@@ -413,6 +474,19 @@ mod tests {
             assert!(limited.preparing_limits().is_some());
             let error = settings(&[argument, "0"]).unwrap_err().to_string();
             assert!(error.starts_with(variable), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_can_t_be_one_is_refused_by_its_variable() {
+        for (argument, value, variable) in [
+            ("--image-parameter", "my image", "IMAGE_PARAMETER"),
+            ("--provision-image", "noble", "PROVISION_IMAGE"),
+            ("--login-user", "root", "LOGIN_USER"),
+            ("--site-ids", "lab-1=Lab", "SITE_IDS"),
+        ] {
+            let error = parse::<ProvisionerSettings>(["provisioner", argument, value]).unwrap_err();
+            assert!(error.to_string().starts_with(variable), "{error}");
         }
     }
 }

@@ -24,12 +24,14 @@ use crate::decisions::Decisions;
 use crate::deliveries::{Deliveries, SERVICE};
 use crate::drive::drive;
 use crate::folded::FoldedLedger;
+use crate::images::{ImageCatalogue, ImageCatalogueError};
 use crate::metrics::ProvisionerMetrics;
 use crate::settings::ProvisionerSettings;
+use crate::sites::{OtherSites, ServedSites};
 use crate::timers::ReleaseGuard;
 use crate::turns::Turns;
 use crate::words::Reading;
-use crate::{retention, snapshots, timers};
+use crate::{retention, sites, snapshots, timers};
 
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long a start waits for the deliveries that wait.
@@ -45,6 +47,9 @@ pub enum ProvisionerError {
     /// The user data's settings can't be used.
     #[error(transparent)]
     UserData(#[from] UserDataError),
+    /// The catalogue of images can't be used.
+    #[error(transparent)]
+    Images(#[from] ImageCatalogueError),
     /// The broker can't be used.
     #[error(transparent)]
     EventStore(#[from] EventStoreError),
@@ -99,6 +104,13 @@ pub async fn run_in(
         settings.admin_ssh_keys_file.as_deref(),
         &settings.login_user,
     )?;
+    let images = ImageCatalogue::load(
+        settings.image_catalogue_file.as_deref(),
+        &settings.image_parameter,
+    )?;
+    if let Some(images) = &images {
+        tracing::info!(images = images.len(), "users may choose an image");
+    }
     if settings.deprovision_image.is_some() {
         tracing::warn!(
             "DEPROVISION_IMAGE has no effect: a released host is emptied and switched off"
@@ -156,11 +168,13 @@ pub async fn run_in(
         kubernetes,
         metrics: metrics.clone(),
     });
+    let other_sites = OtherSites::new(alarms.clone());
     let deliveries = Arc::new(Deliveries {
         store: store.clone(),
         folded: folded.clone(),
         decisions: decisions.clone(),
-        reading: Reading::new(&settings),
+        reading: Reading::new(&settings, images),
+        other_sites: other_sites.clone(),
         metrics: metrics.clone(),
         begun: Instant::now(),
     });
@@ -199,12 +213,24 @@ pub async fn run_in(
         }
         ready.ok();
         tracing::info!(version = %folded.version(), "everything that waited is folded; driving hosts");
-        let board = AlarmBoard::new(alarms.clone(), folded.clone(), driver.known.clone());
+        let board = AlarmBoard::new(
+            alarms.clone(),
+            driver.shown.clone(),
+            folded.clone(),
+            driver.known.clone(),
+        );
         let guard = ReleaseGuard {
             most: settings.deadline_release_max,
             alarms: alarms.clone(),
             stopped: false,
         };
+        tasks.spawn(sites::run(
+            ServedSites::new(&settings),
+            folded.clone(),
+            decisions.clone(),
+            other_sites,
+            stop.clone(),
+        ));
         tasks.spawn(timers::run(
             store.clone(),
             folded.clone(),

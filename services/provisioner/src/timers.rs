@@ -7,7 +7,7 @@ use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::timer::{self, Timer};
 use bellhop_domain::reservation::{Command, Policy};
 use bellhop_domain::time;
-use bellhop_event_store::EventStore;
+use bellhop_event_store::{BrokerClock, EventStore};
 use bellhop_service::notices::Alarms;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,8 @@ const SHORTEST: Duration = Duration::from_millis(500);
 const BEHIND: Duration = Duration::from_secs(300);
 /// As [`SHORTEST`], while releases are stopped.
 const STOPPED: Duration = Duration::from_secs(5);
+/// How far our clock may be from the broker's before no host is released because its end did not come.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(30);
 const RELEASES_STOPPED: &str = "deadline_releases_stopped";
 /// Within which time releases without an end are counted.
 const RELEASE_WINDOW: Duration = Duration::from_secs(600);
@@ -76,9 +78,16 @@ pub(crate) async fn run(
             };
             let long_behind = behind.is_some_and(|since| time::elapsed(since, now) > BEHIND);
             guard.alarm_if_behind(long_behind);
+            let clock_is_right = !due.is_empty() && guard.clock_is_right(&store).await;
             if up_to_date || long_behind {
                 fire(
-                    &due, &folded, &decisions, &mut guard, up_since, up_to_date, &stop,
+                    &due,
+                    &folded,
+                    &decisions,
+                    &mut guard,
+                    up_since,
+                    up_to_date && clock_is_right,
+                    &stop,
                 )
                 .await;
             }
@@ -140,6 +149,34 @@ impl ReleaseGuard {
         }
     }
 
+    /// Whether our clock is the broker's, nearly; where the broker does not tell, it is not known to be.
+    async fn clock_is_right(&self, store: &EventStore) -> bool {
+        match store.broker_clock().await {
+            Ok(clock) => self.agrees_with(&clock),
+            Err(error) => {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot compare our clock with the broker's; no host is released meanwhile"
+                );
+                false
+            }
+        }
+    }
+
+    fn agrees_with(&self, clock: &BrokerClock) -> bool {
+        let off = clock.off_by();
+        if off <= CLOCK_TOLERANCE {
+            self.alarms.clear(RELEASES_STOPPED, "clock");
+            return true;
+        }
+        let text = format!(
+            "our clock says {:.0}, the broker's {:.0}: no host is released because its end did not come until they agree",
+            clock.after, clock.theirs
+        );
+        self.alarms.raise(RELEASES_STOPPED, "clock", &text);
+        false
+    }
+
     /// Whether hosts may be released now because no end came.
     fn lets_pass(
         &mut self,
@@ -181,15 +218,14 @@ async fn fire(
     decisions: &Decisions,
     guard: &mut ReleaseGuard,
     up_since: Timestamp,
-    up_to_date: bool,
+    sure: bool,
     stop: &CancellationToken,
 ) {
     for resource in due {
         if stop.is_cancelled() {
             return;
         }
-        let may_release =
-            up_to_date && guard.lets_pass(resource, folded, decisions.policy(), up_since);
+        let may_release = sure && guard.lets_pass(resource, folded, decisions.policy(), up_since);
         let decided = decisions
             .decide(
                 resource,
@@ -235,4 +271,35 @@ fn next_due(folded: &FoldedLedger, decisions: &Decisions) -> Option<Timestamp> {
             .filter_map(|(_, resource)| timer::next_due(resource, decisions.policy()))
             .min()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use bellhop_service::metrics::Metrics;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_far_from_the_broker_s_stops_releases_with_an_alarm_until_they_agree() {
+        let alarms = Alarms::new(&Metrics::new("test", "0"));
+        let guard = ReleaseGuard {
+            most: 5,
+            alarms: alarms.clone(),
+            stopped: false,
+        };
+        let now = Timestamp::UNIX_EPOCH;
+        let clock = |off: u64| BrokerClock {
+            before: now,
+            theirs: time::after(now, Duration::from_secs(off)),
+            after: now,
+        };
+        assert!(guard.agrees_with(&clock(30)));
+        assert!(alarms.list().is_empty());
+        assert!(!guard.agrees_with(&clock(31)));
+        assert_eq!(alarms.list().len(), 1);
+        assert!(guard.agrees_with(&clock(0)));
+        assert!(alarms.list().is_empty());
+    }
 }

@@ -3,23 +3,33 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+#[path = "provisioner/adoption.rs"]
+mod adoption;
 #[path = "provisioner/capacity.rs"]
 mod capacity;
 #[path = "provisioner/changes.rs"]
 mod changes;
 #[path = "provisioner/cluster_faults.rs"]
 mod cluster_faults;
+#[path = "provisioner/dead_letters.rs"]
+mod dead_letters;
 #[path = "provisioner/hosts_of_others.rs"]
 mod hosts_of_others;
+#[path = "provisioner/images.rs"]
+mod images;
 #[path = "provisioner/installation.rs"]
 mod installation;
 #[path = "provisioner/kubernetes/mod.rs"]
 mod kubernetes;
+#[path = "provisioner/orders.rs"]
+mod orders;
 #[path = "provisioner/replicas.rs"]
 mod replicas;
 #[path = "provisioner/reservations.rs"]
 mod reservations;
 #[path = "provisioner/shadow.rs"]
 mod shadow;
+#[path = "provisioner/sites.rs"]
+mod sites;
 #[path = "provisioner/world.rs"]
 mod world;

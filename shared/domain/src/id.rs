@@ -71,6 +71,9 @@ text_id! {
     LedgerId
 }
 
+/// The source of reservations of our own making.
+const UNKNOWN: &str = "adopted";
+
 /// One user's claim on one resource: the source and the sender's id of the booking.
 ///
 /// Written `source:event-id`, for example `reservation-system:5120`; that is also the name in a host's `consumerRef`.
@@ -88,6 +91,16 @@ impl ReservationId {
             source,
             event: event.into(),
         }
+    }
+
+    /// A reservation of our own making: that of an adopted host of which nobody knows whose it is.
+    pub fn of_unknown(host: &HostRef) -> Self {
+        Self::new(Source::new(UNKNOWN), host.uid.as_str())
+    }
+
+    /// Whether it is one of our own making.
+    pub fn is_unknown(&self) -> bool {
+        self.source.as_str() == UNKNOWN
     }
 
     /// Who told of it.

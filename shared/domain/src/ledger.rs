@@ -1,14 +1,14 @@
 //! All resources and the capacity, folded from the facts in the order of the ledger, and the index that says where a
 //! reservation stands.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::capacity::{self, Capacity};
-use crate::id::{ReservationId, ResourceId, Version};
-use crate::reservation::{Fact, Knowledge, Recorded, Resource};
+use crate::id::{ReservationId, ResourceId, SiteId, Version};
+use crate::reservation::{Fact, Knowledge, Note, Recorded, Resource, Scope};
 
 /// Everything that the ledger says. Its serialised form is a snapshot: what folds it must be the same code, so change
 /// [`Ledger::FORMAT`] whenever folding or a state's form changes.
@@ -17,12 +17,14 @@ pub struct Ledger {
     resources: HashMap<ResourceId, Resource>,
     places: HashMap<ReservationId, Place>,
     capacity: Capacity,
+    /// The sites that anything was ever said of, each with the message that was the first to do so.
+    sites: BTreeMap<SiteId, Version>,
     version: Version,
 }
 
 impl Ledger {
     /// The format of the serialised form.
-    pub const FORMAT: u32 = 5;
+    pub const FORMAT: u32 = 8;
 
     /// Takes in one message about a resource. One that was taken in before changes nothing.
     pub fn apply(
@@ -47,6 +49,14 @@ impl Ledger {
             });
         }
         resource.version = version;
+        for site in facts.iter().filter_map(Fact::site) {
+            self.sites.entry(site.clone()).or_insert(version);
+        }
+        if self.sites.len() > 1 {
+            for reservation in facts.iter().filter_map(placed_blindly) {
+                resource.unsettle(reservation, version);
+            }
+        }
         for fact in facts {
             self.place(fact, id);
         }
@@ -61,6 +71,30 @@ impl Ledger {
     /// Who has a place of the capacity.
     pub fn capacity(&self) -> &Capacity {
         &self.capacity
+    }
+
+    /// The sites that anything was ever said of.
+    pub fn sites(&self) -> impl ExactSizeIterator<Item = &SiteId> {
+        self.sites.keys()
+    }
+
+    /// The reservations that are unsettled, each with where it stands and its site, where told. They came when several sites
+    /// were seen, and nobody had said where the hosts of each are.
+    pub fn unsettled(&self) -> Vec<(ResourceId, ReservationId, Option<SiteId>)> {
+        // Asked after each change: most installations never see a second site.
+        if self.sites.len() < 2 {
+            return Vec::new();
+        }
+        let all = self.resources.iter().flat_map(|(id, resource)| {
+            resource
+                .reservations
+                .iter()
+                .map(move |(reservation, known)| (id, reservation, known))
+        });
+        all.filter(|(_, _, known)| known.is_unsettled())
+            .filter(|(id, reservation, _)| self.place_of(reservation) == Some(*id))
+            .map(|(id, reservation, known)| (id.clone(), reservation.clone(), known.site.clone()))
+            .collect()
     }
 
     /// The newest message that was taken in.
@@ -86,6 +120,19 @@ impl Ledger {
     /// Where a known reservation stands: deliveries about it are decided there, whatever resource they name.
     pub fn place_of(&self, reservation: &ReservationId) -> Option<&ResourceId> {
         self.places.get(reservation).map(|place| &place.resource)
+    }
+
+    /// Why no host of a resource is written now: the widest pause that covers it, and the order.
+    pub fn paused(&self, id: &ResourceId) -> Option<(Scope, &Note)> {
+        let sites = self.resources.get(id).into_iter().flat_map(Resource::sites);
+        let sites = sites.cloned().map(Scope::Site);
+        [Scope::Everything, Scope::Resource(id.clone())]
+            .into_iter()
+            .chain(sites)
+            .find_map(|scope| {
+                let orders = &self.resources.get(&scope.resource())?.orders;
+                Some((scope, orders.paused.as_ref()?))
+            })
     }
 
     /// The reservations that are live where they should not be, with where they are instead: what a crash in the middle of a
@@ -123,21 +170,40 @@ impl Ledger {
             resource: id.clone(),
             moved: moved.cloned(),
         };
-        match (self.places.get_mut(fact.reservation()), moved) {
+        let Some(reservation) = fact.reservation() else {
+            return;
+        };
+        match (self.places.get_mut(reservation), moved) {
             (None, _) => {
-                self.places.insert(fact.reservation().clone(), place);
+                self.places.insert(reservation.clone(), place);
             }
             (Some(known), Some(moved))
-                if known
-                    .moved
-                    .as_ref()
-                    .is_none_or(|before| moved.is_newer_than(before)) =>
+                if is_rehomed_from(fact, &known.resource)
+                    || known
+                        .moved
+                        .as_ref()
+                        .is_none_or(|before| moved.is_newer_than(before)) =>
             {
                 *known = place;
             }
             (Some(_), _) => {}
         }
     }
+}
+
+/// The reservation that a fact gave a place without anybody having said where the hosts of its site are.
+fn placed_blindly(fact: &Fact) -> Option<&ReservationId> {
+    match fact {
+        Fact::ReservationStarted(started) if !started.site_named => Some(&started.reservation),
+        Fact::ReservationMovedIn(moved) if !moved.site_named => Some(&moved.announced.reservation),
+        _ => None,
+    }
+}
+
+/// Whether a fact takes its reservation from there to another namespace. The sender says nothing of namespaces, so how new its
+/// last word is does not matter.
+fn is_rehomed_from(fact: &Fact, place: &ResourceId) -> bool {
+    matches!(fact, Fact::ReservationMovedIn(moved) if moved.rehomed && moved.from == *place)
 }
 
 /// Where a reservation stands.

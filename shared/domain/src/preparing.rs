@@ -54,7 +54,7 @@ fn prepares(id: &ResourceId, resource: &Resource) -> Option<Request> {
             let (upon, then) = (holding.given_upon, holding.assigned);
             request(id, resource, &holding.reservation, upon, then)
         }
-        Stage::Ready { .. } => None,
+        Stage::Adopting | Stage::Ready { .. } => None,
     }
 }
 

@@ -32,6 +32,7 @@ fn node(name: &str) -> ResourceId {
 
 fn terms() -> Terms {
     let image = Image {
+        name: None,
         url: "http://images/noble".into(),
         checksum: None,
         checksum_type: None,
@@ -93,6 +94,7 @@ impl Site {
             user: Some(UserId::new("mara")),
             resource_number: Some(31),
             site: Some(SiteId::new("lab-7")),
+            site_named: false,
             payload: "{}".into(),
         }
     }
@@ -412,6 +414,7 @@ fn a_start_that_is_moved_to_later_gives_the_host_back_and_starts_again_by_itself
         "one",
         Observation::Released {
             left: bellhop_domain::reservation::HostLeft::Off,
+            not_wiped: false,
         },
     );
     assert_eq!(
@@ -674,4 +677,81 @@ fn a_reservation_belongs_to_the_site_that_its_start_or_the_move_here_named() {
         },
     );
     assert_eq!(of(&site, "two"), Some(SiteId::new("lab-8")));
+}
+
+/// A start by mara with her key, then a change that gives the booking to nils.
+fn given_to_nils_while_it_waits() -> (Site, Word) {
+    let mut site = Site {
+        now: HOUR - 60,
+        ..Site::default()
+    };
+    let said = Said::Start {
+        key: TenantKey::InDelivery,
+        terms: terms(),
+    };
+    let start = site.word(said, HOUR, 3 * HOUR);
+    site.decide("one", &Command::Said(Box::new(start.clone())));
+    site.now += 10;
+    let mut changed = site.word(Said::Changed, HOUR, 3 * HOUR);
+    changed.user = Some(UserId::new("nils"));
+    site.decide("one", &Command::Said(Box::new(changed)));
+    (site, start)
+}
+
+#[test]
+fn a_start_that_comes_again_after_its_booking_was_given_to_another_brings_that_one_no_key() {
+    let (mut site, start) = given_to_nils_while_it_waits();
+    let facts = site.decide("one", &Command::Said(Box::new(start)));
+    assert_eq!(names(&facts), [""; 0]);
+    let one = site.ledger.resource(&node("one")).unwrap();
+    assert_eq!(desired(one), Desired::Wait);
+}
+
+#[test]
+fn a_start_that_is_older_than_the_change_of_its_owner_brings_the_new_one_no_key_either() {
+    let mut site = Site {
+        now: HOUR - 60,
+        ..Site::default()
+    };
+    let said = Said::Start {
+        key: TenantKey::InDelivery,
+        terms: terms(),
+    };
+    let start = site.word(said, HOUR, 3 * HOUR);
+    site.now += 10;
+    let mut changed = site.word(Said::Changed, HOUR, 3 * HOUR);
+    changed.user = Some(UserId::new("nils"));
+    site.decide("one", &Command::Said(Box::new(changed)));
+    let facts = site.decide("one", &Command::Said(Box::new(start)));
+    assert_eq!(names(&facts), ["ReservationStarted", "ReservationWaits"]);
+    let one = site.ledger.resource(&node("one")).unwrap();
+    assert_eq!(one.reservations[&a()].user, Some(UserId::new("nils")));
+    assert_eq!(desired(one), Desired::Wait);
+}
+
+#[test]
+fn the_key_of_a_former_owner_does_not_come_along_when_a_host_is_given_back_and_another_got_later() {
+    let mut site = Site::ready();
+    let mut word = site.word(Said::Changed, 10 * HOUR, 12 * HOUR);
+    word.user = Some(UserId::new("nils"));
+    let facts = site.decide("one", &Command::Said(Box::new(word)));
+    assert!(names(&facts).contains(&"OwnerChanged"));
+    let one = site.ledger.resource(&node("one")).unwrap();
+    let Phase::Postponed(waiting) = &one.reservations[&a()].phase else {
+        panic!("{:?}", one.reservations[&a()].phase);
+    };
+    assert!(!waiting.can_claim());
+}
+
+#[test]
+fn a_postponed_reservation_whose_whole_time_passed_while_nobody_was_there_has_failed() {
+    let mut site = Site::ready();
+    site.said("one", Said::Changed, 10 * HOUR, 12 * HOUR);
+    site.now = 13 * HOUR;
+    let command = Command::TimePassed {
+        up_since: at(site.now),
+        may_release: true,
+    };
+    let facts = site.decide("one", &command);
+    assert_eq!(names(&facts), ["ReservationFailed"]);
 }

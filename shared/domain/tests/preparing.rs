@@ -37,6 +37,7 @@ fn reservation(number: u64) -> ReservationId {
 
 fn terms() -> Terms {
     let image = Image {
+        name: None,
         url: "http://images/noble".into(),
         checksum: None,
         checksum_type: None,
@@ -60,6 +61,7 @@ fn start_said() -> Said {
 fn word(number: u64, said: Said, start: i64, site: Option<&str>, said_at: i64) -> Word {
     let id = DeliveryId::new(format!("d{number}-{said_at}"));
     Word {
+        site_named: true,
         reservation: reservation(number),
         said,
         knowledge: Knowledge {
@@ -548,8 +550,11 @@ impl World {
             (Desired::Claim(_) | Desired::Keep(_), ..) => ready(),
             (Desired::Release(_), ..) => Observation::Released {
                 left: HostLeft::Off,
+                not_wiped: false,
             },
-            (Desired::Nothing | Desired::Wait, ..) => return,
+            (Desired::Nothing | Desired::Wait | Desired::Adopt(_) | Desired::SwitchOn, ..) => {
+                return;
+            }
         };
         let command = Command::Observed(observation);
         let facts = decide(&state, &command, at(self.now), &Policy::default());

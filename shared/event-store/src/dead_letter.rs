@@ -1,4 +1,20 @@
 //! Dead letters: what could not be handled, kept whole with the reason until an operator replays or drops it.
+//!
+//! ```text
+//!   dead_letters.<service>.<class>.<what>   a letter                                               services ──▶ operators
+//!   dead_letters.verdicts.<sequence>        what an operator decided about the letter there        operators
+//!   dead_letters.replays.<destination>      reports that operators want sent again, in their order operators ──▶ notifier
+//! ```
+//!
+//! A verdict is written before anything is done, and there is one for each letter: of two operators the first decides. Then it
+//! is carried out, and at last the letter is erased. What a crash leaves between is carried out by asking again: each step
+//! done twice has no second effect.
+
+mod redelivery;
+mod replay;
+mod request;
+mod selection;
+mod verdict;
 
 use std::time::Duration;
 
@@ -10,12 +26,33 @@ use crate::inbox::{Raw, header_list, timestamp};
 use crate::message::{self, BadHeader, Outgoing, header};
 use crate::store::{EventStore, Stored, not_a_message};
 use crate::streams::DEAD_LETTERS;
-use crate::subject::encode_token;
+use crate::subject::{decode_token, encode_token};
 
+pub use self::replay::{Replay, ReplayError, in_order};
+pub use self::request::{AskedReport, ReplayRequest};
+pub use self::selection::Selection;
+pub use self::verdict::{Decided, Operator, Verdict, VerdictError};
+
+/// The letters, and no operator's verdicts and requests, which have fewer tokens.
+const LETTERS: &str = "dead_letters.*.*.*";
 const ORIGINAL: &str = "Original-";
 const REASON: &str = "Bellhop-Reason";
 const TRIES: &str = "Bellhop-Tries";
 const FIRST_AT: &str = "Bellhop-First-At";
+
+/// Headers that who buries something adds to those of the message, for who replays it.
+pub mod kept {
+    /// The subject that the message was stored under.
+    pub const SUBJECT: &str = "Bellhop-Subject";
+    /// The resource's name.
+    pub const RESOURCE: &str = "Bellhop-Resource";
+    /// A report's key in REPORTS.
+    pub const REPORT: &str = "Report";
+    /// An entry of LEDGER by its sequence.
+    pub const ENTRY: &str = "Entry";
+    /// A message of DELIVERIES by its sequence, where a letter is too large to hold its body.
+    pub const DELIVERY: &str = "Delivery";
+}
 
 /// Two kinds, kept apart: what the system could not handle, and what a receiver would not take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +125,80 @@ pub struct BuriedLetter {
     pub body: Bytes,
 }
 
+impl BuriedLetter {
+    /// Which kind it is; none where its subject is not of ours.
+    pub fn class(&self) -> Option<DeadLetterClass> {
+        match self.token(2)? {
+            "delivery" => Some(DeadLetterClass::Delivery),
+            "report" => Some(DeadLetterClass::Report),
+            _ => None,
+        }
+    }
+
+    /// Who gave up.
+    pub fn service(&self) -> Option<String> {
+        decode_token(self.token(1)?).ok()
+    }
+
+    /// The source or the destination.
+    pub fn what(&self) -> Option<String> {
+        decode_token(self.token(3)?).ok()
+    }
+
+    /// The resources that it is about, as far as it says: by its headers, else by a body that could not be read as a whole.
+    pub fn resources(&self) -> Vec<String> {
+        if let Some(name) = self.header(kept::RESOURCE) {
+            return vec![name.to_owned()];
+        }
+        let token = self
+            .header(kept::SUBJECT)
+            .and_then(|subject| subject.rsplit('.').next());
+        if let Some(name) = token.and_then(|token| decode_token(token).ok()) {
+            return vec![name];
+        }
+        let mut names = Vec::new();
+        if let Ok(body) = serde_json::from_slice(&self.body) {
+            resource_names(&body, &mut names);
+        }
+        names
+    }
+
+    /// A header of the message that it was, or of those in [`kept`].
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(header, _)| header == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    fn token(&self, index: usize) -> Option<&str> {
+        self.subject.split('.').nth(index)
+    }
+}
+
+/// The names of resources in a payload of any form: `resourceName`, or the `name` of a `resource`.
+fn resource_names(value: &serde_json::Value, names: &mut Vec<String>) {
+    use serde_json::Value;
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match (key.as_str(), value) {
+                    ("resourceName", Value::String(name)) => names.push(name.clone()),
+                    ("resource", Value::Object(resource)) => {
+                        names.extend(
+                            resource
+                                .get("name")
+                                .and_then(Value::as_str)
+                                .map(str::to_owned),
+                        );
+                    }
+                    _ => resource_names(value, names),
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| resource_names(value, names)),
+        _ => {}
+    }
+}
+
 impl EventStore {
     /// Stores a dead letter. When this returns, it is stored durably; only then may the original be given up.
     ///
@@ -138,7 +249,20 @@ impl EventStore {
         from: u64,
         limit: usize,
     ) -> Result<Vec<BuriedLetter>, EventStoreError> {
-        self.letters("dead_letters.>", from, limit).await
+        self.letters(&Selection::default(), from, limit).await
+    }
+
+    /// As [`EventStore::dead_letters`], only those that are selected.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn select_dead_letters(
+        &self,
+        selection: &Selection,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<BuriedLetter>, EventStoreError> {
+        self.letters(selection, from, limit).await
     }
 
     /// As [`EventStore::dead_letters`], only those of one service.
@@ -151,7 +275,20 @@ impl EventStore {
         from: u64,
         limit: usize,
     ) -> Result<Vec<BuriedLetter>, EventStoreError> {
-        self.letters(&subjects_of(service), from, limit).await
+        let selection = Selection {
+            service: Some(service.to_owned()),
+            ..Selection::default()
+        };
+        self.letters(&selection, from, limit).await
+    }
+
+    /// The sequence of the newest message of DEAD_LETTERS.
+    ///
+    /// # Errors
+    /// Where the broker does not answer.
+    pub async fn dead_letters_end(&self) -> Result<u64, EventStoreError> {
+        let stream = self.stream(DEAD_LETTERS).await?;
+        Ok(stream.cached_info().state.last_sequence)
     }
 
     /// The dead letter at a sequence; none where there is none.
@@ -170,14 +307,15 @@ impl EventStore {
 
     async fn letters(
         &self,
-        subjects: &str,
+        selection: &Selection,
         mut from: u64,
         limit: usize,
     ) -> Result<Vec<BuriedLetter>, EventStoreError> {
         let stream = self.stream(DEAD_LETTERS).await?;
+        let subjects = selection.subjects();
         let mut letters = Vec::new();
         while letters.len() < limit {
-            let Some(found) = self.next_in(&stream, subjects, from).await? else {
+            let Some(found) = self.next_in(&stream, &subjects, from).await? else {
                 break;
             };
             let raw = Raw {
@@ -187,8 +325,11 @@ impl EventStore {
                 body: &found.payload,
                 stored_at: timestamp(found.time),
             };
-            letters.push(read(&raw)?);
             from = found.sequence + 1;
+            let letter = read(&raw)?;
+            if selection.takes(&letter) {
+                letters.push(letter);
+            }
         }
         Ok(letters)
     }
@@ -196,7 +337,7 @@ impl EventStore {
 
 /// Where a service's dead letters are, without prefix.
 fn subjects_of(service: &str) -> String {
-    format!("dead_letters.{}.>", encode_token(service))
+    format!("dead_letters.{}.*.*", encode_token(service))
 }
 
 fn outgoing(letter: &DeadLetter) -> Result<Outgoing, BadHeader> {

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::stream::RawMessageErrorKind;
+use async_nats::jetstream::message::StreamMessage;
 use bellhop_domain::id::{DeliveryId, ResourceKind, SiteId, Source, WebhookId};
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -91,13 +90,7 @@ impl EventStore {
             .map_err(|bad| not_a_message(&what, &bad))?
             .into_message();
         let message = message.message_id(delivery.id.as_str());
-        let subject = self.subject(&format!(
-            "deliveries.{}.{}.{}.{}",
-            encode_token(delivery.source.as_str()),
-            encode_optional(delivery.site.as_ref().map(SiteId::as_str)),
-            encode_optional(delivery.kind.as_ref().map(ResourceKind::as_str)),
-            encode_optional(delivery.name.as_deref()),
-        ));
+        let subject = self.subject(&subject(delivery));
         let stored = self.publish(subject, message, &what, timeout).await;
         stored.map_err(|failure| failure.into_store_error(&what))
     }
@@ -119,23 +112,8 @@ impl EventStore {
     /// # Errors
     /// Where the broker does not answer, or it can't be read.
     pub async fn delivery(&self, sequence: u64) -> Result<Option<Delivery>, EventStoreError> {
-        let stream = self.stream(DELIVERIES).await?;
-        let found = match stream.get_raw_message(sequence).await {
-            Ok(found) => found,
-            Err(error) => {
-                return match error.kind() {
-                    RawMessageErrorKind::JetStream(answer)
-                        if answer.error_code() == ErrorCode::NO_MESSAGE_FOUND =>
-                    {
-                        Ok(None)
-                    }
-                    RawMessageErrorKind::NoMessageFound => Ok(None),
-                    _ => Err(EventStoreError::broker(
-                        format!("read delivery {sequence}"),
-                        error,
-                    )),
-                };
-            }
+        let Some(found) = self.stored_delivery(sequence).await? else {
+            return Ok(None);
         };
         let raw = Raw {
             subject: self.without_prefix(&found.subject),
@@ -145,6 +123,15 @@ impl EventStore {
             stored_at: timestamp(found.time),
         };
         Ok(Some(read(&raw)?))
+    }
+
+    /// A delivery's message as it is stored; none where it was removed.
+    pub(crate) async fn stored_delivery(
+        &self,
+        sequence: u64,
+    ) -> Result<Option<StreamMessage>, EventStoreError> {
+        let stream = self.stream(DELIVERIES).await?;
+        self.message_at(&stream, sequence).await
     }
 
     /// The sequence of the newest delivery.
@@ -186,7 +173,18 @@ impl EventStore {
     }
 }
 
-fn outgoing(delivery: &NewDelivery) -> Result<Outgoing, BadHeader> {
+/// Where a delivery is stored, without prefix.
+pub(crate) fn subject(delivery: &NewDelivery) -> String {
+    format!(
+        "deliveries.{}.{}.{}.{}",
+        encode_token(delivery.source.as_str()),
+        encode_optional(delivery.site.as_ref().map(SiteId::as_str)),
+        encode_optional(delivery.kind.as_ref().map(ResourceKind::as_str)),
+        encode_optional(delivery.name.as_deref()),
+    )
+}
+
+pub(crate) fn outgoing(delivery: &NewDelivery) -> Result<Outgoing, BadHeader> {
     let event_type = delivery.event_type.as_deref().unwrap_or("unknown");
     let mut outgoing = Outgoing::new(
         delivery.id.as_str(),

@@ -16,7 +16,7 @@ pub use self::capacity::CapacityEntry;
 pub use self::follower::Follower;
 pub(crate) use self::identity::NotTheLedger;
 use crate::error::{AppendError, EventStoreError, Unreadable};
-use crate::inbox::{ConsumerLimits, Inbox, Raw};
+use crate::inbox::{ConsumerLimits, Inbox, Raw, header_list, timestamp};
 use crate::message::{self, BadHeader, Outgoing, header};
 use crate::store::{EventStore, PublishFailure, not_a_message};
 use crate::streams::LEDGER;
@@ -79,6 +79,19 @@ pub struct Entry {
     pub traceparent: Option<String>,
     /// What led to it.
     pub cause: String,
+}
+
+/// A message of LEDGER as it is stored, for one that may not be readable.
+#[derive(Clone, Debug)]
+pub struct StoredEntry {
+    /// What it says, or why it can't be read.
+    pub entry: Result<Entry, Unreadable>,
+    /// When the broker stored it.
+    pub stored_at: Timestamp,
+    /// Its headers.
+    pub headers: Vec<(String, String)>,
+    /// Its body.
+    pub body: Bytes,
 }
 
 /// The body of a message in LEDGER.
@@ -161,6 +174,30 @@ impl EventStore {
         Ok(Version(
             self.stream(LEDGER).await?.cached_info().state.last_sequence,
         ))
+    }
+
+    /// The entry at a version; none where there is none.
+    ///
+    /// # Errors
+    /// Where the broker does not answer.
+    pub async fn entry(&self, version: Version) -> Result<Option<StoredEntry>, EventStoreError> {
+        let stream = self.stream(LEDGER).await?;
+        let found = self.message_at(&stream, version.0).await?;
+        Ok(found.map(|found| {
+            let raw = Raw {
+                subject: self.without_prefix(&found.subject),
+                sequence: version.0,
+                headers: &found.headers,
+                body: &found.payload,
+                stored_at: timestamp(found.time),
+            };
+            StoredEntry {
+                entry: read_resource(&raw),
+                stored_at: raw.stored_at,
+                headers: header_list(Some(&found.headers)),
+                body: found.payload.clone(),
+            }
+        }))
     }
 
     /// Everything that the ledger says after `version`, in order.

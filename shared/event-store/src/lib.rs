@@ -5,6 +5,7 @@
 //!   LEDGER        ledger.<kind>.<namespace>.<name>            one decision: its facts, in order   provisioner ──▶ all
 //!                 ledger.capacity                             the same, about the capacity
 //!   DEAD_LETTERS  dead_letters.<service>.<class>.<what>       what could not be handled, and why  all ──▶ operators
+//!                 dead_letters.verdicts.…, .replays.…         what operators decided about that     operators ──▶ notifier
 //!   SNAPSHOTS     one object for each reader                  a fold of the ledger: a cache         provisioner
 //!   REPORTS       <reservation>.<version>-<index>.<destination>   what became of a report (a bucket)   notifier
 //! ```
@@ -20,6 +21,7 @@
 //!
 //! Messages are JSON with CloudEvents attributes (<https://cloudevents.io>, binary mode) and `traceparent` as headers.
 
+pub mod clock;
 pub mod dead_letter;
 pub mod delivery;
 pub mod error;
@@ -34,14 +36,18 @@ mod store;
 pub mod streams;
 pub mod subject;
 
-pub use dead_letter::{BuriedLetter, DeadLetter, DeadLetterClass};
+pub use clock::BrokerClock;
+pub use dead_letter::{
+    AskedReport, BuriedLetter, DeadLetter, DeadLetterClass, Decided, Operator, Replay, ReplayError,
+    ReplayRequest, Selection, Verdict, VerdictError, kept,
+};
 pub use delivery::{Delivery, NewDelivery};
 pub use error::{
     AppendError, ErrorClass, EventStoreError, FollowError, ReportError, SetupError, StoreError,
     Unreadable,
 };
 pub use inbox::{ConsumerLimits, Handed, Inbox};
-pub use ledger::{CapacityEntry, Entry, Follower, LedgerEntry, NewEntry};
+pub use ledger::{CapacityEntry, Entry, Follower, LedgerEntry, NewEntry, StoredEntry};
 pub use report::{ReportKey, ReportState, Revision, Sending};
 pub use retention::Retention;
 pub use settings::{EventStoreSettings, Mode};

@@ -55,18 +55,16 @@ impl Outgoing {
 
     /// Adds a header.
     pub(crate) fn header(&mut self, name: &str, value: &str) -> Result<(), BadHeader> {
-        let bad = || BadHeader {
-            name: name.to_owned(),
-        };
-        let header: async_nats::HeaderName = name.parse().map_err(|_| bad())?;
-        let value: async_nats::HeaderValue = value.parse().map_err(|_| bad())?;
-        self.headers.append(header, value);
-        Ok(())
+        append(&mut self.headers, name, value)
     }
 
     /// Adds a header where there is a value.
     pub(crate) fn optional(&mut self, name: &str, value: Option<&str>) -> Result<(), BadHeader> {
         value.map_or(Ok(()), |value| self.header(name, value))
+    }
+
+    pub(crate) fn headers(self) -> HeaderMap {
+        self.headers
     }
 
     pub(crate) fn into_message(self) -> PublishMessage {
@@ -80,6 +78,17 @@ impl Outgoing {
 #[derive(Debug)]
 pub(crate) struct BadHeader {
     pub(crate) name: String,
+}
+
+/// Adds a header.
+pub(crate) fn append(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), BadHeader> {
+    let bad = || BadHeader {
+        name: name.to_owned(),
+    };
+    let header: async_nats::HeaderName = name.parse().map_err(|_| bad())?;
+    let value: async_nats::HeaderValue = value.parse().map_err(|_| bad())?;
+    headers.append(header, value);
+    Ok(())
 }
 
 /// The text of a header, where it is there.

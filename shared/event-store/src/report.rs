@@ -58,6 +58,9 @@ pub enum ReportState {
         /// Who sends it now, if anyone does.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sending: Option<Sending>,
+        /// When it began to be owed again because an operator had its dead letter replayed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replayed_at: Option<Timestamp>,
     },
     /// The receiver took it.
     Delivered {
@@ -103,7 +106,8 @@ impl ReportState {
 }
 
 /// Which change of a report's state this is; given back with the next change, so that two replicas can't both make it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Revision(u64);
 
 impl EventStore {
@@ -115,12 +119,20 @@ impl EventStore {
         &self,
         key: &ReportKey,
     ) -> Result<Option<(ReportState, Revision)>, EventStoreError> {
+        self.report_under(&key.to_string()).await
+    }
+
+    /// As [`EventStore::report`], for a key as it is written.
+    pub(crate) async fn report_under(
+        &self,
+        key: &str,
+    ) -> Result<Option<(ReportState, Revision)>, EventStoreError> {
         let name = report_stream(self);
         let stream = self.context.get_stream_no_info(&name).await;
         let stream = stream
             .map_err(|error| EventStoreError::broker(format!("look at stream {name}"), error))?;
         match stream
-            .get_last_raw_message_by_subject(&report_subject(self, &key.to_string()))
+            .get_last_raw_message_by_subject(&report_subject(self, key))
             .await
         {
             Ok(message) => {

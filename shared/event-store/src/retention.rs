@@ -4,7 +4,6 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use async_nats::jetstream::stream::Stream;
 use jiff::Timestamp;
 
 use crate::error::EventStoreError;
@@ -63,30 +62,8 @@ impl EventStore {
             if age < retention.keep && !nearly_full {
                 break;
             }
-            removed += usize::from(remove(self, &stream, sequence).await?);
+            removed += usize::from(self.erase(&stream, ALL, sequence).await?);
         }
         Ok(removed)
-    }
-}
-
-/// Removes a delivery. False where another provisioner was first.
-async fn remove(
-    store: &EventStore,
-    stream: &Stream,
-    sequence: u64,
-) -> Result<bool, EventStoreError> {
-    match stream.delete_message(sequence).await {
-        Ok(removed) => Ok(removed),
-        Err(error) => {
-            let next = store.next_in(stream, ALL, sequence).await?;
-            if next.is_some_and(|message| message.sequence == sequence) {
-                Err(EventStoreError::broker(
-                    format!("remove delivery {sequence}"),
-                    error,
-                ))
-            } else {
-                Ok(false)
-            }
-        }
     }
 }

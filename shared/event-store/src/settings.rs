@@ -71,7 +71,8 @@ pub struct EventStoreSettings {
     )]
     pub nats_nkey_file: Option<PathBuf>,
 
-    /// File with the certificate authority (PEM) that NATS' certificate is checked against.
+    /// File with the certificate authority (PEM) that NATS' certificate is checked against. With it, nothing is sent but over
+    /// TLS.
     #[arg(long, env = "NATS_CA_FILE", value_name = "NATS_CA_FILE")]
     pub nats_ca_file: Option<PathBuf>,
 

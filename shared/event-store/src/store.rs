@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::RawMessageErrorKind;
-use async_nats::jetstream::{self, Context};
+use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, connection};
 use bellhop_domain::id::LedgerId;
 use percent_encoding::percent_decode_str;
@@ -189,6 +189,53 @@ impl EventStore {
         stream.map_err(|error| EventStoreError::broker(format!("look at stream {name}"), error))
     }
 
+    /// The message at a sequence, as the stream's leader knows it; none where there is none.
+    pub(crate) async fn message_at(
+        &self,
+        stream: &jetstream::stream::Stream,
+        sequence: u64,
+    ) -> Result<Option<StreamMessage>, EventStoreError> {
+        match stream.get_raw_message(sequence).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) => match error.kind() {
+                RawMessageErrorKind::JetStream(answer)
+                    if answer.error_code() == ErrorCode::NO_MESSAGE_FOUND =>
+                {
+                    Ok(None)
+                }
+                RawMessageErrorKind::NoMessageFound => Ok(None),
+                _ => Err(EventStoreError::broker(
+                    format!("read message {sequence}"),
+                    error,
+                )),
+            },
+        }
+    }
+
+    /// Erases a message from the broker's files; its subject without prefix is one of `subjects`. False where someone else was
+    /// first.
+    pub(crate) async fn erase(
+        &self,
+        stream: &jetstream::stream::Stream,
+        subjects: &str,
+        sequence: u64,
+    ) -> Result<bool, EventStoreError> {
+        match stream.delete_message(sequence).await {
+            Ok(erased) => Ok(erased),
+            Err(error) => {
+                let next = self.next_in(stream, subjects, sequence).await?;
+                if next.is_some_and(|message| message.sequence == sequence) {
+                    Err(EventStoreError::broker(
+                        format!("erase message {sequence}"),
+                        error,
+                    ))
+                } else {
+                    Ok(false)
+                }
+            }
+        }
+    }
+
     /// The first message from the sequence `from` on whose subject without prefix is one of `subjects`, as the stream's leader
     /// knows it; none where there is none. What was deleted in between costs nothing.
     pub(crate) async fn next_in(
@@ -219,6 +266,8 @@ async fn options(
 ) -> Result<ConnectOptions, EventStoreError> {
     let mut options = ConnectOptions::new()
         .name(client_name)
+        // So that a user of the broker can be kept from hearing what others are answered (deploy/nats/permissions.conf).
+        .custom_inbox_prefix(format!("_INBOX.{client_name}"))
         .connection_timeout(CONNECT_TIMEOUT)
         .ping_interval(Duration::from_secs(10))
         .max_reconnects(None)
@@ -253,7 +302,10 @@ async fn options(
         options = options.nkey(read("NATS_NKEY_FILE", path).await?.trim().to_owned());
     }
     if let Some(path) = &settings.nats_ca_file {
-        options = options.add_root_certificates(path.clone());
+        // Whoever checks the broker's certificate does not talk to one without.
+        options = options
+            .add_root_certificates(path.clone())
+            .require_tls(true);
     }
     Ok(options)
 }

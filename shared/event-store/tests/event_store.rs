@@ -256,6 +256,7 @@ async fn of_two_notifiers_that_settle_one_report_one_is_refused() {
         last_error: None,
         first_at: Timestamp::UNIX_EPOCH,
         sending: None,
+        replayed_at: None,
     };
     let revision = store.set_report(&key, &owed, None).await.unwrap();
     let refused = store.set_report(&key, &owed, None).await.unwrap_err();

@@ -331,9 +331,10 @@ impl NatsServer {
     fn wait_until_it_answers(&mut self, ports: &Path) -> Result<(), StartError> {
         let deadline = Instant::now() + START_LIMIT;
         let ports = self.poll_until(deadline, "write its ports file", || read_ports_file(ports))?;
-        if let Some(port) = port_after(&ports, "nats://127.0.0.1:") {
-            self.port = port;
-        }
+        let port = ["nats", "tls"]
+            .into_iter()
+            .find_map(|scheme| port_after(&ports, &format!("{scheme}://127.0.0.1:")));
+        self.port = port.unwrap_or(self.port);
         self.monitoring_port = port_after(&ports, "http://127.0.0.1:");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         self.poll_until(deadline, "answer on its port", || greeting(address))

@@ -186,7 +186,7 @@ pub(crate) fn state(name: &str, before: &StateRecord, now: &StateRecord) -> Opti
 /// What was decided.
 pub(crate) fn entry(entry: &Entry, names: &Names) -> Vec<Line> {
     let what = entry.facts.iter().filter_map(|fact| {
-        let about = names.of(fact.reservation().event());
+        let about = names.of(fact.reservation()?.event());
         let name = fact.name();
         let what = match fact {
             Fact::ReservationStarted(_) => format!("the start of {about} is accepted"),

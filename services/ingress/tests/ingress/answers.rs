@@ -142,8 +142,13 @@ async fn start_end_change_and_deletion_are_accepted_in_words() {
 
 #[tokio::test]
 async fn what_asks_for_nothing_is_answered_200_and_stored_all_the_same() {
-    let harness =
-        Harness::start_with(&["--webhook-secret", SECRET, "--site-ids", "lab-7,lab-8"]).await;
+    let harness = Harness::start_with(&[
+        "--webhook-secret",
+        SECRET,
+        "--site-ids",
+        "lab-7=metal3,lab-8",
+    ])
+    .await;
     let nested = |event_type: &str, data: Value| {
         json!({"eventType": event_type, "webhookId": "12", "data": data})
             .to_string()

@@ -84,6 +84,22 @@ impl Harness {
         }
     }
 
+    /// Another ingress with the broker of this one, which has ended.
+    pub(crate) async fn again(mut self, arguments: &[&str]) -> Self {
+        let nats = std::mem::replace(&mut self.nats, NatsServer::start().unwrap());
+        Self::start_unready(nats, arguments).await
+    }
+
+    /// Kills the broker, and waits until the ingress has seen it.
+    pub(crate) async fn lose_broker(&mut self) {
+        self.nats.kill().unwrap();
+        self.until("without a broker", async || {
+            let readyz = self.page("/readyz?verbose").await.1;
+            readyz.contains("[+]nats degraded: the connection is lost")
+        })
+        .await;
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }

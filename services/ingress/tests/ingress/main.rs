@@ -8,4 +8,5 @@ mod pages;
 mod secrets;
 mod shadow;
 mod signatures;
+mod spool;
 mod storing;

@@ -125,6 +125,9 @@ async fn every_reason_to_refuse_has_the_same_answer() {
         ("/webhook/99", &body, right.clone()),
         ("/webhook/not%20an%20id", &body, right.clone()),
         ("/webhook/%ff", &body, right.clone()),
+        // Nobody who can't sign hears what is wrong with a body.
+        ("/webhook", &b"no JSON".to_vec(), String::new()),
+        ("/webhook", &flat_unreadable(12), String::new()),
         // What can't be read must be the sender's too.
         (
             "/webhook",

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use bellhop_event_store::ReportState;
-use bellhop_reservation_system::{WebhookSecret, sign};
-use bellhop_service::TraceParent;
+use bellhop_reservation_system::{WebhookId, WebhookSecret, sign};
 use bellhop_service::trace_context::{set_parent, traceparent_of};
 use jiff::Timestamp;
 use tokio::sync::SemaphorePermit;
@@ -16,16 +15,14 @@ use super::record::Owed;
 use super::settle::Next;
 use super::{Channel, Interrupted, OnItsWay, Outbox};
 use crate::circuit::Permit;
-use crate::owed::{Composed, Report};
+use crate::owed::{Composed, Report, ReportCopy};
 use crate::sender::Outcome;
 
-/// A request, and what may be changed in it.
-struct Signed<'a> {
-    message: &'a Report,
-    first: &'a WebhookSecret,
-    others: &'a [WebhookSecret],
-    traceparent: Option<TraceParent>,
-    began: Instant,
+/// What came of one try.
+struct Tried {
+    outcome: Outcome,
+    /// Under which webhooks it was made.
+    under: Vec<WebhookId>,
 }
 
 impl Outbox {
@@ -69,63 +66,76 @@ impl Outbox {
                 return Ok(Next::Settled);
             }
         };
-        let secrets = channel.secrets.for_webhook(&message.webhook).await;
-        let Some((first, others)) = secrets.split_first() else {
-            let reason = format!(
-                "there is no secret of webhook {} to sign it with",
-                message.webhook
-            );
-            self.bury(report, &owed, Some(&message), reason).await;
-            return Ok(Next::Settled);
-        };
         let span = self.span(report, owed.attempts + 1);
-        let request = Signed {
-            message: &message,
-            first,
-            others,
-            traceparent: traceparent_of(&span),
-            began,
-        };
         async {
-            let outcome = self.send(channel, request).await;
+            let tried = self.send(channel, &message, began).await;
             drop(place);
-            self.after(channel, report, owed, &message, permit, outcome)
-                .await
+            match tried {
+                Some(tried) => {
+                    self.after(channel, report, owed, &message, permit, tried)
+                        .await
+                }
+                None => {
+                    let webhooks = list(message.copies().map(|copy| &copy.webhook));
+                    let reason =
+                        format!("there is no secret of webhook {webhooks} to sign it with");
+                    self.bury(report, &owed, Some(&message), reason).await;
+                    Ok(Next::Settled)
+                }
+            }
         }
         .instrument(span)
         .await
     }
 
-    /// Sends a report, and once more where the answer says that it did nothing and what to change. All of that is one try,
-    /// with one time limit.
-    async fn send(&self, channel: &Channel, request: Signed<'_>) -> Outcome {
-        let (mut secret, mut others) = (request.first, request.others.iter());
-        let mut body = &request.message.body;
-        let mut without_resource = request.message.without_resource.as_ref();
+    /// Sends a report, and again where the answer says that it did nothing and what to change. All of that is one try, with
+    /// one time limit. None where there is no secret that could sign it.
+    async fn send(&self, channel: &Channel, message: &Report, began: Instant) -> Option<Tried> {
+        let mut under = Vec::new();
+        for copy in message.copies() {
+            let secrets = channel.secrets.for_webhook(&copy.webhook).await;
+            if !secrets.is_empty() {
+                under.push(copy.webhook.clone());
+            }
+            for secret in &secrets {
+                match self.send_copy(channel, copy, secret, began).await {
+                    // While a secret is replaced the receiver may have the other one, or get it in a minute; a webhook may be
+                    // disabled or deleted there, and another one that told us of the same booking be not.
+                    Outcome::Refused { status: 401 } => {}
+                    outcome => return Some(Tried { outcome, under }),
+                }
+            }
+        }
+        (!under.is_empty()).then_some(Tried {
+            outcome: Outcome::Failed {
+                status: 401,
+                retry_after: None,
+            },
+            under,
+        })
+    }
+
+    /// Sends a report under one webhook with one of its secrets, and once more without the resource's number where that is not
+    /// known over there any more: what became of its reservation is worth knowing all the same.
+    async fn send_copy(
+        &self,
+        channel: &Channel,
+        copy: &ReportCopy,
+        secret: &WebhookSecret,
+        began: Instant,
+    ) -> Outcome {
+        let traceparent = traceparent_of(&Span::current());
+        let mut without_resource = copy.without_resource.as_ref();
+        let mut body = &copy.body;
         loop {
             let signature = sign(secret, body);
-            let traceparent = request.traceparent.as_ref();
             let posted = channel
                 .sender
-                .post(body.clone(), &signature, traceparent, request.began);
+                .post(body.clone(), &signature, traceparent.as_ref(), began);
             let outcome = posted.await;
             self.metrics.tried(self.destination, outcome.name());
-            match outcome {
-                // While a secret is replaced the receiver may have the other one, or get it in a minute.
-                Outcome::Refused { status: 401 } => match others.next() {
-                    Some(other) => secret = other,
-                    None => {
-                        return Outcome::Failed {
-                            status: 401,
-                            retry_after: None,
-                        };
-                    }
-                },
-                // The resource was deleted over there; what became of its reservation is worth knowing all the same.
-                Outcome::Refused { status: 404 } => match without_resource.take() {
-                    Some(without) => body = without,
-                    None => return outcome,
-                },
+            match (&outcome, without_resource.take()) {
+                (Outcome::Refused { status: 404 }, Some(without)) => body = without,
                 _ => return outcome,
             }
         }
@@ -139,10 +149,10 @@ impl Outbox {
         owed: Owed,
         message: &Report,
         permit: Permit,
-        outcome: Outcome,
+        tried: Tried,
     ) -> Result<Next, Interrupted> {
         let attempts = owed.attempts + 1;
-        match outcome {
+        match tried.outcome {
             Outcome::Unavailable { why, retry_after } => {
                 // The circuit says when to try again.
                 permit.unavailable(&why, retry_after, rand::random());
@@ -183,7 +193,13 @@ impl Outbox {
                 retry_after,
             } => {
                 permit.answered();
-                let error = format!("it answered HTTP {status}");
+                let error = match (status, &tried.under[..]) {
+                    (401, webhooks @ [_, _, ..]) => {
+                        let webhooks = list(webhooks);
+                        format!("it answered HTTP 401 under each of the webhooks {webhooks}")
+                    }
+                    _ => format!("it answered HTTP {status}"),
+                };
                 return Ok(self
                     .count(channel, report, owed, message, error, retry_after)
                     .await);
@@ -256,4 +272,9 @@ async fn leave_to_send(channel: &Channel) -> (Option<SemaphorePermit<'_>>, Permi
     // The semaphore is never closed.
     let place = channel.places.acquire().await.ok();
     (place, channel.circuit.enter().await)
+}
+
+fn list<'a>(webhooks: impl IntoIterator<Item = &'a WebhookId>) -> String {
+    let webhooks: Vec<_> = webhooks.into_iter().map(WebhookId::to_string).collect();
+    webhooks.join(", ")
 }

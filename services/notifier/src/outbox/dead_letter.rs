@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use bellhop_domain::id::Version;
 use bellhop_event_store::{
-    DeadLetter, DeadLetterClass, Entry, ErrorClass, EventStoreError, Handed, ReportState,
-    Unreadable,
+    DeadLetter, DeadLetterClass, ErrorClass, EventStoreError, ReportState, Unreadable, kept,
 };
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -19,9 +19,20 @@ pub(crate) const SERVICE: &str = "notifier";
 pub(crate) const DEAD_LETTERS_ALARM: (&str, &str) = ("dead_letters", "dead_letters.notifier");
 /// What the alarm about dead letters says.
 pub(crate) const DEAD_LETTERS_TEXT: &str = "reports could not be delivered and wait as dead letters: look at them with `bellhop \
-     dead-letters list`, mend the cause, tell the users by hand where it matters, then remove each with `nats stream rmm \
-     DEAD_LETTERS SEQUENCE`";
+     dead-letters list`, mend the cause, then send them again with `bellhop dead-letters replay`, or give them up with `bellhop \
+     dead-letters drop`";
 const BURY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An entry of the ledger that this version can't read, as it is stored.
+pub(super) struct UnreadEntry {
+    pub(super) version: Version,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Bytes,
+    pub(super) stored_at: Timestamp,
+    pub(super) tries: u64,
+    /// By which request it was read once more, if by any.
+    pub(super) replay: Option<u64>,
+}
 
 impl Outbox {
     /// Keeps a report that can't be delivered as a dead letter.
@@ -34,17 +45,29 @@ impl Outbox {
     ) {
         let fact = report.entry.facts.get(report.index);
         let body = match message {
-            Some(message) => message.body.clone(),
+            Some(message) => message.first.body.clone(),
             None => serde_json::to_vec(&fact).unwrap_or_default(),
         };
-        let mut headers = vec![("Report".to_owned(), report.key.to_string())];
+        let mut headers = vec![
+            (kept::REPORT.to_owned(), report.key.to_string()),
+            (
+                kept::RESOURCE.to_owned(),
+                report.entry.resource.name().to_owned(),
+            ),
+        ];
         headers.extend(fact.map(|fact| ("Fact".to_owned(), fact.name().to_owned())));
-        headers.extend(message.map(|message| ("Webhook".to_owned(), message.webhook.to_string())));
+        headers.extend(
+            message.map(|message| ("Webhook".to_owned(), message.first.webhook.to_string())),
+        );
         let at = Timestamp::now();
         self.store_letter(&DeadLetter {
             service: SERVICE,
             class: DeadLetterClass::Report,
-            id: report.key.to_string(),
+            id: match owed.replayed_at {
+                None => report.key.to_string(),
+                // It may die again within the duplicate window: that is another letter.
+                Some(at) => format!("{}.replay-{at}", report.key),
+            },
             what: self.destination.name().to_owned(),
             reason: reason.clone(),
             tries: u64::from(owed.attempts),
@@ -75,7 +98,7 @@ impl Outbox {
     /// An entry that this version can't read must not keep the others from being handled.
     pub(super) async fn give_up(
         &self,
-        handed: &Handed<Entry>,
+        entry: UnreadEntry,
         unreadable: &Unreadable,
     ) -> Result<(), Interrupted> {
         if let Unreadable::NewerFormat { .. } = unreadable {
@@ -84,26 +107,29 @@ impl Outbox {
             let error = EventStoreError::from(unreadable.clone());
             return Err(error.into());
         }
-        let at = Timestamp::now();
+        let version = entry.version;
+        let mut headers = entry.headers;
+        headers.push((kept::ENTRY.to_owned(), version.to_string()));
+        let id = format!("ledger-{version}-{}", self.destination);
         self.store_letter(&DeadLetter {
             service: SERVICE,
             class: DeadLetterClass::Delivery,
-            id: format!("ledger-{}-{}", handed.sequence, self.destination),
+            id: match entry.replay {
+                None => id,
+                Some(request) => format!("{id}.replay-{request}"),
+            },
             what: self.destination.name().to_owned(),
-            reason: format!(
-                "entry {} of the ledger can't be read: {unreadable}",
-                handed.sequence
-            ),
-            tries: handed.tries,
-            first_at: handed.stored_at,
-            last_at: at,
+            reason: format!("entry {version} of the ledger can't be read: {unreadable}"),
+            tries: entry.tries,
+            first_at: entry.stored_at,
+            last_at: Timestamp::now(),
             traceparent: None,
-            headers: handed.headers(),
-            body: handed.body(),
+            headers,
+            body: entry.body,
         })
         .await;
         tracing::error!(
-            sequence = handed.sequence,
+            sequence = version.0,
             destination = %self.destination,
             reason = %unreadable,
             "an entry of the ledger can't be read; it is kept as a dead letter"

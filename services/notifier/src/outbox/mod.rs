@@ -20,13 +20,16 @@ mod claim;
 mod dead_letter;
 mod in_hand;
 mod record;
+mod replay;
 mod settle;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellhop_domain::id::ReservationId;
-use bellhop_event_store::{ConsumerLimits, Entry, EventStore, EventStoreError, ReportKey};
+use bellhop_domain::id::{ReservationId, Version};
+use bellhop_event_store::{
+    ConsumerLimits, Entry, EventStore, EventStoreError, Handed, Inbox, ReplayRequest, ReportKey,
+};
 use bellhop_service::Alarms;
 use futures::future::join_all;
 use tokio::sync::{Semaphore, broadcast};
@@ -42,6 +45,7 @@ use crate::retry::Pauses;
 use crate::secrets::SigningSecrets;
 use crate::sender::Sender;
 use crate::view::{Followed, Place};
+use dead_letter::UnreadEntry;
 use in_hand::{Held, InHand};
 
 /// After this the broker hands an entry out again; we say three times as often that we are at it. It is also how long what a
@@ -50,6 +54,8 @@ const ACK_WAIT: Duration = Duration::from_secs(15);
 /// Entries in hand, in all notifiers together. Those of a destination that is away wait here, and in the stream behind it; a
 /// few hundred that wait out their own pauses still leave room for the others.
 const MAX_IN_FLIGHT: i64 = 2000;
+/// Operators' requests in hand, in all notifiers together.
+const MAX_REQUESTS: i64 = 100;
 /// Requests to one destination at a time: enough to be quick, few enough not to be a burden.
 const CONCURRENT_REQUESTS: usize = 16;
 /// How long what is under way may take to end when the service stops.
@@ -132,17 +138,64 @@ struct OnItsWay<'a> {
     index: usize,
 }
 
+/// A message that is handled to its end.
+trait Work: Sized + Send + Sync + 'static {
+    /// Handles it.
+    fn done_by(
+        outbox: &Outbox,
+        handed: &Handed<Self>,
+    ) -> impl Future<Output = Result<(), Interrupted>> + Send;
+}
+
+impl Work for Entry {
+    async fn done_by(outbox: &Outbox, handed: &Handed<Self>) -> Result<(), Interrupted> {
+        match &handed.item {
+            Ok(entry) => outbox.settle_entry(entry).await,
+            Err(unreadable) => {
+                let entry = UnreadEntry {
+                    version: Version(handed.sequence),
+                    headers: handed.headers(),
+                    body: handed.body(),
+                    stored_at: handed.stored_at,
+                    tries: handed.tries,
+                    replay: None,
+                };
+                outbox.give_up(entry, unreadable).await
+            }
+        }
+    }
+}
+
+impl Work for ReplayRequest {
+    async fn done_by(outbox: &Outbox, handed: &Handed<Self>) -> Result<(), Interrupted> {
+        outbox.replay(handed).await
+    }
+}
+
 impl Outbox {
-    /// Handles entry after entry until the service stops.
+    /// Handles entry after entry of the ledger, and what operators want sent again, until the service stops.
     pub(crate) async fn run(self: Arc<Self>) {
-        let limits = ConsumerLimits {
+        let limits = |max_in_flight, batch| ConsumerLimits {
             ack_wait: ACK_WAIT,
-            max_in_flight: MAX_IN_FLIGHT,
-            batch: 64,
+            max_in_flight,
+            batch,
         };
-        let mut inbox = self
+        let entries = self
             .store
-            .ledger_consumer(self.destination.consumer(), limits);
+            .ledger_consumer(self.destination.consumer(), limits(MAX_IN_FLIGHT, 64));
+        let requests = self.store.replay_requests(
+            self.destination.replay_consumer(),
+            self.destination.name(),
+            limits(MAX_REQUESTS, 4),
+        );
+        tokio::join!(
+            Arc::clone(&self).work_off(entries),
+            Arc::clone(&self).work_off(requests)
+        );
+    }
+
+    /// Handles message after message until the service stops.
+    async fn work_off<T: Work>(self: Arc<Self>, mut inbox: Inbox<T>) {
         let in_hand = InHand::default();
         let mut tasks = JoinSet::new();
         loop {
@@ -166,33 +219,27 @@ impl Outbox {
         }
     }
 
-    async fn handle(self: Arc<Self>, held: Held) {
+    async fn handle<T: Work>(self: Arc<Self>, held: Held<T>) {
         let keep = async {
             loop {
                 tokio::time::sleep(ACK_WAIT / 3).await;
                 held.newest().working().await;
             }
         };
-        let work = async {
-            match &held.first.item {
-                Ok(entry) => self.settle_entry(entry).await,
-                Err(unreadable) => self.give_up(&held.first, unreadable).await,
-            }
-        };
         let result = tokio::select! {
-            result = work => result,
+            result = T::done_by(&self, &held.first) => result,
             () = keep => return,
         };
         let handed = held.newest();
         match result {
             Ok(()) => {
                 if let Err(error) = handed.ack().await {
-                    tracing::debug!(%error, "the entry comes again, and is found to be settled");
+                    tracing::debug!(%error, "it comes again, and is found to be settled");
                 }
             }
             Err(Interrupted::Stopping) => handed.retry_after(STOP_PAUSE).await,
             Err(Interrupted::Store(error)) => {
-                tracing::debug!(%error, "the entry comes again");
+                tracing::debug!(%error, "it comes again");
                 handed.retry_after(Duration::from_secs(2)).await;
             }
         }

@@ -11,6 +11,7 @@ pub(super) struct Owed {
     pub(super) last_error: Option<String>,
     pub(super) first_at: Timestamp,
     pub(super) sending: Option<Sending>,
+    pub(super) replayed_at: Option<Timestamp>,
     pub(super) revision: Revision,
 }
 
@@ -22,6 +23,7 @@ impl Owed {
             last_error: self.last_error.clone(),
             first_at: self.first_at,
             sending: self.sending.clone(),
+            replayed_at: self.replayed_at,
         }
     }
 }
@@ -37,6 +39,7 @@ impl Outbox {
                         last_error,
                         first_at,
                         sending,
+                        replayed_at,
                     },
                     revision,
                 )) => {
@@ -45,6 +48,7 @@ impl Outbox {
                         last_error,
                         first_at,
                         sending,
+                        replayed_at,
                         revision,
                     }));
                 }
@@ -55,6 +59,7 @@ impl Outbox {
                         last_error: None,
                         first_at: Timestamp::now(),
                         sending: None,
+                        replayed_at: None,
                     };
                     match self.store.set_report(key, &state, None).await {
                         // Now it is there, or another notifier made it: look again.
@@ -62,6 +67,39 @@ impl Outbox {
                         Err(ReportError::Store(error)) => return Err(error.into()),
                     }
                 }
+            }
+        }
+    }
+
+    /// Makes a dead letter's report owed again, if what stands in `REPORTS` is still what stood there when it was asked for.
+    /// False where it was settled again since.
+    pub(super) async fn owe_again(
+        &self,
+        key: &ReportKey,
+        asked_for: Option<Revision>,
+    ) -> Result<bool, Interrupted> {
+        loop {
+            match self.store.report(key).await? {
+                Some((ReportState::DeadLettered { .. }, revision))
+                    if Some(revision) == asked_for =>
+                {
+                    let now = Timestamp::now();
+                    let owed = ReportState::Owed {
+                        attempts: 0,
+                        last_error: None,
+                        first_at: now,
+                        sending: None,
+                        replayed_at: Some(now),
+                    };
+                    match self.store.set_report(key, &owed, Some(revision)).await {
+                        // Another notifier was quicker, which then has the same request in hand: look again.
+                        Ok(_) | Err(ReportError::Conflict { .. }) => {}
+                        Err(ReportError::Store(error)) => return Err(error.into()),
+                    }
+                }
+                // By this request before a crash, or not settled at all.
+                Some((ReportState::Owed { .. }, _)) | None => return Ok(true),
+                Some(_) => return Ok(false),
             }
         }
     }

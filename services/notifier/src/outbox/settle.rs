@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bellhop_domain::reservation::Fact;
 use bellhop_event_store::Entry;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
@@ -56,12 +57,12 @@ impl TurnedAway {
 impl Outbox {
     /// Settles one report, however long it takes.
     pub(super) async fn settle(&self, entry: &Entry, index: usize) -> Result<(), Interrupted> {
-        let Some(fact) = entry.facts.get(index) else {
+        let Some(reservation) = entry.facts.get(index).and_then(Fact::reservation) else {
             return Ok(());
         };
         let report = OnItsWay {
             key: self.key(
-                fact.reservation(),
+                reservation,
                 Place {
                     version: entry.version,
                     index,
@@ -79,7 +80,11 @@ impl Outbox {
             Way::Sent(channel) => channel,
             Way::NotConfigured => {
                 let reason = format!("{} is not set", self.destination.variable());
-                self.drop_report(&report, owed.revision, reason).await;
+                match owed.replayed_at {
+                    None => self.drop_report(&report, owed.revision, reason).await,
+                    // An operator wanted it to be sent.
+                    Some(_) => self.bury(&report, &owed, None, reason).await,
+                }
                 return Ok(());
             }
             Way::Shown => {
@@ -110,7 +115,7 @@ impl Outbox {
         match composed {
             Composed::Send(message) => {
                 let (destination, reservation) = (self.destination, &report.key.reservation);
-                tracing::info!(%destination, %reservation, says = message.says, "would report");
+                tracing::info!(%destination, %reservation, says = message.first.says, "would report");
                 "MODE=shadow".to_owned()
             }
             Composed::NoLongerTrue(reason) => reason.to_owned(),

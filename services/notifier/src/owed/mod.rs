@@ -11,7 +11,7 @@ mod notification;
 mod text;
 mod webhook_log;
 
-use bellhop_domain::id::{ReservationId, ResourceId};
+use bellhop_domain::id::{self as domain, ReservationId, ResourceId};
 use bellhop_domain::reservation::{Fact, Holding, Reservation, Resource};
 use bellhop_reservation_system::{RefusedByReceiver, WebhookId};
 use jiff::Timestamp;
@@ -33,12 +33,30 @@ pub struct Occasion<'a> {
     pub resource: &'a Resource,
     /// When the reservation was given its host, where it was.
     pub assigned_at: Option<Timestamp>,
+    /// The webhooks that brought deliveries about the reservation: that of its accepted start, then the others.
+    pub webhooks: &'a [domain::WebhookId],
 }
 
-/// What is to be sent to one destination.
+/// What is to be sent to one destination: the same under each webhook that it may leave under.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// The webhook whose secret signs it.
+    /// Under the webhook of the accepted start.
+    pub first: ReportCopy,
+    /// Under the other webhooks that brought deliveries about the reservation, should the receiver not take the first.
+    pub others: Vec<ReportCopy>,
+}
+
+impl Report {
+    /// All of them, in the order in which they are tried.
+    pub fn copies(&self) -> impl Iterator<Item = &ReportCopy> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+}
+
+/// A report under one webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportCopy {
+    /// The webhook that it names, and whose secret signs it.
     pub webhook: WebhookId,
     /// The bytes to sign and to send. They hold a user's id and no key, e-mail address, name or secret.
     pub body: Vec<u8>,
@@ -85,48 +103,72 @@ pub fn compose(destination: Destination, occasion: &Occasion<'_>) -> Composed {
     let Some((fact, reservation)) = occasion.fact().zip(occasion.reservation()) else {
         return unsendable(&"the ledger does not know its reservation");
     };
-    let Some(webhook) = &reservation.webhook else {
-        return unsendable(&"its reservation came under no webhook");
-    };
-    let webhook = match WebhookId::parse(webhook.as_str()) {
-        Ok(webhook) => webhook,
-        Err(error) => return unsendable(&format!("its webhook id can't be one: {error}")),
+    let Some(id) = fact.reservation() else {
+        return unsendable(&"it is about no reservation");
     };
     let about = About {
         fact,
+        id,
         occasion,
         reservation,
         name: text::one_line(occasion.resource_id.name(), text::NAME_LIMIT),
     };
-    let body = match destination {
-        Destination::Notification => {
-            if let Some(reason) = notification::no_longer_true(&about) {
-                return Composed::NoLongerTrue(reason);
+    if destination == Destination::Notification
+        && let Some(reason) = notification::no_longer_true(&about)
+    {
+        return Composed::NoLongerTrue(reason);
+    }
+    let mut copies = Vec::new();
+    let mut refused = "its reservation came under no webhook".to_owned();
+    for webhook in occasion.webhooks {
+        match copy(destination, webhook, &about) {
+            Ok(Some(copy)) => copies.push(copy),
+            Ok(None) => {
+                return Composed::NoLongerTrue("this version of Bellhop says nothing about it");
             }
-            notification::body(webhook.clone(), &about).map(|body| (body, None))
+            Err(why) => refused = why,
         }
+    }
+    let mut copies = copies.into_iter();
+    match copies.next() {
+        Some(first) => Composed::Send(Report {
+            first,
+            others: copies.collect(),
+        }),
+        None => unsendable(&refused),
+    }
+}
+
+/// The report under one webhook; none where there is nothing to say.
+fn copy(
+    destination: Destination,
+    webhook: &domain::WebhookId,
+    about: &About<'_>,
+) -> Result<Option<ReportCopy>, String> {
+    let webhook = WebhookId::parse(webhook.as_str())
+        .map_err(|error| format!("its webhook id can't be one: {error}"))?;
+    let (written, without_resource) = match destination {
+        Destination::Notification => (notification::body(webhook.clone(), about), Ok(None)),
         Destination::WebhookLog => {
-            let log = |number| webhook_log::body(webhook.clone(), &about, number);
-            let number = reservation.resource_number;
-            let without = || number.map_or(Ok(None), |_| log(None));
-            log(number).and_then(|body| Ok((body, without()?.map(|written| written.body))))
+            let log = |number| webhook_log::body(webhook.clone(), about, number);
+            let number = about.reservation.resource_number;
+            (log(number), number.map_or(Ok(None), |_| log(None)))
         }
     };
-    match body {
-        Ok((Some(written), without_resource)) => Composed::Send(Report {
-            webhook,
-            body: written.body,
-            says: written.says,
-            without_resource,
-        }),
-        Ok((None, _)) => Composed::NoLongerTrue("this version of Bellhop says nothing about it"),
-        Err(refused) => unsendable(&refused),
-    }
+    let written = written.map_err(|refused| refused.to_string())?;
+    let without_resource = without_resource.map_err(|refused| refused.to_string())?;
+    Ok(written.map(|written| ReportCopy {
+        webhook,
+        body: written.body,
+        says: written.says,
+        without_resource: without_resource.map(|written| written.body),
+    }))
 }
 
 /// Everything that a text may speak of.
 struct About<'a> {
     fact: &'a Fact,
+    id: &'a ReservationId,
     occasion: &'a Occasion<'a>,
     reservation: &'a Reservation,
     /// The resource's name, fit to be printed.
@@ -147,12 +189,12 @@ impl<'a> Occasion<'a> {
     }
 
     fn reservation(&self) -> Option<&'a Reservation> {
-        self.resource.reservations.get(self.fact()?.reservation())
+        self.resource.reservations.get(self.fact()?.reservation()?)
     }
 
     /// What the fact's reservation has, where it has anything.
     fn holding(&self) -> Option<&'a Holding> {
-        let reservation = self.fact()?.reservation();
+        let reservation = self.fact()?.reservation()?;
         self.resource
             .holding()
             .filter(|holding| holding.reservation == *reservation)

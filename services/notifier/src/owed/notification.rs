@@ -5,7 +5,7 @@ use bellhop_domain::preparing::being_prepared;
 use bellhop_domain::reservation::{
     EndCause, EndOutcome, Fact, FailureReason, Phase, Stage, TenantKey, WaitReason,
 };
-use bellhop_reservation_system::{Notification, NotificationType, WebhookId};
+use bellhop_reservation_system::{MESSAGE_LIMIT, Notification, NotificationType, WebhookId};
 use jiff::Timestamp;
 
 use super::text::{REASON_LIMIT, one_line, span, time};
@@ -35,9 +35,10 @@ pub(super) fn owes(fact: &Fact, occasion: &Occasion<'_>) -> bool {
         | Fact::OwnerChanged { .. }
         | Fact::OwnerWithdrawn { .. }
         | Fact::ChangeCameTooLate(_)
+        | Fact::DeadlineExtended { .. }
         | Fact::ReadyHostTroubled { .. } => true,
-        // A booking that is moved before its start is no news: its user has just moved it.
-        Fact::ReservationMovedIn(moved) => moved.started.is_some(),
+        // A booking that is moved before its start is no news: its user has just moved it. Nor is another namespace.
+        Fact::ReservationMovedIn(moved) => moved.started.is_some() && !moved.rehomed,
         // The failure's own report says it all.
         Fact::ProvisioningErrorSeen { reservation, .. } => !occasion.fails_at_once(reservation),
         // Before the host is ready it is nothing that its user could act upon.
@@ -54,6 +55,18 @@ pub(super) fn owes(fact: &Fact, occasion: &Occasion<'_>) -> bool {
         | Fact::ReservationMovedOut { .. }
         | Fact::ReservationResumed { .. }
         | Fact::KeyBrought { .. }
+        | Fact::StartAllowed { .. }
+        | Fact::HostHeld { .. }
+        | Fact::HostUnheld { .. }
+        | Fact::DrivingPaused { .. }
+        | Fact::DrivingResumed { .. }
+        // It was ready long before, and its user knows.
+        | Fact::HostAdopted(_)
+        | Fact::HandBackOrdered { .. }
+        | Fact::HostHandedBack { .. }
+        // An operator decides what becomes of it.
+        | Fact::HeldResourceDeleted { .. }
+        | Fact::SiteSettled { .. }
         | Fact::HostReleased { .. } => false,
     }
 }
@@ -65,6 +78,13 @@ pub(super) fn no_longer_true(about: &About<'_>) -> Option<&'static str> {
     let phase = &about.reservation.phase;
     let (is_true, reason) = match about.fact {
         Fact::HostProvisioned { .. } => (is_ready(about.occasion), "the reservation is over"),
+        Fact::ReservationWaits {
+            reason: WaitReason::Site,
+            ..
+        } => (
+            about.reservation.is_unsettled(),
+            "the reservation does not wait for that any more",
+        ),
         Fact::ReservationWaits { reason, .. } => (
             matches!(phase, Phase::Waiting(waiting)
                 if waiting.told.as_ref().is_none_or(|told| told.is_same_kind(reason))),
@@ -90,6 +110,10 @@ pub(super) fn no_longer_true(about: &About<'_>) -> Option<&'static str> {
         Fact::ReservationMovedIn(_) => (
             about.reservation.is_live(),
             "the reservation is over, or moved on",
+        ),
+        Fact::DeadlineExtended { until, .. } => (
+            about.reservation.is_live() && about.reservation.end() == Some(*until),
+            "the reservation is over, or was extended again",
         ),
         Fact::ReservationPostponed { .. } => (
             matches!(phase, Phase::Postponed(_)),
@@ -127,7 +151,7 @@ pub(super) fn body(webhook: WebhookId, about: &About<'_>) -> Body {
         _ => user(about.reservation).unwrap_or_default(),
     };
     let notification = Notification::new(webhook, user, message.kind, &message.text)?
-        .event_id(about.fact.reservation().event())
+        .event_id(about.id.event())
         .resource_id(resource.name())
         .event_type(message.event_type)
         .metadata("resourceType", resource_type)
@@ -155,7 +179,10 @@ fn message(about: &About<'_>) -> Option<Message> {
                 WaitReason::Holder { .. }
                 | WaitReason::Release { .. }
                 | WaitReason::Turn { .. } => Info,
-                WaitReason::Host { .. } | WaitReason::Key { .. } => Warning,
+                WaitReason::Host { .. }
+                | WaitReason::Key { .. }
+                | WaitReason::Operator { .. }
+                | WaitReason::Site => Warning,
             };
             (kind, "PROVISIONING_WAITING", waits(about, reason))
         }
@@ -171,6 +198,18 @@ fn message(about: &About<'_>) -> Option<Message> {
                  itself; you need not do anything, and you will be told how it ends."
             );
             (Warning, "PROVISIONING_ERROR", text)
+        }
+        // Perhaps somebody else serves it: a site-wide webhook tells us of all sites.
+        Fact::ReservationFailed {
+            reason: FailureReason::NotServed { text },
+            ..
+        } => {
+            let text = format!(
+                "Server {name} is not prepared for you by this service: {}. If no other service told you that it is prepared, \
+                 ask your operator which servers can be reserved.",
+                one_line(text, REASON_LIMIT)
+            );
+            (Error, "PROVISIONING_FAILED", text)
         }
         Fact::ReservationFailed { reason, .. } => {
             let text = format!(
@@ -202,6 +241,15 @@ fn message(about: &About<'_>) -> Option<Message> {
         Fact::DeadlinePassed { hold_until, .. } | Fact::DeadlineHeldAgain { hold_until, .. } => {
             (Warning, "RESERVATION_OVERDUE", deadline(about, *hold_until))
         }
+        Fact::DeadlineExtended { until, .. } => (
+            Info,
+            "RESERVATION_EXTENDED",
+            format!(
+                "An operator keeps server {name} for you until {}, unless your reservation is ended before. Save your data \
+                 before: the server is taken back then.",
+                time(*until)
+            ),
+        ),
         Fact::ReservationMovedIn(_) => (
             Info,
             "RESERVATION_MOVED",
@@ -306,7 +354,13 @@ fn ready(about: &About<'_>, address: Option<&str>) -> String {
             "Save your data before your reservation ends: the server is taken back then.".to_owned()
         }
     };
-    format!("Server {} is ready. {way_in} {end}", about.name)
+    let text = format!("Server {} is ready. {way_in} {end}", about.name);
+    let image = holding.and_then(|holding| holding.terms.image.name.as_deref());
+    let with_image = image.map(|image| format!("{text} Its image is {image}, as you chose."));
+    // What to type and when to save is never cut for it.
+    with_image
+        .filter(|text| text.encode_utf16().count() <= MESSAGE_LIMIT)
+        .unwrap_or(text)
 }
 
 /// Whether an address fits into the line to type: a cut one would be a wrong one.
@@ -332,6 +386,11 @@ fn waits(about: &About<'_>, reason: &WaitReason) -> String {
             one_line(text, REASON_LIMIT),
             ends(about).map_or_else(String::new, |end| format!(", until {end}"))
         ),
+        WaitReason::Operator { .. } => format!(
+            "Your reservation of server {name} waits until an operator has looked at the server, who is told. It is prepared for \
+             you then{}. If you can't wait, book another server.",
+            ends(about).map_or_else(String::new, |end| format!(", if that is before {end}"))
+        ),
         WaitReason::Turn { preparing } => format!(
             "Your reservation of server {name} waits for its turn: {}, and no more at once. It is prepared for you as soon as \
              its turn comes. You need not do anything; you will be told when it is ready.",
@@ -342,15 +401,22 @@ fn waits(about: &About<'_>, reason: &WaitReason) -> String {
              public key into your profile, delete this reservation, and {BOOK_AGAIN}.",
             one_line(text, KEY_LIMIT)
         ),
+        WaitReason::Site => format!(
+            "Your reservation of server {name} waits: reservations of several sites come, and it must be set up first where the \
+             servers of each are. Your operator sees this; when it is done, your reservation goes on by itself{}. If you can't \
+             wait, ask your operator.",
+            ends(about).map_or_else(String::new, |end| format!(", until {end}"))
+        ),
     }
 }
 
 /// Why a reservation failed, in one line without a full stop; what others said in it takes at most `limit` UTF-16 units.
 pub(super) fn failure(reason: &FailureReason, limit: usize) -> String {
     match reason {
-        FailureReason::HostUnknown { text } | FailureReason::CannotClaim { text } => {
-            one_line(text, limit)
-        }
+        FailureReason::HostUnknown { text }
+        | FailureReason::CannotClaim { text }
+        | FailureReason::NotServed { text }
+        | FailureReason::ImageNotOffered { text } => one_line(text, limit),
         FailureReason::ProvisioningErrors { error, attempts } => {
             let tries = match attempts {
                 1 => "it met an error:".to_owned(),
@@ -362,6 +428,7 @@ pub(super) fn failure(reason: &FailureReason, limit: usize) -> String {
         FailureReason::ProvisioningTimeout { seconds } => {
             format!("it was not ready after {} of work on it", span(*seconds))
         }
+        FailureReason::ResourceDeleted => "it was removed from the reservation system".to_owned(),
         FailureReason::HostGone => {
             "it was removed from Kubernetes while it was prepared".to_owned()
         }
@@ -379,6 +446,13 @@ pub(super) fn failure(reason: &FailureReason, limit: usize) -> String {
                         .to_owned()
                 }
                 Some(WaitReason::Host { text }) => one_line(text, limit),
+                Some(WaitReason::Operator { .. }) => {
+                    "no operator allowed it, since what is known of the server was not enough"
+                        .to_owned()
+                }
+                Some(WaitReason::Site) => {
+                    "until then it was not said where the servers of its site are".to_owned()
+                }
                 Some(WaitReason::Key { text }) => {
                     format!(
                         "no usable SSH key came with it ({})",
@@ -402,9 +476,17 @@ fn way_out(reason: &FailureReason) -> &'static str {
         | FailureReason::CannotClaim { .. } => {
             "Book another server, or ask your operator to look at this one before you book it again."
         }
+        FailureReason::ResourceDeleted => "If you still need a server, book another one.",
+        FailureReason::NotServed { .. } => "Ask your operator which servers can be reserved.",
+        FailureReason::ImageNotOffered { .. } => {
+            "Choose one that is offered, or none, and book again with a start at least two minutes from now."
+        }
         FailureReason::NotClaimedInTime {
             waited_for: Some(WaitReason::Key { .. }),
         } => "Put a valid SSH public key into your profile, then book again.",
+        FailureReason::NotClaimedInTime {
+            waited_for: Some(WaitReason::Site),
+        } => "Ask your operator about it before you book again.",
         FailureReason::NotClaimedInTime { .. } => {
             "If you still need a server, book this one again or another one."
         }
@@ -416,6 +498,9 @@ fn completed(about: &About<'_>, cause: EndCause) -> String {
     let what = match cause {
         EndCause::End => format!("Your reservation of server {name} has ended."),
         EndCause::Deleted => format!("Your reservation of server {name} was deleted."),
+        EndCause::Operator => {
+            format!("Your reservation of server {name} was ended by an operator.")
+        }
         EndCause::Deadline | EndCause::ProvenOver => {
             let end = ends(about).map_or_else(String::new, |end| format!(" ({end})"));
             let why = match cause {
@@ -436,6 +521,7 @@ fn cancelled(about: &About<'_>, cause: EndCause) -> String {
     let what = match cause {
         EndCause::End => "ended",
         EndCause::Deleted => "was deleted",
+        EndCause::Operator => "was ended by an operator",
         EndCause::Deadline | EndCause::ProvenOver => "passed its end",
     };
     format!(
@@ -463,10 +549,7 @@ fn starts(about: &About<'_>) -> Option<String> {
 }
 
 fn ends(about: &About<'_>) -> Option<String> {
-    about
-        .reservation
-        .schedule()
-        .map(|schedule| time(schedule.end))
+    about.reservation.end().map(time)
 }
 
 fn until(about: &About<'_>) -> String {

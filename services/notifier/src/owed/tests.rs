@@ -52,7 +52,7 @@ fn late_reports(
 
 fn body(composed: &Composed) -> Value {
     match composed {
-        Composed::Send(report) => serde_json::from_slice(&report.body).unwrap(),
+        Composed::Send(report) => serde_json::from_slice(&report.first.body).unwrap(),
         other => panic!("not sent: {other:?}"),
     }
 }
@@ -91,7 +91,18 @@ fn ready_then(facts: Vec<Fact>) -> Vec<Vec<Fact>> {
     history
 }
 
-fn wait_reasons() -> [WaitReason; 5] {
+/// A start, when another site was seen and nobody had said where the hosts of each are.
+fn of_several_sites(then: Vec<Fact>) -> Vec<Vec<Fact>> {
+    let story = Story::of("5120");
+    vec![
+        vec![Story::of("5119").announced_of("lab-8")],
+        vec![story.announced_of("lab-7")],
+        vec![story.started()],
+        then,
+    ]
+}
+
+fn wait_reasons() -> [WaitReason; 7] {
     [
         WaitReason::Holder {
             holder: reservation("5119"),
@@ -105,7 +116,12 @@ fn wait_reasons() -> [WaitReason; 5] {
         WaitReason::Key {
             text: "sshPublicKey is missing".to_owned(),
         },
+        WaitReason::Operator {
+            text: "the host was released, not wiped, after reservation reservation-system:5119"
+                .to_owned(),
+        },
         WaitReason::Turn { preparing: 2 },
+        WaitReason::Site,
     ]
 }
 
@@ -120,8 +136,15 @@ fn failure_reasons() -> Vec<FailureReason> {
         },
         FailureReason::ProvisioningTimeout { seconds: 2700 },
         FailureReason::HostGone,
+        FailureReason::ResourceDeleted,
         FailureReason::CannotClaim {
             text: "the user-data secret can't be made: forbidden".to_owned(),
+        },
+        FailureReason::NotServed {
+            text: "its site `lab-9` is not served here".to_owned(),
+        },
+        FailureReason::ImageNotOffered {
+            text: "parameter `image` asks for `jammy`; offered: noble, rescue".to_owned(),
         },
         FailureReason::NotClaimedInTime { waited_for: None },
     ];
@@ -133,13 +156,15 @@ fn failure_reasons() -> Vec<FailureReason> {
     reasons
 }
 
-fn ends() -> [(EndCause, EndOutcome); 5] {
+fn ends() -> [(EndCause, EndOutcome); 7] {
     [
         (EndCause::End, EndOutcome::Completed),
         (EndCause::Deleted, EndOutcome::Completed),
         (EndCause::Deadline, EndOutcome::Completed),
         (EndCause::ProvenOver, EndOutcome::Completed),
+        (EndCause::Operator, EndOutcome::Completed),
         (EndCause::Deleted, EndOutcome::Cancelled),
+        (EndCause::Operator, EndOutcome::Cancelled),
     ]
 }
 
@@ -161,6 +186,7 @@ fn histories() -> Vec<Vec<Vec<Fact>>> {
         vec![vec![story.refused()]],
         vec![vec![story.moved_in()]],
         ready_then(vec![story.postponed()]),
+        ready_then(vec![story.extended_by_an_operator("2026-12-03T20:00:00Z")]),
         ready_then(story.owner_changed()),
         vec![
             vec![story.announced()],
@@ -178,7 +204,10 @@ fn histories() -> Vec<Vec<Vec<Fact>>> {
         vec![story.provisioned()],
     ];
     histories.push(no_key);
-    histories.extend(wait_reasons().map(|reason| vec![vec![story.started(), story.waits(reason)]]));
+    histories.extend(wait_reasons().map(|reason| match reason {
+        WaitReason::Site => of_several_sites(vec![story.waits(WaitReason::Site)]),
+        reason => vec![vec![story.started(), story.waits(reason)]],
+    }));
     histories.extend(
         failure_reasons()
             .into_iter()
@@ -307,6 +336,47 @@ fn the_error_that_ends_a_reservation_is_reported_once() {
 }
 
 #[test]
+fn who_chose_an_image_reads_its_name_where_there_is_room_for_it() {
+    let told = |image: &str, address: &str| {
+        let history = vec![
+            vec![Story::of("5120").started_choosing(image)],
+            vec![Story::of("5120").assigned()],
+            vec![Story::of("5120").claimed()],
+            vec![Fact::HostProvisioned {
+                reservation: Story::of("5120").id,
+                address: Some(address.to_owned()),
+            }],
+        ];
+        let ready = reports(Destination::Notification, history).remove(0);
+        body(&ready.1)["message"].as_str().unwrap().to_owned()
+    };
+    let message = told("noble", "198.51.100.34");
+    assert!(
+        message.ends_with(" Its image is noble, as you chose."),
+        "{message}"
+    );
+    let message = told(&"n".repeat(90), &"a".repeat(160));
+    assert!(message.ends_with("is taken back then."), "{message}");
+}
+
+#[test]
+fn that_a_site_is_settled_is_no_news_and_who_waited_for_it_is_not_told_so_afterwards() {
+    let story = Story::of("5120");
+    let settled = Fact::SiteSettled {
+        reservation: story.id.clone(),
+    };
+    let mut history = of_several_sites(vec![story.waits(WaitReason::Site)]);
+    history.push(vec![settled]);
+    let late = late_reports(Destination::Notification, history);
+    assert!(
+        matches!(late[..], [("ReservationWaits", Composed::NoLongerTrue(_))]),
+        "{late:?}"
+    );
+    let rehomed = vec![vec![story.rehomed()]];
+    assert_eq!(reports(Destination::Notification, rehomed), []);
+}
+
+#[test]
 fn a_host_that_others_change_before_it_is_ready_is_no_news_for_its_user() {
     let history = preparing_then(vec![Story::of("5120").changed_by_others()]);
     assert_eq!(reports(Destination::Notification, history), []);
@@ -334,6 +404,23 @@ fn one_entry_that_ends_a_reservation_twice_owes_one_outcome() {
     let reports = reports(Destination::Notification, preparing_then(twice));
     assert_eq!(reports.len(), 1);
     assert_eq!(reports[0].0, "ReservationFailed");
+}
+
+#[test]
+fn of_two_outcomes_that_were_decided_at_once_on_two_resources_the_first_is_told() {
+    let story = Story::of("5120");
+    let history = vec![vec![story.refused()], vec![story.missed()]];
+    let mut entries = entries(history);
+    entries[1].resource = server("another");
+    let mut view = LedgerView::default();
+    for destination in Destination::ALL {
+        let mut owing = Vec::new();
+        for entry in &entries {
+            view.take_in(entry);
+            owing.push(view.owing(destination, entry).len());
+        }
+        assert_eq!(owing, [1, 0]);
+    }
 }
 
 #[test]
@@ -410,6 +497,124 @@ fn a_text_tells_the_end_as_it_is_now() {
     );
 }
 
+/// Under which webhooks a report may leave, in the order in which they are tried.
+fn webhooks(composed: &Composed) -> Vec<String> {
+    let Composed::Send(report) = composed else {
+        panic!("not sent: {composed:?}");
+    };
+    let named = |copy: &ReportCopy| {
+        let body: Value = serde_json::from_slice(&copy.body).unwrap();
+        assert_eq!(body["webhookId"].to_string(), copy.webhook.to_string());
+        copy.webhook.to_string()
+    };
+    report.copies().map(named).collect()
+}
+
+#[test]
+fn a_report_leaves_under_the_webhook_of_the_accepted_start_and_else_under_the_others_in_their_order()
+ {
+    let story = Story::of("5120");
+    let under = |webhook| story.clone().under(webhook);
+    let mut history = vec![
+        vec![under("13").announced()],
+        vec![under("14").extended("2026-12-03T18:00:00Z")],
+        vec![under("12").started()],
+        vec![under("15").extended("2026-12-03T19:00:00Z")],
+    ];
+    history.extend(story.to_ready().split_off(1));
+    history.push(vec![
+        under("13").ended(EndCause::End, EndOutcome::Completed),
+    ]);
+    for destination in Destination::ALL {
+        let reports = late_reports(destination, history.clone());
+        let (_, end) = reports.last().unwrap();
+        assert_eq!(webhooks(end), ["12", "13", "14", "15"]);
+    }
+    // Moved by a saying under another webhook, it is still the start's.
+    history.insert(4, vec![under("16").moved_in()]);
+    let reports = late_reports(Destination::WebhookLog, history);
+    assert_eq!(webhooks(&reports[0].1)[0], "12");
+}
+
+#[test]
+fn however_many_webhooks_tell_of_a_booking_a_report_is_tried_under_eight_at_most() {
+    let story = Story::of("5120");
+    let announced = |webhook: u32| vec![story.clone().under(&webhook.to_string()).announced()];
+    let mut history: Vec<_> = (100..120).map(announced).collect();
+    history.push(vec![story.started()]);
+    let reports = late_reports(Destination::WebhookLog, history);
+    let tried = webhooks(&reports[0].1);
+    assert_eq!((tried.len(), tried[0].as_str()), (8, "12"));
+}
+
+#[test]
+fn a_payload_that_the_receiver_can_t_take_whole_is_cut_where_one_sees_it() {
+    let story = Story::of("5120");
+    let Fact::ReservationStarted(mut started) = story.started() else {
+        panic!("a start");
+    };
+    started.payload = format!(r#"{{"eventDescription":"{}"}}"#, "é🦀".repeat(3000));
+    let history = vec![vec![Fact::ReservationStarted(started)]];
+    let reports = reports(Destination::WebhookLog, history);
+    let payload = body(&reports[0].1)["payload"].as_str().unwrap().to_owned();
+    let units = payload.encode_utf16().count();
+    assert!(
+        (3998..=4000).contains(&units) && payload.ends_with('…'),
+        "{units}"
+    );
+}
+
+#[test]
+fn a_deletion_is_logged_as_one_and_what_no_delivery_ended_as_an_end() {
+    let story = Story::of("5120");
+    for (cause, event_type) in [
+        (EndCause::End, "EVENT_END"),
+        (EndCause::Deleted, "EVENT_DELETED"),
+        (EndCause::Deadline, "EVENT_END"),
+        (EndCause::ProvenOver, "EVENT_END"),
+    ] {
+        let history = ready_then(vec![story.ended(cause, EndOutcome::Completed)]);
+        let reports = reports(Destination::WebhookLog, history);
+        let last = body(&reports.last().unwrap().1);
+        assert_eq!(last["eventType"], event_type);
+        assert_eq!(last["resourceId"], facts::SERVER_NUMBER);
+    }
+}
+
+#[test]
+fn each_failure_is_logged_once_as_a_start_that_did_not_succeed() {
+    let story = Story::of("5120");
+    let mut failures: Vec<_> = failure_reasons()
+        .into_iter()
+        .map(|reason| preparing_then(vec![story.failed(reason)]))
+        .collect();
+    failures.push(vec![vec![story.refused()]]);
+    failures.push(vec![vec![story.announced()], vec![story.missed()]]);
+    for history in failures {
+        let reports = reports(Destination::WebhookLog, history);
+        let logs: Vec<_> = reports.iter().map(|(_, composed)| body(composed)).collect();
+        let failed: Vec<_> = logs.iter().filter(|log| log["success"] == false).collect();
+        assert_eq!(failed.len(), 1, "{logs:?}");
+        assert_eq!(
+            (&failed[0]["eventType"], &failed[0]["resourceId"]),
+            (
+                &Value::from("EVENT_START"),
+                &Value::from(facts::SERVER_NUMBER)
+            )
+        );
+    }
+}
+
+#[test]
+fn a_completed_reservation_s_user_is_told_that_it_is_ready_and_that_it_is_over_and_nothing_else() {
+    let story = Story::of("5120");
+    let mut history = ready_then(vec![story.ended(EndCause::End, EndOutcome::Completed)]);
+    history.push(vec![story.released()]);
+    let told = reports(Destination::Notification, history);
+    let told: Vec<_> = told.iter().map(|(fact, _)| *fact).collect();
+    assert_eq!(told, ["HostProvisioned", "ReservationEnded"]);
+}
+
 #[test]
 fn a_webhook_id_that_can_t_be_one_makes_a_report_unsendable() {
     let history = Story::of("5120").under("not an id").to_ready();
@@ -477,6 +682,7 @@ proptest! {
             Fact::HostProvisioned { reservation: story.id.clone(), address: Some(address) },
             story.failed(FailureReason::ProvisioningErrors { error: error.clone(), attempts: 3 }),
             story.failed(FailureReason::HostUnknown { text: text.clone() }),
+            story.failed(FailureReason::ImageNotOffered { text: text.clone() }),
             story.failed(FailureReason::NotClaimedInTime { waited_for: Some(WaitReason::Key { text: text.clone() }) }),
             Fact::ProvisioningErrorSeen { reservation: story.id.clone(), error, attempt: 1, attempts: 3 },
         ];

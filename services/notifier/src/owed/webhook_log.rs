@@ -27,6 +27,17 @@ pub(super) fn owes(fact: &Fact) -> bool {
         | Fact::ReservationPostponed { .. }
         | Fact::ReservationResumed { .. }
         | Fact::KeyBrought { .. }
+        | Fact::DeadlineExtended { .. }
+        | Fact::StartAllowed { .. }
+        | Fact::HostHeld { .. }
+        | Fact::HostUnheld { .. }
+        | Fact::DrivingPaused { .. }
+        | Fact::DrivingResumed { .. }
+        | Fact::HostAdopted(_)
+        | Fact::HandBackOrdered { .. }
+        | Fact::HostHandedBack { .. }
+        | Fact::HeldResourceDeleted { .. }
+        | Fact::SiteSettled { .. }
         | Fact::OwnerChanged { .. }
         | Fact::OwnerWithdrawn { .. }
         | Fact::ChangeCameTooLate(_)
@@ -60,7 +71,7 @@ pub(super) fn body(webhook: WebhookId, about: &About<'_>, number: Option<i64>) -
     let Some(row) = row(about) else {
         return Ok(None);
     };
-    let event_id = about.fact.reservation().event();
+    let event_id = about.id.event();
     let own_payload = || json!({"eventId": event_id, "resourceName": about.name}).to_string();
     let payload = match row.payload {
         Some(payload) if !payload.trim().is_empty() => payload.to_owned(),
@@ -147,6 +158,7 @@ fn end<'a>(ended: &'a Ended, name: &str) -> Row<'a> {
             EventType::EventEnd,
             "no end event came; ended because the server's next reservation begins",
         ),
+        EndCause::Operator => (EventType::EventEnd, "ended by an operator"),
     };
     let effect = match ended.outcome {
         EndOutcome::Completed => format!("completed; server {name} is being taken back"),
@@ -168,7 +180,7 @@ fn waits_at_once<'a>(about: &About<'a>) -> Option<&'a WaitReason> {
         Fact::ReservationWaits {
             reservation,
             reason,
-        } if reservation == about.fact.reservation() => Some(reason),
+        } if reservation == about.id => Some(reason),
         _ => None,
     })
 }
@@ -183,6 +195,12 @@ fn waiting(reason: &WaitReason) -> String {
             format!("it waits for its turn: {}", being_prepared(*preparing))
         }
         WaitReason::Host { text } => format!("it waits: {}", text::one_line(text, 2000)),
+        WaitReason::Operator { text } => {
+            format!("it waits for an operator: {}", text::one_line(text, 2000))
+        }
+        WaitReason::Site => {
+            "it waits: nobody has said yet where the servers of its site are (SITE_IDS)".to_owned()
+        }
         WaitReason::Key { text } => {
             format!(
                 "it can't have a server without a usable SSH key: {}",

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, dead_code)]
 
 use bellhop_domain::id::{
-    DeliveryId, HostRef, ReservationId, ResourceId, ResourceKind, Source, UserId, Version,
+    DeliveryId, HostRef, ReservationId, ResourceId, ResourceKind, SiteId, Source, UserId, Version,
     WebhookId,
 };
 use bellhop_domain::reservation::fact::{
@@ -11,7 +11,7 @@ use bellhop_domain::reservation::fact::{
 };
 use bellhop_domain::reservation::{
     DeliveryRef, EndCause, EndOutcome, Fact, FailureReason, HostError, HostLeft, Image, Knowledge,
-    Schedule, TenantKey, Terms, WaitReason,
+    Note, Schedule, TenantKey, Terms, WaitReason,
 };
 use bellhop_event_store::Entry;
 use jiff::Timestamp;
@@ -100,6 +100,14 @@ impl Story {
         Fact::ReservationAnnounced(self.announcement(schedule(), "2026-12-02T10:00:00Z"))
     }
 
+    /// A booking of a resource of this site.
+    pub(crate) fn announced_of(&self, site: &str) -> Fact {
+        Fact::ReservationAnnounced(Announced {
+            site: Some(SiteId::new(site)),
+            ..self.announcement(schedule(), "2026-12-02T10:00:00Z")
+        })
+    }
+
     pub(crate) fn extended(&self, end: &str) -> Fact {
         let schedule = Schedule {
             end: time(end),
@@ -117,7 +125,19 @@ impl Story {
                 key: TenantKey::InDelivery,
                 delivery: delivery(),
             }),
+            site_named: false,
+            rehomed: false,
         }))
+    }
+
+    /// The same resource, in the namespace that its site turned out to have.
+    pub(crate) fn rehomed(&self) -> Fact {
+        let Fact::ReservationMovedIn(mut moved) = self.moved_in() else {
+            unreachable!("a move is a move");
+        };
+        moved.from = "baremetalhost/metal3-b/lab7-node04".parse().unwrap();
+        moved.rehomed = true;
+        Fact::ReservationMovedIn(moved)
     }
 
     pub(crate) fn postponed(&self) -> Fact {
@@ -169,6 +189,7 @@ impl Story {
             webhook: self.webhook.clone(),
             resource_number: self.number,
             site: None,
+            site_named: false,
             knowledge: knowledge(schedule(), "2026-12-03T07:55:20Z"),
             delivery: delivery(),
             terms: Terms {
@@ -180,12 +201,22 @@ impl Story {
         }))
     }
 
+    /// A start that chose this image of the catalogue.
+    pub(crate) fn started_choosing(&self, image: &str) -> Fact {
+        let Fact::ReservationStarted(mut started) = self.started() else {
+            unreachable!("a start is a start");
+        };
+        started.terms.image.name = Some(image.to_owned());
+        Fact::ReservationStarted(started)
+    }
+
     pub(crate) fn refused(&self) -> Fact {
         Fact::ReservationRefused(Refused {
             reservation: self.id.clone(),
             user: self.user.clone(),
             webhook: self.webhook.clone(),
             resource_number: self.number,
+            site: None,
             knowledge: knowledge(schedule(), "2026-12-03T17:45:00Z"),
             delivery: delivery(),
             payload: PAYLOAD.to_owned(),
@@ -289,10 +320,20 @@ impl Story {
             user: self.user.clone(),
             webhook: by_delivery.then(|| self.webhook.clone()),
             resource_number: self.number,
+            site: None,
             delivery: by_delivery.then(delivery),
             payload: by_delivery.then(|| PAYLOAD.replace("START", "END")),
             knowledge: None,
+            note: (cause == EndCause::Operator).then(note),
         })
+    }
+
+    pub(crate) fn extended_by_an_operator(&self, until: &str) -> Fact {
+        Fact::DeadlineExtended {
+            reservation: self.id.clone(),
+            until: time(until),
+            note: note(),
+        }
     }
 
     pub(crate) fn overdue(&self) -> Fact {
@@ -326,6 +367,7 @@ impl Story {
             reservation: self.id.clone(),
             took: std::time::Duration::from_secs(95),
             left: HostLeft::Off,
+            not_wiped: false,
         }
     }
 
@@ -343,6 +385,14 @@ impl Story {
         let mut entries = self.to_preparing();
         entries.push(vec![self.provisioned()]);
         entries
+    }
+}
+
+/// What an operator says of an order.
+fn note() -> Note {
+    Note {
+        by: "ada".to_owned(),
+        why: "its user asked".to_owned(),
     }
 }
 
@@ -375,6 +425,7 @@ pub(crate) fn entries(history: Vec<Vec<Fact>>) -> Vec<Entry> {
 fn terms() -> Terms {
     Terms {
         image: Image {
+            name: None,
             url: "http://images.example/noble.qcow2".to_owned(),
             checksum: None,
             checksum_type: None,

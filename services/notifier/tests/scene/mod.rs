@@ -155,6 +155,17 @@ impl Scene {
         version
     }
 
+    /// Puts something into the ledger that nobody can read.
+    pub(crate) async fn append_garbage(&self) {
+        let client = async_nats::connect(self.nats.url()).await.unwrap();
+        let context = jetstream::new(client);
+        let garbage = context
+            .publish("ledger.baremetalhost.metal3.other", "garbage".into())
+            .await
+            .unwrap();
+        garbage.await.unwrap();
+    }
+
     /// The report that a fact owes.
     pub(crate) fn key(
         story: &Story,

@@ -123,7 +123,7 @@ pub(crate) fn read(
     }
 }
 
-fn is_ours(host: &BareMetalHost, reservation: &ReservationId) -> bool {
+pub(super) fn is_ours(host: &BareMetalHost, reservation: &ReservationId) -> bool {
     host.consumer() == Consumer::Reservation(&reservation.to_string())
 }
 
@@ -136,7 +136,7 @@ fn change(host: &BareMetalHost, holding: &Holding) -> Option<String> {
         Some("its image was removed".to_owned())
     } else if image != Some(holding.terms.image.url.as_str()) {
         Some("its image was replaced".to_owned())
-    } else if host.user_data() != Some(holding.secret.as_str()) {
+    } else if host.user_data().unwrap_or_default() != holding.secret {
         Some("its user data was replaced".to_owned())
     } else {
         None
@@ -210,6 +210,7 @@ pub(crate) mod tests {
             given_upon: Version(4),
             terms: Terms {
                 image: Image {
+                    name: None,
                     url: "http://i/noble".into(),
                     checksum: None,
                     checksum_type: None,
@@ -226,6 +227,7 @@ pub(crate) mod tests {
             stage: Stage::Claiming,
             changed: false,
             hold_until: None,
+            adopted_at: None,
         }
     }
 

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use bellhop_domain::reservation::{Holding, Observation};
-use bellhop_reservation_system::Webhook;
+use bellhop_domain::reservation::{Holding, Observation, TenantKey};
 use bellhop_service::trace_context::{TraceParent, current_traceparent};
 use tracing::Instrument;
 
@@ -12,7 +11,7 @@ use super::cluster::{ClusterError, SecretCreated, WritableCluster};
 use super::driver::{BLOCKED, Driver, Look, LookError};
 use super::fence::Verdict;
 use super::host::BareMetalHost;
-use crate::words::ssh_key;
+use crate::words::brought_key;
 use crate::work_queue::Next;
 
 impl Driver {
@@ -40,6 +39,9 @@ impl Driver {
         }
         if let Some(obstacle) = claim::obstacle(&host, &self.writer(look)) {
             self.wait(&look.id, Some(&obstacle));
+            return Ok(Next::After(BLOCKED));
+        }
+        if self.is_paused(&look.id) {
             return Ok(Next::After(BLOCKED));
         }
         self.wait(&look.id, None);
@@ -130,15 +132,23 @@ impl Driver {
 
     /// The tenant's key, from the delivery that brought it: no fact may hold it. The inner error says why there is none.
     async fn key(&self, holding: &Holding) -> Result<Result<Option<String>, String>, LookError> {
+        // None came, or the one that is in the delivery is a former owner's.
+        if let TenantKey::Missing { reason } = &holding.key {
+            return Ok(if holding.terms.without_key {
+                Ok(None)
+            } else {
+                Err(format!("no usable SSH key came: {reason}"))
+            });
+        }
         let Some(delivery) = self.store.delivery(holding.delivery.sequence).await? else {
             return Ok(Err(
                 "the delivery that brought the SSH key was removed".to_owned()
             ));
         };
-        let webhook = Webhook::parse(&delivery.body).ok();
-        let key = match webhook.as_ref().and_then(Webhook::booking) {
-            Some(booking) if delivery.id == holding.delivery.id => ssh_key(booking),
-            _ => Err("the delivery that brought the SSH key is not what it was".to_owned()),
+        let key = if delivery.id == holding.delivery.id {
+            brought_key(&delivery)
+        } else {
+            Err("the delivery that brought the SSH key is not what it was".to_owned())
         };
         Ok(match key {
             Ok(key) => Ok(Some(key.as_str().to_owned())),

@@ -36,7 +36,6 @@ pub(crate) struct Cluster {
     /// With a longer limit on the time between two bytes: a quiet watch is a good one.
     watching: Client,
     resource: ApiResource,
-    namespace: String,
 }
 
 /// The same for writing. A shadow has none, so it can't write whatever it decides.
@@ -145,7 +144,6 @@ impl Cluster {
             client,
             watching,
             resource,
-            namespace: settings.k8s_namespace.clone(),
         })
     }
 
@@ -153,9 +151,9 @@ impl Cluster {
         Api::namespaced_with(self.client.clone(), namespace, &self.resource)
     }
 
-    /// The hosts of the namespace, to be watched.
-    pub(crate) fn watched_hosts(&self) -> Api<BareMetalHost> {
-        Api::namespaced_with(self.watching.clone(), &self.namespace, &self.resource)
+    /// The hosts of a namespace, to be watched.
+    pub(crate) fn watched_hosts(&self, namespace: &str) -> Api<BareMetalHost> {
+        Api::namespaced_with(self.watching.clone(), namespace, &self.resource)
     }
 
     fn secrets(&self, namespace: &str) -> Api<Secret> {
@@ -178,11 +176,11 @@ impl Cluster {
         }
     }
 
-    /// The names of all hosts that answer to `resource`, by a list of all from the API server.
-    pub(crate) async fn hosts_that_answer_to(
+    /// All hosts of a namespace that `wanted` holds for, by a list of all from the API server.
+    pub(crate) async fn hosts_where(
         &self,
         namespace: &str,
-        resource: &str,
+        wanted: impl Fn(&BareMetalHost) -> bool,
     ) -> Result<Vec<BareMetalHost>, ClusterError> {
         let mut found = Vec::new();
         let mut parameters = ListParams::default().limit(PAGE);
@@ -191,11 +189,7 @@ impl Cluster {
             let page = page.map_err(|error| {
                 ClusterError::new(format!("list the hosts of {namespace}"), error)
             })?;
-            found.extend(
-                page.items
-                    .into_iter()
-                    .filter(|host| host.answers_to() == resource),
-            );
+            found.extend(page.items.into_iter().filter(|host| wanted(host)));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => parameters = parameters.continue_token(&token),
                 None => return Ok(found),
@@ -283,10 +277,41 @@ impl WritableCluster {
         name: &str,
         owner: &SecretOwner<'_>,
     ) -> Result<(), ClusterError> {
+        self.delete_secret_if(name, owner, |found| belongs_to(found, owner))
+            .await
+    }
+
+    /// Deletes the user-data secret of an adopted host, by its `uid`: one that Bellhop did not make, or a lost ledger of its.
+    pub(crate) async fn delete_adopted_secret(
+        &self,
+        name: &str,
+        owner: &SecretOwner<'_>,
+    ) -> Result<(), ClusterError> {
+        let ledger = owner.ledger.as_str();
+        let is_in_use = |found: &Secret| {
+            let annotations = found.metadata.annotations.as_ref();
+            annotations
+                .and_then(|all| all.get(LEDGER))
+                .is_some_and(|of| of == ledger)
+        };
+        self.delete_secret_if(name, owner, |found| !is_in_use(found))
+            .await
+    }
+
+    async fn delete_secret_if(
+        &self,
+        name: &str,
+        owner: &SecretOwner<'_>,
+        may_go: impl Fn(&Secret) -> bool,
+    ) -> Result<(), ClusterError> {
+        // An adopted host may have had no user data.
+        if name.is_empty() {
+            return Ok(());
+        }
         let Some(found) = self.secret(&owner.host.namespace, name).await? else {
             return Ok(());
         };
-        if !belongs_to(&found, owner) {
+        if !may_go(&found) {
             return Ok(());
         }
         let preconditions = Preconditions {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bellhop_domain::id::{HostRef, LedgerId, ReservationId, ResourceId, Version};
 use bellhop_domain::reservation::{
-    Command, Desired, Holding, HostLeft, Observation, Release, Resource, desired,
+    Command, Desired, Holding, HostLeft, Observation, Release, Resource, Scope, desired,
 };
 use bellhop_event_store::{AppendError, EventStore, EventStoreError};
 use bellhop_service::health::Dependency;
@@ -157,6 +157,8 @@ impl Driver {
             }
             Desired::Wait => self.offer(look, None).await,
             Desired::Offer { next } => self.offer(look, Some(next)).await,
+            Desired::Adopt(holding) => self.adopt(look, holding, cluster).await,
+            Desired::SwitchOn => self.switch_on(look, cluster).await,
             Desired::Claim(holding) => self.claim(look, holding, cluster).await,
             Desired::Keep(holding) => self.keep(look, holding).await,
             Desired::Release(release) => self.release(look, release, cluster).await,
@@ -182,6 +184,34 @@ impl Driver {
             Some(why) => self.shown.show("waiting", &id.to_string(), why),
             None => self.shown.clear("waiting", &id.to_string()),
         }
+    }
+
+    /// Whether an operator stopped all writes to the resource's host. Shown where it is.
+    pub(super) fn is_paused(&self, id: &ResourceId) -> bool {
+        let text = self.folded.read(|ledger| {
+            let (_, note) = ledger.paused(id)?;
+            Some(format!("paused by {}: {}", note.by, note.why))
+        });
+        if let Some(text) = &text {
+            self.wait(id, Some(text));
+        }
+        text.is_some()
+    }
+
+    /// Why a host is not released now, whatever the ledger asks for: an operator's word. Wiping can't be undone, so the broker
+    /// is asked for what others ordered meanwhile.
+    async fn is_kept_by_an_operator(&self, look: &Look) -> Result<bool, LookError> {
+        self.decisions.catch_up_on(&look.id).await?;
+        let sites = look.state.sites().cloned().map(Scope::Site);
+        for scope in sites.chain([Scope::Everything]) {
+            self.decisions.catch_up_on(&scope.resource()).await?;
+        }
+        if let Some(note) = &self.folded.resource(&look.id).orders.held {
+            let text = format!("held by {}: {}", note.by, note.why);
+            self.wait(&look.id, Some(&text));
+            return Ok(true);
+        }
+        Ok(self.is_paused(&look.id))
     }
 
     async fn keep(&self, look: &Look, holding: &Holding) -> Result<Next, LookError> {
@@ -225,6 +255,9 @@ impl Driver {
         match next_step(host.as_ref(), release, &self.writer(look), self.power_off) {
             Step::Write(patch) => {
                 self.alarms.clear(RELEASE_BLOCKED, &look.id.to_string());
+                if self.is_kept_by_an_operator(look).await? {
+                    return Ok(Next::After(BLOCKED));
+                }
                 let span = look.span("release");
                 self.write(cluster, &release.host, &patch, "release")
                     .instrument(span)
@@ -252,7 +285,10 @@ impl Driver {
                 }
                 Ok(Next::After(BLOCKED))
             }
-            Step::Done(left) => self.released(look, release, left, cluster).await,
+            Step::Done(left) => {
+                let not_wiped = release.claimed && host.is_some_and(|host| host.is_never_wiped());
+                self.released(look, release, left, not_wiped, cluster).await
+            }
         }
     }
 
@@ -261,17 +297,21 @@ impl Driver {
         look: &Look,
         release: &Release,
         left: HostLeft,
+        not_wiped: bool,
         cluster: &WritableCluster,
     ) -> Result<Next, LookError> {
-        cluster
-            .delete_secret(
-                &release.secret,
-                &self.owner(&release.reservation, &release.host),
-            )
-            .await?;
+        let owner = self.owner(&release.reservation, &release.host);
+        if release.adopted {
+            cluster
+                .delete_adopted_secret(&release.secret, &owner)
+                .await?;
+        } else {
+            cluster.delete_secret(&release.secret, &owner).await?;
+        }
         self.wait(&look.id, None);
         self.alarms.clear(RELEASE_BLOCKED, &look.id.to_string());
-        self.observe(look, Observation::Released { left }).await?;
+        self.observe(look, Observation::Released { left, not_wiped })
+            .await?;
         Ok(Next::Again)
     }
 
@@ -317,9 +357,11 @@ impl Driver {
 /// The reservation that a look at a resource is for, and the trace of its start.
 fn concerns(state: &Resource) -> (Option<&ReservationId>, Option<&str>) {
     let reservation = match desired(state) {
-        Desired::Nothing | Desired::Wait => None,
+        Desired::Nothing | Desired::Wait | Desired::SwitchOn => None,
         Desired::Offer { next } => Some(next),
-        Desired::Claim(holding) | Desired::Keep(holding) => Some(&holding.reservation),
+        Desired::Adopt(holding) | Desired::Claim(holding) | Desired::Keep(holding) => {
+            Some(&holding.reservation)
+        }
         Desired::Release(release) => Some(&release.reservation),
     };
     let trace = reservation.and_then(|id| state.reservations.get(id)?.traceparent.as_deref());

@@ -11,14 +11,14 @@ impl Driver {
     /// watch says where to look; the API server has the last word.
     pub(super) async fn find_host(&self, id: &ResourceId) -> Result<Found, LookError> {
         let mut found = Vec::new();
-        for name in self.known.answering_to(id.name()) {
+        for name in self.known.answering_to(id.namespace(), id.name()) {
             let host = self.cluster.host(id.namespace(), &name).await?;
             found.extend(host.filter(|host| host.answers_to() == id.name()));
         }
         if found.is_empty() {
             found = self
                 .cluster
-                .hosts_that_answer_to(id.namespace(), id.name())
+                .hosts_where(id.namespace(), |host| host.answers_to() == id.name())
                 .await?;
         }
         if found.iter().any(BareMetalHost::is_marked) {

@@ -47,12 +47,16 @@ pub(crate) struct Spec {
     pub(crate) custom_deploy: Option<serde_json::Value>,
     pub(crate) externally_provisioned: bool,
     pub(crate) disable_power_off: bool,
+    pub(crate) automated_cleaning_mode: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Image {
     pub(crate) url: String,
+    pub(crate) checksum: Option<String>,
+    pub(crate) checksum_type: Option<String>,
+    pub(crate) format: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,6 +203,18 @@ impl BareMetalHost {
         )
     }
 
+    /// Whether Metal3 was told not to clean its disks when an image goes.
+    pub(crate) fn is_never_wiped(&self) -> bool {
+        self.spec.automated_cleaning_mode == "disabled"
+    }
+
+    /// Whether the service before Bellhop prepared it: an image, its own secret's name, and nobody's `consumerRef`.
+    pub(crate) fn is_of_the_service_before(&self) -> bool {
+        self.consumer() == Consumer::None
+            && self.image_url().is_some()
+            && self.user_data() == Some(format!("{}-userdata", self.name()).as_str())
+    }
+
     pub(crate) fn image_url(&self) -> Option<&str> {
         self.spec
             .image
@@ -291,7 +307,13 @@ pub(crate) mod tests {
     #[test]
     fn every_field_that_we_read_is_in_the_definition() {
         let mut host = host(json!({}));
-        host.spec.image = Some(Image::default());
+        host.spec.image = Some(Image {
+            url: String::new(),
+            checksum: Some(String::new()),
+            checksum_type: Some(String::new()),
+            format: Some(String::new()),
+        });
+        host.status.provisioning.image = host.spec.image.clone().unwrap();
         host.spec.user_data = Some(SecretReference::default());
         host.spec.consumer_ref = Some(ConsumerRef::default());
         host.spec.custom_deploy = Some(json!({"method": "m"}));

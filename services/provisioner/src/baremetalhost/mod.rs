@@ -11,8 +11,10 @@
 //!
 //! - [`host`] what we read of a host; [`fence`] who may write it; [`claim`] and [`release`] what is written, and when: pure;
 //! - [`shadow`] the look of a shadow, which writes nothing;
-//! - [`cluster`] the Kubernetes API; [`watch`] what changes there; [`driver`] the look itself, with `finding` the host, `offering` it and `claiming` it; [`user_data`] the cloud-config.
+//! - [`cluster`] the Kubernetes API; [`watch`] what changes there; [`driver`] the look itself, with `finding` the host, `offering` it and
+//!   `claiming` it, and [`adoption`] of hosts that somebody else prepared; [`user_data`] the cloud-config.
 
+pub mod adoption;
 pub(crate) mod claim;
 mod claiming;
 pub(crate) mod cluster;

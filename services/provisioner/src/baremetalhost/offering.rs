@@ -18,6 +18,15 @@ impl Driver {
         look: &Look,
         next: Option<&ReservationId>,
     ) -> Result<Next, LookError> {
+        if self.is_paused(&look.id) {
+            if self.turns.obstructed(&look.id, &look.state) {
+                let text = "an operator paused it".to_owned();
+                let upon = look.state.version;
+                self.observe(look, Observation::PlaceUnused { text, upon })
+                    .await?;
+            }
+            return Ok(Next::After(BLOCKED));
+        }
         let found = match self.find_host(&look.id).await {
             Ok(found) => found,
             Err(error) => {
@@ -38,6 +47,13 @@ impl Driver {
                     }
                 }
                 (None, None) => return Ok(Next::Rest),
+                (None, Some(next)) if self.waits_for_an_operator(look, next) => {
+                    // It is told why; whoever needs a place meanwhile may have it.
+                    self.turns.obstructed(&look.id, &look.state);
+                    let host = reference(&host);
+                    let secret = self.secret_name(&host, next);
+                    Observation::Clean { host, secret }
+                }
                 (None, Some(next)) => match self.turns.of(&look.id, &look.state) {
                     Turn::Now => {
                         let host = reference(&host);
@@ -76,6 +92,11 @@ impl Driver {
         })
     }
 
+    fn waits_for_an_operator(&self, look: &Look, next: &ReservationId) -> bool {
+        let policy = self.decisions.policy();
+        look.state.operator_needed(next, policy).is_some()
+    }
+
     /// A name of its own for each reservation on each host: never another tenant's secret (R9).
     fn secret_name(&self, host: &HostRef, reservation: &ReservationId) -> String {
         let mut hash = Sha256::new();
@@ -95,7 +116,7 @@ impl Driver {
     }
 }
 
-fn reference(host: &BareMetalHost) -> HostRef {
+pub(super) fn reference(host: &BareMetalHost) -> HostRef {
     HostRef {
         namespace: host.namespace().to_owned(),
         name: host.name().to_owned(),

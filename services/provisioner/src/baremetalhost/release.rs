@@ -86,6 +86,10 @@ pub(crate) fn next_step(
         _ if ours || left_over || release.claimed => {
             take_back(host, release, writer, given_back, power_off)
         }
+        // Our claim never reached it, and it became someone's who keeps no consumerRef: not even the fence is written (R6).
+        _ if host.image_url().is_some() => {
+            Step::Blocked("it has an image that Bellhop did not set".to_owned())
+        }
         // Our claim never reached it.
         _ => Step::Write(json!({"metadata": metadata(host, writer)})),
     }
@@ -184,6 +188,7 @@ mod tests {
             secret: "node01-abc".into(),
             image_url: "http://i/noble".into(),
             claimed: true,
+            adopted: false,
             ordered: Version(8),
             since: Timestamp::UNIX_EPOCH,
         }
@@ -282,6 +287,17 @@ mod tests {
             step(with(&fence(8), json!({}), json!({}))),
             Step::Done(HostLeft::Off)
         );
+    }
+
+    #[test]
+    fn a_host_that_someone_else_gave_an_image_before_our_claim_reached_it_is_not_even_fenced() {
+        let unclaimed = Release {
+            claimed: false,
+            ..release()
+        };
+        let theirs = json!({"spec": {"online": true, "image": {"url": "http://theirs"}}});
+        let step = next_step(Some(&host(theirs)), &unclaimed, &writer(9), true);
+        assert!(matches!(step, Step::Blocked(_)), "{step:?}");
     }
 
     #[test]

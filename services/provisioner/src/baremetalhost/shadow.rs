@@ -88,8 +88,16 @@ impl Driver {
             None => match desired(&look.state) {
                 Desired::Offer { next } => self.offer(look, Some(next)).await,
                 Desired::Wait => self.offer(look, None).await,
+                Desired::SwitchOn => {
+                    self.wait(&look.id, Some("a shadow switches no host on"));
+                    Ok(Next::Rest)
+                }
                 // No fact of a shadow's ledger gives a host away.
-                Desired::Nothing | Desired::Claim(_) | Desired::Keep(_) | Desired::Release(_) => {
+                Desired::Nothing
+                | Desired::Adopt(_)
+                | Desired::Claim(_)
+                | Desired::Keep(_)
+                | Desired::Release(_) => {
                     self.wait(&look.id, None);
                     Ok(Next::Rest)
                 }

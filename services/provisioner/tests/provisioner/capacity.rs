@@ -69,7 +69,9 @@ impl Walk {
     }
 
     fn fact(&mut self, fact: &Fact) {
-        let reservation = fact.reservation();
+        let Some(reservation) = fact.reservation() else {
+            return;
+        };
         match fact {
             Fact::HostAssigned { .. } => {
                 let has_place = |asker: &String| asker.starts_with(&format!("{reservation} on "));
@@ -112,8 +114,12 @@ async fn until_no_place_is_taken(world: &World) -> Walk {
 }
 
 async fn until_ready(world: &World, event: &str) {
-    let ready =
-        |fact: &Fact| fact.name() == "HostProvisioned" && fact.reservation().event() == event;
+    let ready = |fact: &Fact| {
+        fact.name() == "HostProvisioned"
+            && fact
+                .reservation()
+                .is_some_and(|about| about.event() == event)
+    };
     world.until_fact(ready).await;
 }
 
@@ -170,15 +176,23 @@ async fn each_site_has_places_of_its_own() {
             .cluster
             .hold_at(NS, &node(number), HostState::Provisioning);
     }
-    let _provisioner = world.provisioner_with(limited(&world, 0, 1));
+    let settings = ProvisionerSettings {
+        site_ids: Some("a,b".parse().unwrap()),
+        ..limited(&world, 0, 1)
+    };
+    let _provisioner = world.provisioner_with(settings);
     world.says(start_in(1, "node01", "a")).await;
     world.until("HostClaimed").await;
     world.says(start_in(2, "node02", "a")).await;
     let waits = world.until("ReservationWaits").await;
-    assert_eq!(waits.reservation().event(), "node02");
+    assert_eq!(waits.reservation().unwrap().event(), "node02");
     world.says(start_in(3, "node03", "b")).await;
-    let claimed =
-        |fact: &Fact| fact.name() == "HostClaimed" && fact.reservation().event() == "node03";
+    let claimed = |fact: &Fact| {
+        fact.name() == "HostClaimed"
+            && fact
+                .reservation()
+                .is_some_and(|about| about.event() == "node03")
+    };
     world.until_fact(claimed).await;
     assert_eq!(Walk::through(&world).await.given, ["node01", "node03"]);
     world.cluster.let_go(NS, "node01");
@@ -211,7 +225,9 @@ async fn who_waits_for_its_turn_is_told_and_one_whose_host_is_not_clean_holds_up
                 Fact::ReservationWaits { reason, .. } => reason,
                 _ => return false,
             };
-            fact.reservation().event() == event && *reason == WaitReason::Turn { preparing: 1 }
+            fact.reservation()
+                .is_some_and(|about| about.event() == event)
+                && *reason == WaitReason::Turn { preparing: 1 }
         }
     };
     world.until_fact(turn("node03")).await;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use bellhop_domain::reservation::Fact;
-use bellhop_simulator::cluster::HostSpec;
+use bellhop_domain::reservation::{Fact, FailureReason};
+use bellhop_provisioner::NoSshKey;
+use bellhop_simulator::cluster::{Fault, FaultKind, HostSpec, Verb};
 
 use crate::installation::nested;
 use crate::world::{KEY, NS, World, end, in_seconds, is_clean, start};
@@ -140,4 +141,70 @@ async fn a_start_that_is_moved_to_later_gives_the_host_back_and_gets_one_again_w
             host["status"]["provisioning"]["state"] == "provisioned"
         })
         .await;
+}
+
+#[tokio::test]
+async fn a_host_that_may_be_prepared_without_a_key_does_not_get_the_one_of_its_booking_s_former_owner()
+ {
+    let world = World::with_host("node01").await;
+    let mut settings = world.settings();
+    settings.no_ssh_key = NoSshKey::Provision;
+    let _provisioner = world.provisioner_with(settings);
+    world.says(start("1", "node01")).await;
+    world.until("HostProvisioned").await;
+    world.says(start("2", "node01")).await;
+    world.until("ReservationWaits").await;
+    let mut given = nested(
+        "EVENT_UPDATED",
+        2,
+        "node01",
+        in_seconds(60),
+        in_seconds(3600),
+    );
+    given["data"]["resource"]["id"] = 31.into();
+    given["data"]["keycloakId"] = "another-user".into();
+    world.says(given).await;
+    world.until("OwnerChanged").await;
+    let reads = world.cluster.user_data_reads().len();
+    world.says(end("1", "node01")).await;
+    world
+        .until_fact(|fact| {
+            fact.name() == "HostProvisioned"
+                && fact.reservation().is_some_and(|about| about.event() == "2")
+        })
+        .await;
+    let user_data = world.cluster.user_data_reads().split_off(reads);
+    assert!(!user_data.is_empty());
+    assert!(!user_data.iter().any(|read| read.user_data.contains(KEY)));
+}
+
+#[tokio::test]
+async fn a_host_that_was_given_but_not_claimed_when_its_booking_got_another_owner_is_not_claimed_with_the_first_one_s_key()
+ {
+    let world = World::with_host("node01").await;
+    let fault = Fault::new(FaultKind::InternalError).on(Verb::Patch);
+    let fault = world.cluster.inject(fault);
+    let _provisioner = world.provisioner();
+    world.says(start("1", "node01")).await;
+    world.until("HostAssigned").await;
+    let mut given = nested(
+        "EVENT_UPDATED",
+        1,
+        "node01",
+        in_seconds(60),
+        in_seconds(3600),
+    );
+    given["data"]["resource"]["id"] = 31.into();
+    given["data"]["keycloakId"] = "another-user".into();
+    world.says(given).await;
+    world.until("OwnerChanged").await;
+    world.cluster.clear_fault(fault);
+    let failed = world.until("ReservationFailed").await;
+    assert!(
+        matches!(&failed, Fact::ReservationFailed { reason: FailureReason::CannotClaim { text }, .. } if text.contains("another owner")),
+        "{failed:?}"
+    );
+    world.until("HostReleased").await;
+    assert_eq!(world.claims("node01"), [""; 0]);
+    assert!(world.cluster.secrets(NS).is_empty());
 }

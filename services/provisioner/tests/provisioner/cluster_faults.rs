@@ -63,6 +63,9 @@ async fn a_host_that_never_answers_holds_up_no_other() {
     world.until("HostAssigned").await;
     world.says(start("2", "node02")).await;
     world
-        .until_fact(|fact| fact.name() == "HostProvisioned" && fact.reservation().event() == "2")
+        .until_fact(|fact| {
+            fact.name() == "HostProvisioned"
+                && fact.reservation().is_some_and(|about| about.event() == "2")
+        })
         .await;
 }

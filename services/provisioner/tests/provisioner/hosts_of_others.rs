@@ -34,6 +34,33 @@ async fn a_host_that_someone_else_uses_is_waited_for_and_not_written() {
 }
 
 #[tokio::test]
+async fn a_name_that_could_be_a_path_or_a_wild_card_is_only_a_name_that_no_host_has() {
+    let world = World::with_host("node01").await;
+    let _provisioner = world.provisioner();
+    for (event, name) in [
+        ("1", "Gi1/0/1"),
+        ("2", "../secrets/node01"),
+        ("3", "node01?dryRun=All"),
+        ("4", "*"),
+    ] {
+        world.says(start(event, name)).await;
+        let failed = world
+            .until_fact(|fact| {
+                fact.name() == "ReservationFailed"
+                    && fact
+                        .reservation()
+                        .is_some_and(|about| about.event() == event)
+            })
+            .await;
+        assert!(
+            matches!(&failed, Fact::ReservationFailed { reason: FailureReason::HostUnknown { text }, .. } if text.contains(name)),
+            "{failed:?}"
+        );
+    }
+    assert!(world.cluster.writes().is_empty());
+}
+
+#[tokio::test]
 async fn a_paused_host_is_waited_for_release_included() {
     let paused = "baremetalhost.metal3.io/paused";
     let world = World::with_hosts([HostSpec::new(NS, "node01").annotation(paused, "")]).await;

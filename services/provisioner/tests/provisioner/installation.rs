@@ -153,6 +153,10 @@ impl Installation {
             headers: Vec::new(),
             body,
         };
+        self.deliver(delivery).await
+    }
+
+    pub(crate) async fn deliver(&self, delivery: NewDelivery) -> u64 {
         self.store
             .store_delivery(&delivery, Duration::from_secs(5))
             .await
@@ -209,10 +213,21 @@ impl Installation {
         self.until_fact(|fact| fact.name() == name).await
     }
 
+    /// Waits until the ledger holds a fact of this name about this booking.
+    pub(crate) async fn until_of(&self, event: &str, name: &str) -> Fact {
+        self.until_fact(|fact| fact.name() == name && is_about(fact, event))
+            .await
+    }
+
     /// Lets time pass in which nothing should happen.
     pub(crate) async fn quiet(&self) {
         tokio::time::sleep(Duration::from_millis(700)).await;
     }
+}
+
+pub(crate) fn is_about(fact: &Fact, event: &str) -> bool {
+    fact.reservation()
+        .is_some_and(|about| about.event() == event)
 }
 
 /// How long ago, or from now on, in seconds.

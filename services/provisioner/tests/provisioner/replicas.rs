@@ -1,5 +1,6 @@
 //! Several provisioners, and provisioners that stop anywhere.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use bellhop_simulator::cluster::{HostSpec, HostState};
@@ -19,7 +20,10 @@ async fn two_provisioners_prepare_each_host_once() {
         let event = format!("a{number}");
         world
             .until_fact(|fact| {
-                fact.name() == "HostProvisioned" && fact.reservation().event() == event
+                fact.name() == "HostProvisioned"
+                    && fact
+                        .reservation()
+                        .is_some_and(|about| about.event() == event)
             })
             .await;
     }
@@ -30,7 +34,10 @@ async fn two_provisioners_prepare_each_host_once() {
         let event = format!("b{number}");
         world
             .until_fact(|fact| {
-                fact.name() == "HostProvisioned" && fact.reservation().event() == event
+                fact.name() == "HostProvisioned"
+                    && fact
+                        .reservation()
+                        .is_some_and(|about| about.event() == event)
             })
             .await;
         let wanted = [
@@ -55,12 +62,19 @@ async fn a_provisioner_that_stops_anywhere_is_carried_on_by_the_next() {
     world
         .cluster
         .set_pause(HostState::Provisioning, Duration::from_millis(300));
+    let told = Cell::new(false);
     let stopper = async {
-        // Each runs a little longer than the one before, so that they stop at ever other steps.
-        for run in 0..25_u64 {
+        // Each runs a little longer than the one before, so that they stop at ever other steps. They go on until all was
+        // said, however slow this machine is, and for some runs more.
+        let mut after = 0;
+        for run in 0_u64.. {
             let provisioner = world.provisioner();
             tokio::time::sleep(Duration::from_millis(40 + 15 * run)).await;
             provisioner.abort().await;
+            after += u32::from(told.get());
+            if after >= 5 {
+                break;
+            }
         }
         world.provisioner()
     };
@@ -69,14 +83,21 @@ async fn a_provisioner_that_stops_anywhere_is_carried_on_by_the_next() {
         world.until("HostClaimed").await;
         world.says(end("1", "node01")).await;
         world.says(start("2", "node01")).await;
+        told.set(true);
     };
     let (_last, ()) = tokio::join!(stopper, teller);
     world
-        .until_fact(|fact| fact.name() == "HostProvisioned" && fact.reservation().event() == "2")
+        .until_fact(|fact| {
+            fact.name() == "HostProvisioned"
+                && fact.reservation().is_some_and(|about| about.event() == "2")
+        })
         .await;
     world.says(end("2", "node01")).await;
     world
-        .until_fact(|fact| fact.name() == "HostReleased" && fact.reservation().event() == "2")
+        .until_fact(|fact| {
+            fact.name() == "HostReleased"
+                && fact.reservation().is_some_and(|about| about.event() == "2")
+        })
         .await;
     world.until_host("node01", is_clean).await;
     assert_eq!(
@@ -143,6 +164,9 @@ async fn a_start_from_a_snapshot_goes_on_where_the_ledger_is() {
     let _another = world.provisioner();
     world.says(start("2", "node01")).await;
     world
-        .until_fact(|fact| fact.name() == "HostProvisioned" && fact.reservation().event() == "2")
+        .until_fact(|fact| {
+            fact.name() == "HostProvisioned"
+                && fact.reservation().is_some_and(|about| about.event() == "2")
+        })
         .await;
 }

@@ -68,7 +68,10 @@ async fn a_second_start_waits_for_the_first_and_gets_a_clean_host_with_its_own_s
     assert_eq!(world.claims("node01"), ["reservation-system:A"]);
     world.says(end("A", "node01")).await;
     world
-        .until_fact(|fact| fact.name() == "HostProvisioned" && fact.reservation().event() == "B")
+        .until_fact(|fact| {
+            fact.name() == "HostProvisioned"
+                && fact.reservation().is_some_and(|about| about.event() == "B")
+        })
         .await;
     assert_eq!(
         world.claims("node01"),
@@ -161,7 +164,10 @@ async fn an_unknown_host_fails_and_so_do_two_that_answer_to_one_resource() {
         async move {
             let failed = world
                 .until_fact(|fact| {
-                    fact.name() == "ReservationFailed" && fact.reservation().event() == event
+                    fact.name() == "ReservationFailed"
+                        && fact
+                            .reservation()
+                            .is_some_and(|about| about.event() == event)
                 })
                 .await;
             match failed {

@@ -23,6 +23,10 @@ pub enum AlarmKind {
     KeyMissing,
     /// A booking got another owner after its reservation was known.
     OwnerChanged,
+    /// A start waits until an operator allows it.
+    OperatorNeeded,
+    /// The sender deleted a resource under its holder.
+    HeldResourceDeleted,
 }
 
 impl AlarmKind {
@@ -36,6 +40,8 @@ impl AlarmKind {
             Self::HostNotClean => "host_not_clean",
             Self::KeyMissing => "key_missing",
             Self::OwnerChanged => "owner_changed",
+            Self::OperatorNeeded => "operator_needed",
+            Self::HeldResourceDeleted => "held_resource_deleted",
         }
     }
 }
@@ -75,6 +81,13 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
                 "its booking has another owner now; its host was left as it is".to_owned(),
             );
         }
+        if reservation.resource_deleted && reservation.is_live() {
+            raise(
+                AlarmKind::HeldResourceDeleted,
+                id,
+                "its resource was deleted in the reservation system: nothing is wiped, its deadline decides".to_owned(),
+            );
+        }
         match &reservation.phase {
             Phase::Announced { overdue: true } => {
                 raise(
@@ -86,10 +99,17 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
             Phase::Waiting(waiting) => match &waiting.told {
                 Some(WaitReason::Host { text }) => raise(AlarmKind::HostNotClean, id, text.clone()),
                 Some(WaitReason::Key { text }) => raise(AlarmKind::KeyMissing, id, text.clone()),
+                Some(WaitReason::Operator { text }) => raise(
+                    AlarmKind::OperatorNeeded,
+                    id,
+                    format!("{text}; `bellhop allow {id}` lets it go ahead"),
+                ),
+                // Of sites there is one alarm for all.
                 Some(
                     WaitReason::Holder { .. }
                     | WaitReason::Release { .. }
-                    | WaitReason::Turn { .. },
+                    | WaitReason::Turn { .. }
+                    | WaitReason::Site,
                 )
                 | None => {}
             },

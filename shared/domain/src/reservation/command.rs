@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::fact::{AcceptedStart, DeliveryRef, HostError, HostLeft, TenantKey, Terms};
+use super::fact::{
+    AcceptedStart, DeliveryRef, FailureReason, HostError, HostLeft, Note, TenantKey, Terms,
+};
 use super::knowledge::Knowledge;
+use super::rehoming::Rehoming;
 use super::resource::{Phase, Resource, Waiting};
 use crate::id::{HostRef, ReservationId, ResourceId, SiteId, UserId, Version, WebhookId};
 
@@ -25,12 +28,30 @@ pub enum Command {
         /// Whose it is there.
         former: Option<UserId>,
     },
+    /// A reservation is on this resource now, because the hosts of its site are in this namespace.
+    Rehomed(Box<Rehoming>),
+    /// What an unsettled reservation is to us.
+    SiteJudged {
+        /// Which.
+        reservation: ReservationId,
+        /// What it is.
+        judgement: SiteJudgement,
+    },
     /// A reservation that stands here still was moved to `to`, and stands there already.
     MovedOut {
         /// Which.
         reservation: ReservationId,
         /// Where it stands.
         to: ResourceId,
+    },
+    /// An operator said what shall be.
+    Ordered(Box<OperatorWord>),
+    /// A delivery said that the sender deleted the resource. It says nothing more of the resource's bookings then.
+    ResourceDeleted {
+        /// The sender's number of the resource.
+        number: Option<i64>,
+        /// The delivery.
+        delivery: DeliveryRef,
     },
     /// The driver read the host. What it read must be newer than the state that is decided upon: take the state, read the
     /// host, decide, append with that state's version.
@@ -42,6 +63,87 @@ pub enum Command {
         /// Whether a host may be released because no end came. Not while deliveries wait that may extend a reservation, nor
         /// where such releases are stopped.
         may_release: bool,
+    },
+}
+
+/// What an operator orders, with who it is and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorWord {
+    /// What shall be.
+    pub order: Order,
+    /// Who orders it, and why.
+    pub note: Note,
+}
+
+/// What an operator can order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// A reservation's end is not missed before `until`. The sender's own end still ends it.
+    Extend {
+        /// Which.
+        reservation: ReservationId,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// The resource's holder ends, as by the sender's end.
+    Release {
+        /// The holder that the operator saw.
+        reservation: ReservationId,
+    },
+    /// A start that waits for an operator goes ahead.
+    Allow {
+        /// Which.
+        reservation: ReservationId,
+    },
+    /// A key for a reservation that waits for one.
+    BringKey {
+        /// Which.
+        reservation: ReservationId,
+        /// The delivery that holds it.
+        delivery: DeliveryRef,
+    },
+    /// The resource's host is never released, whatever comes.
+    Hold,
+    /// It may be released again.
+    Unhold,
+    /// A host that somebody else prepared is taken over, as it is.
+    Adopt(Box<Adoption>),
+    /// The free resource's host is switched on.
+    HandBack,
+    /// No host is written, of this resource or of all that a pseudo-resource stands for.
+    Pause,
+    /// Hosts are written again.
+    Resume,
+}
+
+/// See [`Order::Adopt`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adoption {
+    /// Whose it is, where the operator knows.
+    pub reservation: Option<ReservationId>,
+    /// When that ends, where the operator knows.
+    pub until: Option<Timestamp>,
+    /// The host.
+    pub host: HostRef,
+    /// The secret with its user data.
+    pub secret: String,
+    /// What its reservation has.
+    pub terms: Terms,
+    /// The operator's delivery.
+    pub delivery: DeliveryRef,
+}
+
+/// What a reservation's site is to us, of which nothing was said when its start was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SiteJudgement {
+    /// Nothing is said still.
+    Unclear,
+    /// Its hosts are in this resource's namespace.
+    Here,
+    /// It is not served.
+    NotServed {
+        /// Which, in words.
+        text: String,
     },
 }
 
@@ -64,6 +166,8 @@ pub struct Word {
     pub resource_number: Option<i64>,
     /// The site of the resource, where told.
     pub site: Option<SiteId>,
+    /// Whether it is configured where the hosts of its site are.
+    pub site_named: bool,
     /// The payload without key, e-mail and name.
     pub payload: String,
 }
@@ -81,6 +185,13 @@ pub enum Said {
         key: TenantKey,
         /// What it gets.
         terms: Terms,
+    },
+    /// It starts, and there is nothing that it could get. Where it was accepted before, that stays.
+    UnservableStart {
+        /// Whether a key came with it.
+        key: TenantKey,
+        /// Why.
+        reason: FailureReason,
     },
     /// It ended.
     End,
@@ -133,12 +244,19 @@ pub enum Observation {
     Claimed(ClaimedHost),
     /// The assigned host does not exist any more.
     HostGone,
+    /// The free resource's host is on.
+    SwitchedOn {
+        /// Which.
+        host: HostRef,
+    },
     /// The host is not given back yet.
     Releasing,
     /// The host is given back and clean, or gone.
     Released {
         /// How it was left.
         left: HostLeft,
+        /// Metal3 was told not to clean it.
+        not_wiped: bool,
     },
 }
 
@@ -185,6 +303,8 @@ pub struct Policy {
     pub start_lead: Duration,
     /// How long after an announced start its start event may still come.
     pub start_grace: Duration,
+    /// Whether a host that was released without being wiped waits for an operator before it is given away again.
+    pub require_cleaning: bool,
 }
 
 impl Default for Policy {
@@ -197,6 +317,7 @@ impl Default for Policy {
             deadline_hold: minutes(120),
             start_lead: minutes(5),
             start_grace: minutes(2),
+            require_cleaning: true,
         }
     }
 }
@@ -223,7 +344,7 @@ pub fn moved_by(
     };
     let moves = matches!(
         word.said,
-        Said::Announced | Said::Changed | Said::Start { .. }
+        Said::Announced | Said::Changed | Said::Start { .. } | Said::UnservableStart { .. }
     );
     let newer = known
         .times

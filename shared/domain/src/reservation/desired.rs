@@ -15,6 +15,10 @@ pub enum Desired<'a> {
     },
     /// A host for those in the queue, of whom none may have one now (no key): only its existence matters.
     Wait,
+    /// A host that somebody else prepared carries our `consumerRef`; nothing else of it is changed.
+    Adopt(&'a Holding),
+    /// The free resource's host is on; nothing else of it is changed.
+    SwitchOn,
     /// The holder's claim stands on its host.
     Claim(&'a Holding),
     /// The host carries the holder's claim: it is watched, and left alone.
@@ -28,9 +32,13 @@ pub fn desired(resource: &Resource) -> Desired<'_> {
     match &resource.occupancy {
         Occupancy::Free => match resource.next() {
             Some((next, _)) => Desired::Offer { next },
+            None if resource.queue().is_empty() && resource.orders.handed_back.is_some() => {
+                Desired::SwitchOn
+            }
             None if resource.queue().is_empty() => Desired::Nothing,
             None => Desired::Wait,
         },
+        Occupancy::Held(holding) if holding.stage == Stage::Adopting => Desired::Adopt(holding),
         Occupancy::Held(holding) if holding.stage == Stage::Claiming => Desired::Claim(holding),
         Occupancy::Held(holding) => Desired::Keep(holding),
         Occupancy::Releasing(release) => Desired::Release(release),

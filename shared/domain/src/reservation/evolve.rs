@@ -5,12 +5,14 @@
 
 use std::time::Duration;
 
-use super::fact::{Announced, Ended, Fact, MovedIn, Refused, Started, TenantKey};
-use super::knowledge::KnownTimes;
+use jiff::Timestamp;
+
+use super::fact::{Adopted, Announced, Ended, Fact, MovedIn, Refused, Started, TenantKey};
+use super::knowledge::{Knowledge, KnownTimes, Schedule};
 use super::resource::{
     Holding, Occupancy, Outcome, Phase, Recorded, Release, Reservation, Resource, Stage, Waiting,
 };
-use crate::id::{HostRef, ReservationId, Version};
+use crate::id::{HostRef, ReservationId, UserId, Version};
 use crate::time;
 
 impl Resource {
@@ -29,24 +31,11 @@ impl Resource {
                 self.postponed(reservation, &recorded)
             }
             Fact::ReservationResumed { reservation } => self.resumed(reservation),
-            Fact::OwnerChanged {
-                reservation, to, ..
-            } => {
-                if let Some(known) = self.reservations.get_mut(reservation) {
-                    known.user = Some(to.clone());
-                    known.owner_changed = true;
-                    // The key that came was the other owner's (R9).
-                    if let Phase::Waiting(waiting) | Phase::Postponed(waiting) = &mut known.phase {
-                        waiting.key = TenantKey::Missing {
-                            reason: "its booking has another owner now".to_owned(),
-                        };
-                        waiting.told = None;
-                    }
-                }
-            }
+            Fact::OwnerChanged { reservation, to } => self.owner_changed(reservation, to),
             Fact::KeyBrought {
                 reservation,
                 delivery,
+                ..
             } => {
                 if let Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)) =
                     self.phase_mut(reservation)
@@ -54,6 +43,27 @@ impl Resource {
                     waiting.key = TenantKey::InDelivery;
                     waiting.delivery = delivery.clone();
                     waiting.told = None;
+                }
+            }
+            Fact::DeadlineExtended {
+                reservation, until, ..
+            } => self.extended(reservation, *until),
+            Fact::StartAllowed { reservation, .. } => {
+                if let Some(Phase::Waiting(waiting)) = self.phase_mut(reservation) {
+                    waiting.allowed = true;
+                    waiting.told = None;
+                }
+            }
+            Fact::HostHeld { .. }
+            | Fact::HostUnheld { .. }
+            | Fact::DrivingPaused { .. }
+            | Fact::DrivingResumed { .. }
+            | Fact::HandBackOrdered { .. }
+            | Fact::HostHandedBack { .. } => self.orders.evolve(recorded.fact),
+            Fact::HostAdopted(adopted) => self.adopted(adopted, &recorded),
+            Fact::HeldResourceDeleted { reservation, .. } => {
+                if let Some(known) = self.reservations.get_mut(reservation) {
+                    known.resource_deleted = true;
                 }
             }
             // Told to a user; what follows from it is in the fact beside it.
@@ -79,6 +89,14 @@ impl Resource {
                     waiting.told = Some(reason.clone());
                 }
             }
+            Fact::SiteSettled { reservation } => {
+                if let Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)) =
+                    self.phase_mut(reservation)
+                {
+                    waiting.unsettled = false;
+                    waiting.told = None;
+                }
+            }
             Fact::StartOverdue { reservation } => {
                 if let Some(Phase::Announced { overdue }) = self.phase_mut(reservation) {
                     *overdue = true;
@@ -89,10 +107,17 @@ impl Resource {
                 host,
                 secret,
             } => self.assigned(reservation, host, secret, recorded.version, upon),
-            Fact::HostReleased { reservation, .. } => {
+            Fact::HostReleased {
+                reservation,
+                not_wiped,
+                ..
+            } => {
                 if matches!(&self.occupancy, Occupancy::Releasing(release) if release.reservation == *reservation)
                 {
                     self.occupancy = Occupancy::Free;
+                    if *not_wiped {
+                        self.not_wiped = Some(reservation.clone());
+                    }
                 }
             }
             Fact::HostClaimed { reservation }
@@ -115,6 +140,16 @@ impl Resource {
         }
     }
 
+    /// Marks the start that was accepted in `version` as one of which nobody has said where the hosts of its site are.
+    pub(crate) fn unsettle(&mut self, reservation: &ReservationId, version: Version) {
+        if let Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)) =
+            self.phase_mut(reservation)
+            && waiting.accepted == version
+        {
+            waiting.unsettled = true;
+        }
+    }
+
     fn phase_mut(&mut self, reservation: &ReservationId) -> Option<&mut Phase> {
         self.reservations
             .get_mut(reservation)
@@ -133,6 +168,8 @@ impl Resource {
                 traceparent: recorded.traceparent.map(str::to_owned),
                 arrived: None,
                 owner_changed: false,
+                extended_until: None,
+                resource_deleted: false,
                 phase: Phase::Announced { overdue: false },
             })
     }
@@ -157,13 +194,36 @@ impl Resource {
         }
     }
 
+    /// Grace and hold begin anew with the new end (R5).
+    fn extended(&mut self, reservation: &ReservationId, until: Timestamp) {
+        let Some(known) = self.reservations.get_mut(reservation) else {
+            return;
+        };
+        known.extended_until = known.extended_until.max(Some(until));
+        if let Occupancy::Held(holding) = &mut self.occupancy
+            && holding.reservation == *reservation
+        {
+            holding.hold_until = None;
+        }
+    }
+
     fn started(&mut self, started: &Started, recorded: &Recorded<'_>) {
         let reservation = self.known(&started.reservation, recorded);
         reservation.times.learn(started.knowledge.clone());
         if !matches!(reservation.phase, Phase::Announced { .. }) {
             return;
         }
-        reservation.user = started.user.clone().or_else(|| reservation.user.take());
+        // It was given to another user after this was said, so the key is the former owner's (R9).
+        let is_overtaken = reservation.times.newest() != Some(&started.knowledge)
+            && started.user.is_some()
+            && reservation.user.is_some()
+            && reservation.user != started.user;
+        let key = if is_overtaken {
+            key_of_the_former_owner()
+        } else {
+            reservation.user = started.user.clone().or_else(|| reservation.user.take());
+            started.key.clone()
+        };
         reservation.webhook = Some(started.webhook.clone());
         reservation.resource_number = started.resource_number.or(reservation.resource_number);
         reservation.site = started.site.clone().or_else(|| reservation.site.take());
@@ -171,10 +231,33 @@ impl Resource {
         reservation.phase = Phase::Waiting(Box::new(Waiting {
             accepted: recorded.version,
             terms: started.terms.clone(),
-            key: started.key.clone(),
+            key,
             delivery: started.delivery.clone(),
             told: None,
+            allowed: false,
+            unsettled: false,
         }));
+    }
+
+    /// The booking has another owner. The key that came was the former one's (R9): nothing is prepared with it any more, though
+    /// a host that has it stays as it is.
+    fn owner_changed(&mut self, reservation: &ReservationId, to: &UserId) {
+        let Some(known) = self.reservations.get_mut(reservation) else {
+            return;
+        };
+        known.user = Some(to.clone());
+        known.owner_changed = true;
+        if let Phase::Waiting(waiting) | Phase::Postponed(waiting) = &mut known.phase
+            && waiting.key != key_of_the_former_owner()
+        {
+            waiting.key = key_of_the_former_owner();
+            waiting.told = None;
+        }
+        if let Occupancy::Held(holding) = &mut self.occupancy
+            && holding.reservation == *reservation
+        {
+            holding.key = key_of_the_former_owner();
+        }
     }
 
     fn moved_in(&mut self, moved: &MovedIn, recorded: &Recorded<'_>) {
@@ -200,6 +283,8 @@ impl Resource {
                 key: started.key.clone(),
                 delivery: started.delivery.clone(),
                 told: None,
+                allowed: false,
+                unsettled: false,
             })),
         };
     }
@@ -291,9 +376,56 @@ impl Resource {
             stage: Stage::Claiming,
             changed: false,
             hold_until: None,
+            adopted_at: None,
         };
         *phase = Phase::Holding;
         self.occupancy = Occupancy::Held(Box::new(holding));
+        self.not_wiped = None;
+        self.orders.handed_back = None;
+        let binding = self
+            .reservations
+            .get(reservation)
+            .and_then(Reservation::binding);
+        self.bound_to = binding.or_else(|| self.bound_to.take());
+    }
+
+    fn adopted(&mut self, adopted: &Adopted, recorded: &Recorded<'_>) {
+        let Occupancy::Free = self.occupancy else {
+            return;
+        };
+        let reservation = self.known(&adopted.reservation, recorded);
+        if !reservation.is_live() {
+            return;
+        }
+        if let Some(end) = adopted.until {
+            reservation.times.learn(Knowledge {
+                schedule: Schedule {
+                    start: recorded.at,
+                    end,
+                },
+                updated_at: None,
+                said_at: recorded.at,
+                said_by: adopted.delivery.id.clone(),
+            });
+        }
+        reservation.phase = Phase::Holding;
+        self.orders.handed_back = None;
+        self.occupancy = Occupancy::Held(Box::new(Holding {
+            reservation: adopted.reservation.clone(),
+            host: adopted.host.clone(),
+            secret: adopted.secret.clone(),
+            assigned: recorded.version,
+            terms: adopted.terms.clone(),
+            key: TenantKey::Missing {
+                reason: "its host was adopted, and no start brought a key".to_owned(),
+            },
+            delivery: adopted.delivery.clone(),
+            stage: Stage::Adopting,
+            changed: false,
+            hold_until: None,
+            adopted_at: Some(recorded.at),
+            given_upon: recorded.version,
+        }));
     }
 
     /// Ends a reservation, once; if it is the holder, its host goes back.
@@ -316,11 +448,18 @@ impl Resource {
                 secret: holding.secret.clone(),
                 image_url: holding.terms.image.url.clone(),
                 claimed: holding.stage != Stage::Claiming,
+                adopted: holding.adopted_at.is_some(),
                 ordered: recorded.version,
                 since: recorded.at,
             };
             self.occupancy = Occupancy::Releasing(Box::new(release));
         }
+    }
+}
+
+fn key_of_the_former_owner() -> TenantKey {
+    TenantKey::Missing {
+        reason: "its booking has another owner now".to_owned(),
     }
 }
 
@@ -334,6 +473,9 @@ impl Holding {
                     worked: Duration::ZERO,
                     working_since: None,
                 };
+            }
+            (Fact::HostClaimed { .. }, stage @ Stage::Adopting) => {
+                *stage = Stage::Ready { troubled: false };
             }
             (Fact::ProvisioningResumed { .. }, Stage::Preparing { working_since, .. }) => {
                 working_since.get_or_insert(recorded.at);

@@ -58,6 +58,66 @@ pub enum Fact {
         reservation: ReservationId,
         /// The delivery that holds it.
         delivery: DeliveryRef,
+        /// Where an operator brought it: who, and why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<Note>,
+    },
+    /// An operator moved the deadline of a reservation: its end is not missed before `until`.
+    DeadlineExtended {
+        /// Which.
+        reservation: ReservationId,
+        /// Until when its end may come.
+        until: Timestamp,
+        /// Who ordered it, and why.
+        note: Note,
+    },
+    /// An operator lets a start go ahead that waited for that ([`WaitReason::Operator`]).
+    StartAllowed {
+        /// Which.
+        reservation: ReservationId,
+        /// Who ordered it, and why.
+        note: Note,
+    },
+    /// An operator holds the resource: its host is not released before [`Fact::HostUnheld`], whatever comes.
+    HostHeld {
+        /// Who ordered it, and why.
+        note: Note,
+    },
+    /// The resource's host may be released again.
+    HostUnheld {
+        /// Who ordered it, and why.
+        note: Note,
+    },
+    /// An operator stopped all writes to hosts, of this resource or of what the pseudo-resource stands for
+    /// ([`super::orders::Scope`]). Deliveries are accepted and decided all the same.
+    DrivingPaused {
+        /// Who ordered it, and why.
+        note: Note,
+    },
+    /// Hosts are written again.
+    DrivingResumed {
+        /// Who ordered it, and why.
+        note: Note,
+    },
+    /// An operator took over a host that somebody else prepared (the service before Bellhop, a lost ledger): its image and
+    /// user data count as ours from here on (R6).
+    HostAdopted(Box<Adopted>),
+    /// An operator wants the free resource's host on again, as the service before Bellhop needs it.
+    HandBackOrdered {
+        /// Who ordered it, and why.
+        note: Note,
+    },
+    /// The free resource's host is on again.
+    HostHandedBack {
+        /// Which.
+        host: HostRef,
+    },
+    /// The sender deleted the resource under its holder, and sends no end: nothing is wiped, the deadline decides.
+    HeldResourceDeleted {
+        /// The holder.
+        reservation: ReservationId,
+        /// The delivery that said so.
+        delivery: DeliveryRef,
     },
     /// The booking was changed after the reservation was over: that changes nothing.
     ChangeCameTooLate(Announced),
@@ -71,6 +131,11 @@ pub enum Fact {
         reservation: ReservationId,
         /// For what.
         reason: WaitReason,
+    },
+    /// An operator said where the hosts of its site are, and it is here: it waits for its host like any other.
+    SiteSettled {
+        /// Which.
+        reservation: ReservationId,
     },
     /// A clean host was given to the reservation. Comes before the first write to that host.
     HostAssigned {
@@ -182,7 +247,19 @@ pub enum Fact {
         took: Duration,
         /// How the host was left.
         left: HostLeft,
+        /// Metal3 was told not to clean the host (`automatedCleaningMode: disabled`): released, not wiped.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        not_wiped: bool,
     },
+}
+
+/// An operator's word: who said it, and why. Kept for ever; no secret belongs in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub why: String,
 }
 
 /// See [`Fact::ReservationAnnounced`].
@@ -207,6 +284,26 @@ pub struct Announced {
     pub delivery: DeliveryRef,
 }
 
+/// See [`Fact::HostAdopted`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// Whose it is; one of our own making ([`ReservationId::of_unknown`]) where nobody knows.
+    pub reservation: ReservationId,
+    /// Which host.
+    pub host: HostRef,
+    /// The secret with its user data.
+    pub secret: String,
+    /// What its reservation has, as far as the host tells.
+    pub terms: Terms,
+    /// When the reservation ends, where an operator said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// The operator's delivery.
+    pub delivery: DeliveryRef,
+    /// Who ordered it, and why.
+    pub note: Note,
+}
+
 /// See [`Fact::ReservationMovedIn`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MovedIn {
@@ -218,6 +315,12 @@ pub struct MovedIn {
     /// What its accepted start gave it, where it had started: its key is in that delivery, and nobody sends another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<AcceptedStart>,
+    /// Whether it was configured where the hosts of its site are.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub site_named: bool,
+    /// The sender means the same resource as before: only the namespace of its site's hosts is another.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub rehomed: bool,
 }
 
 /// What is kept of an accepted start.
@@ -247,6 +350,9 @@ pub struct Started {
     /// The site of its resource, where told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<SiteId>,
+    /// Whether it was configured where the hosts of its site are.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub site_named: bool,
     /// From when to when, and how sure.
     pub knowledge: Knowledge,
     /// The delivery: the user's key is read from it when the host is claimed, since no fact may hold it (R11).
@@ -272,6 +378,9 @@ pub struct Refused {
     /// The sender's number of the resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_number: Option<i64>,
+    /// The site of its resource, where told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<SiteId>,
     /// Its times.
     pub knowledge: Knowledge,
     /// The delivery.
@@ -298,6 +407,9 @@ pub struct Ended {
     /// The sender's number of the resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_number: Option<i64>,
+    /// The site of its resource, where told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<SiteId>,
     /// The delivery that ended it, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<DeliveryRef>,
@@ -307,6 +419,9 @@ pub struct Ended {
     /// What that delivery says of the times, and how sure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub knowledge: Option<Knowledge>,
+    /// Where an operator ended it: who, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Note>,
 }
 
 /// What ended a reservation.
@@ -320,6 +435,8 @@ pub enum EndCause {
     Deadline,
     /// Its end passed, and another reservation of the same resource proves that it is over.
     ProvenOver,
+    /// An operator ended it.
+    Operator,
 }
 
 /// How a reservation ended that neither failed nor was refused or missed.
@@ -360,6 +477,13 @@ pub enum WaitReason {
         /// What was wrong.
         text: String,
     },
+    /// An operator has to allow it: what is known of the host is not enough to give it away.
+    Operator {
+        /// What is not known, in words for the operator.
+        text: String,
+    },
+    /// Several sites send reservations, and nobody has said yet where the hosts of each are.
+    Site,
 }
 
 impl WaitReason {
@@ -400,6 +524,18 @@ pub enum FailureReason {
     /// The host can't be claimed for a reason that time won't mend.
     CannotClaim {
         /// Why, in words.
+        text: String,
+    },
+    /// The sender deleted the resource while the reservation waited for it.
+    ResourceDeleted,
+    /// What it is a reservation of is not served here. No host was touched.
+    NotServed {
+        /// What is not, in words.
+        text: String,
+    },
+    /// It asked for an image that is not offered. No host was touched.
+    ImageNotOffered {
+        /// For which, and which are, in words for its user.
         text: String,
     },
 }
@@ -462,6 +598,9 @@ pub struct Terms {
 /// An image as Metal3 takes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
+    /// Its name in the catalogue, where its user chose it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// `spec.image.url`.
     pub url: String,
     /// `spec.image.checksum`.
@@ -476,9 +615,16 @@ pub struct Image {
 }
 
 impl Fact {
-    /// The reservation that the fact is about.
-    pub fn reservation(&self) -> &ReservationId {
-        match self {
+    /// The reservation that the fact is about; none where it is about the resource itself.
+    pub fn reservation(&self) -> Option<&ReservationId> {
+        Some(match self {
+            Self::HostHeld { .. }
+            | Self::HostUnheld { .. }
+            | Self::DrivingPaused { .. }
+            | Self::DrivingResumed { .. }
+            | Self::HandBackOrdered { .. }
+            | Self::HostHandedBack { .. } => return None,
+            Self::HostAdopted(adopted) => &adopted.reservation,
             Self::ReservationAnnounced(announced)
             | Self::ReservationChanged(announced)
             | Self::ChangeCameTooLate(announced) => &announced.reservation,
@@ -493,6 +639,10 @@ impl Fact {
             | Self::OwnerChanged { reservation, .. }
             | Self::OwnerWithdrawn { reservation, .. }
             | Self::KeyBrought { reservation, .. }
+            | Self::DeadlineExtended { reservation, .. }
+            | Self::StartAllowed { reservation, .. }
+            | Self::HeldResourceDeleted { reservation, .. }
+            | Self::SiteSettled { reservation }
             | Self::HostAssigned { reservation, .. }
             | Self::HostClaimed { reservation }
             | Self::ProvisioningResumed { reservation }
@@ -509,6 +659,20 @@ impl Fact {
             | Self::DeadlinePassed { reservation, .. }
             | Self::DeadlineHeldAgain { reservation, .. }
             | Self::HostReleased { reservation, .. } => reservation,
+        })
+    }
+
+    /// The site of the resource of which something was said, where told.
+    pub fn site(&self) -> Option<&SiteId> {
+        match self {
+            Self::ReservationAnnounced(announced)
+            | Self::ReservationChanged(announced)
+            | Self::ChangeCameTooLate(announced) => announced.site.as_ref(),
+            Self::ReservationMovedIn(moved) => moved.announced.site.as_ref(),
+            Self::ReservationStarted(started) => started.site.as_ref(),
+            Self::ReservationRefused(refused) => refused.site.as_ref(),
+            Self::ReservationEnded(ended) => ended.site.as_ref(),
+            _ => None,
         }
     }
 
@@ -524,10 +688,21 @@ impl Fact {
             Self::OwnerChanged { .. } => "OwnerChanged",
             Self::OwnerWithdrawn { .. } => "OwnerWithdrawn",
             Self::KeyBrought { .. } => "KeyBrought",
+            Self::DeadlineExtended { .. } => "DeadlineExtended",
+            Self::StartAllowed { .. } => "StartAllowed",
+            Self::HostHeld { .. } => "HostHeld",
+            Self::HostUnheld { .. } => "HostUnheld",
+            Self::DrivingPaused { .. } => "DrivingPaused",
+            Self::DrivingResumed { .. } => "DrivingResumed",
+            Self::HeldResourceDeleted { .. } => "HeldResourceDeleted",
+            Self::HostAdopted(_) => "HostAdopted",
+            Self::HandBackOrdered { .. } => "HandBackOrdered",
+            Self::HostHandedBack { .. } => "HostHandedBack",
             Self::ChangeCameTooLate(_) => "ChangeCameTooLate",
             Self::ReservationStarted(_) => "ReservationStarted",
             Self::ReservationRefused(_) => "ReservationRefused",
             Self::ReservationWaits { .. } => "ReservationWaits",
+            Self::SiteSettled { .. } => "SiteSettled",
             Self::HostAssigned { .. } => "HostAssigned",
             Self::HostClaimed { .. } => "HostClaimed",
             Self::ProvisioningResumed { .. } => "ProvisioningResumed",
@@ -547,6 +722,12 @@ impl Fact {
             Self::HostReleased { .. } => "HostReleased",
         }
     }
+}
+
+/// Left out where it is so: as it was before there was the field.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Durations as seconds with a fraction.

@@ -6,6 +6,7 @@
 //!                announced ───────────────start never came──────────────▶ missed
 //!                    │
 //!   start ──too late─┼──────────────────────────────────────────────────▶ refused
+//!         ─unservable┼──────────────────────────────────────────────────▶ failed
 //!                    ▼
 //!                 waiting ──no host, or its end came first──────────────▶ failed
 //!                    │  │
@@ -22,13 +23,17 @@
 //! its start gave it, then one on the old lets it go. One whose start is moved to later is *postponed*: it gives its host back
 //! and waits again when its time comes.
 //!
+//! A start that comes when several sites were seen, and nobody has said where the hosts of each are, is *unsettled*: it waits,
+//! but for no host, until that is said.
+//!
 //! Its resource: `free ─▶ held ─▶ releasing ─▶ free`. A reservation is over at once when it ends; its resource is then
 //! *releasing*, neither held nor free, until the host is clean.
 //!
 //! - [`fact`] what can have happened; [`resource`] the state that follows from it (*evolve*);
 //! - [`command`] what asks for a decision; [`decide`](mod@decide) the decision; [`timer`] what time itself decides;
 //! - [`desired`](mod@desired) what the driver should bring about; [`alarm`] what an operator must look at;
-//! - [`knowledge`] which of two sayings about a booking is the newer.
+//! - [`knowledge`] which of two sayings about a booking is the newer; [`orders`] what operators ordered;
+//! - [`rehoming`] reservations that stand in another namespace than their site's hosts are in.
 
 pub mod alarm;
 pub mod command;
@@ -37,18 +42,25 @@ pub mod desired;
 mod evolve;
 pub mod fact;
 pub mod knowledge;
+pub mod orders;
+pub mod rehoming;
 pub mod resource;
 pub mod timer;
 
 pub use alarm::{Alarm, AlarmKind};
-pub use command::{ClaimedHost, Command, Observation, Policy, Progress, Said, Word, moved_by};
+pub use command::{
+    Adoption, ClaimedHost, Command, Observation, OperatorWord, Order, Policy, Progress, Said,
+    SiteJudgement, Word, moved_by,
+};
 pub use decide::decide;
 pub use desired::{Desired, desired};
 pub use fact::{
-    AcceptedStart, Announced, DeliveryRef, EndCause, EndOutcome, Fact, FailureReason, HostError,
-    HostLeft, Image, MovedIn, TenantKey, Terms, WaitReason,
+    AcceptedStart, Adopted, Announced, DeliveryRef, EndCause, EndOutcome, Fact, FailureReason,
+    HostError, HostLeft, Image, MovedIn, Note, TenantKey, Terms, WaitReason,
 };
 pub use knowledge::{Knowledge, KnownTimes, Schedule};
+pub use orders::{Orders, Scope};
+pub use rehoming::Rehoming;
 pub use resource::{
-    Holding, Occupancy, Outcome, Phase, Recorded, Release, Reservation, Resource, Stage,
+    Binding, Holding, Occupancy, Outcome, Phase, Recorded, Release, Reservation, Resource, Stage,
 };

@@ -4,13 +4,16 @@
 //! twice has no second effect.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::command::Policy;
 use super::fact::{DeliveryRef, EndOutcome, Fact, TenantKey, Terms, WaitReason};
 use super::knowledge::{Knowledge, KnownTimes, Schedule};
+use super::orders::Orders;
 use crate::id::{HostRef, ReservationId, SiteId, UserId, Version, WebhookId};
 
 /// A fact as it stands in the ledger.
@@ -35,6 +38,38 @@ pub struct Resource {
     pub occupancy: Occupancy,
     /// Every reservation that ever reached it; those that are over remain, so that what comes late changes nothing (R3).
     pub reservations: BTreeMap<ReservationId, Reservation>,
+    /// What operators ordered for it.
+    pub orders: Orders,
+    /// The reservation after which its host was released without being wiped, until it is given away again.
+    pub not_wiped: Option<ReservationId>,
+    /// To which of the sender's resources its host is bound: the one whose reservation had it last.
+    pub bound_to: Option<Binding>,
+}
+
+/// One of the sender's resources, whatever it is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// Its site, where told.
+    pub site: Option<SiteId>,
+    /// The sender's number of it.
+    pub number: i64,
+}
+
+impl Binding {
+    /// Whether two may be the same resource: what one of them doesn't tell is no difference.
+    pub fn may_be(&self, other: &Self) -> bool {
+        let sites = self.site.as_ref().zip(other.site.as_ref());
+        self.number == other.number && sites.is_none_or(|(one, other)| one == other)
+    }
+}
+
+impl fmt::Display for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.site {
+            Some(site) => write!(f, "{} of site {site}", self.number),
+            None => write!(f, "{}", self.number),
+        }
+    }
 }
 
 /// Who has a resource. There is room for one reservation: R2 can't be written down wrongly.
@@ -74,11 +109,15 @@ pub struct Holding {
     pub changed: bool,
     /// The end passed without an end event: held until then.
     pub hold_until: Option<Timestamp>,
+    /// Since when it has a host that somebody else prepared; none where we did.
+    pub adopted_at: Option<Timestamp>,
 }
 
 /// How far a holder's host is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
+    /// A host that somebody else prepared is to carry our `consumerRef`.
+    Adopting,
     /// Our claim was not seen on it yet.
     Claiming,
     /// Metal3 has our image.
@@ -110,9 +149,10 @@ pub struct Release {
     pub secret: String,
     /// The image that we had set.
     pub image_url: String,
-    /// Our claim was seen on it.
-    #[serde(default)]
+    /// Our claim was seen on it, or it was adopted.
     pub claimed: bool,
+    /// Somebody else prepared it, and its secret.
+    pub adopted: bool,
     /// The decision that gives it back: the fence that the release writes is at least this.
     pub ordered: Version,
     /// When that was.
@@ -141,6 +181,10 @@ pub struct Reservation {
     /// Its booking got another owner after it was known: an operator decides.
     #[serde(default)]
     pub owner_changed: bool,
+    /// An operator said that its end is not missed before this.
+    pub extended_until: Option<Timestamp>,
+    /// The sender deleted its resource while it was the holder.
+    pub resource_deleted: bool,
     /// How far it is.
     pub phase: Phase,
 }
@@ -178,6 +222,12 @@ pub struct Waiting {
     pub delivery: DeliveryRef,
     /// What its user was told last.
     pub told: Option<WaitReason>,
+    /// An operator lets it go ahead, whatever is not known of the host.
+    pub allowed: bool,
+    /// It came when several sites were seen, and nobody had said where the hosts of its site are: it has no host to wait for
+    /// yet, and the resource goes to others.
+    #[serde(default)]
+    pub unsettled: bool,
 }
 
 impl From<&Holding> for Waiting {
@@ -189,6 +239,8 @@ impl From<&Holding> for Waiting {
             key: holding.key.clone(),
             delivery: holding.delivery.clone(),
             told: None,
+            allowed: false,
+            unsettled: false,
         }
     }
 }
@@ -238,9 +290,31 @@ impl Reservation {
         !matches!(self.phase, Phase::Over(_) | Phase::Moved)
     }
 
+    /// Whether its start was accepted and nobody has said where the hosts of its site are.
+    pub fn is_unsettled(&self) -> bool {
+        matches!(&self.phase, Phase::Waiting(waiting) | Phase::Postponed(waiting) if waiting.unsettled)
+    }
+
     /// Its times, where anything is known of them.
     pub fn schedule(&self) -> Option<Schedule> {
         self.times.schedule()
+    }
+
+    /// The sender's resource that it is for, where told.
+    pub fn binding(&self) -> Option<Binding> {
+        Some(Binding {
+            site: self.site.clone(),
+            number: self.resource_number?,
+        })
+    }
+
+    /// When its end is due: as booked, or as long after as an operator said.
+    pub fn end(&self) -> Option<Timestamp> {
+        let booked = self.schedule()?.end;
+        Some(
+            self.extended_until
+                .map_or(booked, |until| booked.max(until)),
+        )
     }
 }
 
@@ -253,13 +327,52 @@ impl Resource {
         }
     }
 
-    /// Those that wait, in the order in which they get the resource: of their starts, then of their acceptance.
+    /// Since when a host is held of which nobody knows whose it is.
+    pub fn unknown_since(&self) -> Option<Timestamp> {
+        let holding = self.holding()?;
+        holding
+            .adopted_at
+            .filter(|_| holding.reservation.is_unknown())
+    }
+
+    /// Why a clean host is not given to a reservation before an operator allows it; none where it may be.
+    pub fn operator_needed(&self, reservation: &ReservationId, policy: &Policy) -> Option<String> {
+        let known = self.reservations.get(reservation)?;
+        if matches!(&known.phase, Phase::Waiting(waiting) if waiting.allowed) {
+            return None;
+        }
+        if let Some(before) = &self.not_wiped
+            && policy.require_cleaning
+        {
+            return Some(format!(
+                "the host was released, not wiped, after reservation {before} (automatedCleaningMode is disabled)"
+            ));
+        }
+        let (bound, named) = (self.bound_to.as_ref()?, known.binding()?);
+        (!bound.may_be(&named)).then(|| {
+            format!(
+                "the host was given to reservations of the resource with the number {bound} so far, and this one names \
+                 another, {named}, of the same name"
+            )
+        })
+    }
+
+    /// The sites of those who have it or wait for it.
+    pub fn sites(&self) -> impl Iterator<Item = &SiteId> {
+        let concerned = self.reservations.iter().filter(|(id, known)| {
+            known.is_live()
+                || matches!(&self.occupancy, Occupancy::Releasing(release) if release.reservation == **id)
+        });
+        concerned.filter_map(|(_, known)| known.site.as_ref())
+    }
+
+    /// Those that wait for its host, in the order in which they get the resource: of their starts, then of their acceptance.
     pub fn queue(&self) -> Vec<(&ReservationId, &Waiting)> {
         let mut queue: Vec<_> = self
             .reservations
             .iter()
             .filter_map(|(id, reservation)| match &reservation.phase {
-                Phase::Waiting(waiting) => Some((
+                Phase::Waiting(waiting) if !waiting.unsettled => Some((
                     reservation.schedule().map(|schedule| schedule.start),
                     id,
                     waiting.as_ref(),

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use super::command::Policy;
-use super::resource::{Holding, Phase, Resource, Stage};
+use super::resource::{Holding, Phase, Reservation, Resource, Stage};
 use crate::id::ReservationId;
 use crate::time;
 
@@ -60,6 +60,11 @@ pub fn timers(resource: &Resource, policy: &Policy) -> Vec<(Timestamp, Timer)> {
             continue;
         };
         match &reservation.phase {
+            // A host was adopted when nobody knew whose it is: it is this one's, whose start went to the service before.
+            Phase::Announced { .. }
+                if resource
+                    .unknown_since()
+                    .is_some_and(|since| schedule.start <= since && since <= schedule.end) => {}
             Phase::Announced { overdue } => {
                 if !overdue {
                     timers.push((
@@ -72,7 +77,10 @@ pub fn timers(resource: &Resource, policy: &Policy) -> Vec<(Timestamp, Timer)> {
                     Timer::Missed(id.clone()),
                 ));
             }
-            Phase::Waiting(_) => timers.push((schedule.end, Timer::WaitedTooLong(id.clone()))),
+            Phase::Waiting(_) => timers.push((
+                reservation.end().unwrap_or(schedule.end),
+                Timer::WaitedTooLong(id.clone()),
+            )),
             Phase::Postponed(_) => {
                 timers.push((
                     time::before(schedule.start, policy.start_lead),
@@ -113,30 +121,37 @@ fn holder_timers(
         let left = policy.provisioning_timeout.saturating_sub(worked);
         timers.push((time::after(since, left), Timer::Provisioning(id.clone())));
     }
-    let Some(schedule) = resource
+    let Some((holder, end)) = resource
         .reservations
         .get(id)
-        .and_then(|reservation| reservation.schedule())
+        .and_then(|holder| Some((holder, holder.end()?)))
     else {
         return timers;
     };
-    let deadline = time::after(schedule.end, policy.deadline_grace);
+    let deadline = time::after(end, policy.deadline_grace);
     match holding.hold_until {
         None => timers.push((deadline, Timer::Deadline(id.clone()))),
         Some(hold_until) => timers.push((hold_until, Timer::Hold(id.clone()))),
     }
-    // The sender refuses bookings that overlap. So another one that begins after this one's end, and has begun, proves that
-    // this one was not extended.
+    // The sender refuses bookings of one resource that overlap. So another one that begins after this one's end, and has begun,
+    // proves that this one was not extended.
     let successor = resource
         .reservations
         .iter()
         .filter(|(other, reservation)| *other != id && reservation.is_live())
+        .filter(|(_, reservation)| books_the_same(holder, reservation))
         .filter_map(|(_, reservation)| reservation.schedule())
-        .filter(|other| other.start >= schedule.end)
+        .filter(|other| other.start >= end)
         .map(|other| other.start)
         .min();
     if let Some(start) = successor {
         timers.push((start.max(deadline), Timer::ProvenOver(id.clone())));
     }
     timers
+}
+
+/// Whether two bookings that stand here are, for their sender, of one resource: two sites may both have one of this name.
+fn books_the_same(one: &Reservation, other: &Reservation) -> bool {
+    let both = one.binding().zip(other.binding());
+    both.is_none_or(|(one, other)| one.may_be(&other))
 }

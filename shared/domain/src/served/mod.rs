@@ -4,4 +4,4 @@ mod resource_types;
 mod sites;
 
 pub use resource_types::{ResourceTypes, ResourceTypesError};
-pub use sites::{NoSite, SiteIds};
+pub use sites::{SiteIds, SiteIdsError};

@@ -1,68 +1,268 @@
-//! The driver as the provisioner's will be: it takes the state, reads the host, decides, appends; and only where nothing
-//! follows does it write what `desired` asks for.
+//! The driver as the provisioner's is: it takes the state, reads the host, decides, appends; and only where nothing follows
+//! does it write what `desired` asks for.
 
-use bellhop_domain::id::ReservationId;
+use bellhop_domain::id::{ReservationId, Version};
 use bellhop_domain::reservation::{
     ClaimedHost, Desired, Holding, HostError, HostLeft, Observation, Progress, Release, Resource,
-    desired,
+    TenantKey, desired,
 };
 
-use super::host::{Consumer, Host, State, Write, secret_of};
-use super::sender::IMAGE;
+use super::host::{Consumer, Host, State, Write};
+use super::mutant::Mutant;
 
-/// What the driver says of the host it read, none where it has nothing to say.
-pub(crate) fn observe(state: &Resource, host: Option<&Host>) -> Option<Observation> {
-    // A newer decision than ours has been there: our state is old.
-    if host.is_some_and(|host| host.fence.is_some_and(|fence| fence > state.version)) {
-        return None;
+/// What one look leads to, in this order: a secret is deleted, what was read is decided upon, the host is written.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Plan {
+    /// The secret that nothing needs any more, and whose it is.
+    pub(crate) forget: Option<(ReservationId, String)>,
+    pub(crate) observation: Option<Observation>,
+    /// Only where nothing follows from the observation.
+    pub(crate) write: Option<(ReservationId, Write)>,
+}
+
+impl Plan {
+    fn observe(observation: Observation) -> Self {
+        Self {
+            observation: Some(observation),
+            ..Self::default()
+        }
     }
-    match desired(state) {
-        Desired::Nothing => None,
-        Desired::Wait => host.is_none().then(no_host),
-        Desired::Offer { next } => Some(offer(next, host)),
-        Desired::Claim(holding) | Desired::Keep(holding) => Some(held(
-            holding,
-            host.filter(|host| host.reference() == holding.host),
-            matches!(desired(state), Desired::Claim(_)),
-        )),
-        Desired::Release(release) => Some(released(
-            release,
-            host.filter(|host| host.reference() == release.host),
-        )),
+
+    fn write(reservation: &ReservationId, write: Write) -> Self {
+        Self {
+            write: Some((reservation.clone(), write)),
+            ..Self::default()
+        }
     }
 }
 
-/// The write that the state asks for on the host that was read.
-pub(crate) fn plan(state: &Resource, host: Option<&Host>) -> Option<(ReservationId, Write)> {
-    let host = host?;
-    if host.paused
-        || host.consumer == Some(Consumer::Foreign)
-        || host.fence.is_some_and(|fence| fence > state.version)
-    {
-        return None;
+/// A driver with something wrong in it, or none.
+#[derive(Clone, Copy)]
+pub(crate) struct Driver {
+    pub(crate) mutant: Option<Mutant>,
+}
+
+impl Driver {
+    fn is(self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
     }
-    match desired(state) {
-        Desired::Nothing | Desired::Offer { .. } | Desired::Wait | Desired::Keep(_) => None,
-        Desired::Claim(holding) => {
-            let claims = host.reference() == holding.host && host.is_clean();
-            claims.then(|| {
-                let secret = holding.secret.clone();
-                (holding.reservation.clone(), Write::Claim { secret })
+
+    /// What follows from a state and the host that was read. `configured`: the image of the process's configuration.
+    pub(crate) fn plan(self, state: &Resource, host: Option<&Host>, configured: &str) -> Plan {
+        if self.is(Mutant::UnknownHolderReleased)
+            && let Some(lost) = host.and_then(|host| unknown_holder(state, host))
+        {
+            return Plan::write(&lost, Write::Release { user_data: true });
+        }
+        match desired(state) {
+            // No operator says anything in these histories.
+            Desired::Nothing | Desired::Adopt(_) | Desired::SwitchOn => Plan::default(),
+            Desired::Wait => match host {
+                Some(_) => Plan::default(),
+                None => Plan::observe(no_host()),
+            },
+            Desired::Offer { next } => Plan::observe(self.offer(state, next, host)),
+            Desired::Claim(holding) => {
+                self.claim(state, holding, the_same(host, holding), configured)
+            }
+            Desired::Keep(holding) => self.keep(holding, the_same(host, holding), configured),
+            Desired::Release(release) => self.release(
+                state,
+                release,
+                host.filter(|host| host.reference() == release.host),
+            ),
+        }
+    }
+
+    fn fence(self, host: &Host) -> Option<Version> {
+        host.fence.filter(|_| !self.is(Mutant::FenceOff))
+    }
+
+    fn is_newer(self, state: &Resource, host: &Host) -> bool {
+        self.fence(host).is_some_and(|fence| fence > state.version)
+    }
+
+    /// Whether a host may be claimed (R4, R6).
+    fn is_claimable(self, state: &Resource, host: &Host) -> bool {
+        let clean = host.is_empty() || self.is(Mutant::UncleanHostClaimed);
+        let nobody_s = host.consumer.is_none() || self.is(Mutant::ForeignHostTaken);
+        clean && nobody_s && !host.paused && !self.is_newer(state, host)
+    }
+
+    fn offer(self, state: &Resource, next: &ReservationId, host: Option<&Host>) -> Observation {
+        match host {
+            None => no_host(),
+            Some(host) if self.is_claimable(state, host) => Observation::Clean {
+                host: host.reference(),
+                secret: format!("{next}-{}", host.uid),
+            },
+            Some(_) => Observation::NotClean {
+                text: "not clean".to_owned(),
+            },
+        }
+    }
+
+    fn claim(
+        self,
+        state: &Resource,
+        holding: &Holding,
+        host: Option<&Host>,
+        configured: &str,
+    ) -> Plan {
+        let Some(host) = host else {
+            return Plan::observe(Observation::HostGone);
+        };
+        let written = self
+            .fence(host)
+            .is_some_and(|fence| fence >= holding.assigned);
+        if !self.is_newer(state, host) && (host.belongs_to(&holding.reservation) || written) {
+            return Plan::observe(Observation::Claimed(self.read(host, holding)));
+        }
+        let may_have_one = holding.key == TenantKey::InDelivery || holding.terms.without_key;
+        let claimable = self.is_claimable(state, host);
+        if claimable && !may_have_one {
+            return Plan::observe(Observation::ClaimRefused {
+                text: "no key".to_owned(),
+            });
+        }
+        Plan {
+            observation: Some(Observation::Unclaimed),
+            write: claimable.then(|| self.claim_write(holding, configured)),
+            ..Plan::default()
+        }
+    }
+
+    fn claim_write(self, holding: &Holding, configured: &str) -> (ReservationId, Write) {
+        let image = if self.is(Mutant::ConfiguredImageClaimed) {
+            configured
+        } else {
+            &holding.terms.image.url
+        };
+        let write = Write::Claim {
+            secret: holding.secret.clone(),
+            image: image.to_owned(),
+        };
+        (holding.reservation.clone(), write)
+    }
+
+    fn keep(self, holding: &Holding, host: Option<&Host>, configured: &str) -> Plan {
+        let Some(host) = host else {
+            return Plan::observe(Observation::HostGone);
+        };
+        let again = self.is(Mutant::ImageSetAgain) && host.image.is_none() && !host.paused;
+        Plan {
+            observation: Some(Observation::Claimed(self.read(host, holding))),
+            write: again.then(|| self.claim_write(holding, configured)),
+            ..Plan::default()
+        }
+    }
+
+    fn read(self, host: &Host, holding: &Holding) -> ClaimedHost {
+        let changed = change(host, holding);
+        let error = host.error && !self.is(Mutant::ErrorsUntold);
+        ClaimedHost {
+            progress: self.progress(host, holding, changed.as_deref()),
+            error: error.then(|| HostError {
+                kind: "provisioning error".to_owned(),
+                message: "no disk".to_owned(),
+            }),
+            changed,
+        }
+    }
+
+    fn progress(self, host: &Host, holding: &Holding, changed: Option<&str>) -> Progress {
+        let suspended = |reason: &str| match self.mutant {
+            Some(Mutant::TimeoutRunsAlways) => Progress::Working,
+            _ => Progress::Suspended {
+                reason: reason.to_owned(),
+            },
+        };
+        if changed.is_some() {
+            return suspended("changed by someone else");
+        }
+        let image = Some(&holding.terms.image.url);
+        let is_ours = host.status_image.as_ref() == image || self.is(Mutant::ReadyFromOldStatus);
+        if host.state == State::Provisioned && is_ours {
+            return Progress::Ready { address: None };
+        }
+        if host.paused {
+            return suspended("paused");
+        }
+        if host.state == State::Available {
+            return suspended("not begun yet");
+        }
+        Progress::Working
+    }
+
+    fn release(self, state: &Resource, release: &Release, host: Option<&Host>) -> Plan {
+        let forget = (!self.is(Mutant::SecretKept))
+            .then(|| (release.reservation.clone(), release.secret.clone()));
+        let done = |left| Plan {
+            forget: forget.clone(),
+            ..Plan::observe(Observation::Released {
+                left,
+                not_wiped: false,
             })
+        };
+        let Some(host) = host else {
+            return done(HostLeft::Gone);
+        };
+        if self.is_newer(state, host) {
+            return Plan::observe(Observation::Releasing);
         }
-        Desired::Release(release) if host.reference() == release.host => {
-            let ours = host.belongs_to(&release.reservation);
-            let fenced = host.fence.is_some_and(|fence| fence >= release.ordered);
-            let write = match (ours, fenced) {
-                (true, false) => Write::Release,
-                (true, true) if host.is_empty() => Write::ClearConsumer,
-                (false, false) => Write::Fence,
-                _ => return None,
-            };
-            Some((release.reservation.clone(), write))
+        let ours = host.belongs_to(&release.reservation);
+        let is_image_ours = host.image.as_deref() == Some(release.image_url.as_str());
+        let is_user_data_ours = host.user_data.as_ref() == Some(&release.secret);
+        let given_back = match self.mutant {
+            Some(Mutant::FenceOff) => !is_image_ours && !is_user_data_ours,
+            _ => host.fence.is_some_and(|fence| fence >= release.ordered),
+        };
+        let image_left = release.claimed && !given_back && is_image_ours;
+        let left_over = (image_left && host.consumer.is_none()) || is_user_data_ours;
+        let waited = host.consumer.is_some() || !release.claimed || host.is_empty();
+        if given_back && !ours && !left_over && waited {
+            return done(HostLeft::Off);
         }
-        Desired::Release(_) => None,
+        if given_back && self.is(Mutant::ReleaseNotWaitedFor) {
+            return done(HostLeft::Off);
+        }
+        let blocked = || Plan {
+            forget: forget.clone().filter(|_| !is_user_data_ours),
+            ..Plan::default()
+        };
+        let somebody_s = match &host.consumer {
+            None => false,
+            Some(Consumer::Foreign) => true,
+            Some(Consumer::Reservation(_)) => !ours,
+        };
+        if host.paused || (somebody_s && !self.is(Mutant::ForeignHostTaken)) {
+            return blocked();
+        }
+        let reservation = &release.reservation;
+        let was_claimed = ours || left_over || release.claimed;
+        if !was_claimed && host.image.is_some() {
+            return blocked();
+        }
+        if !was_claimed {
+            // Our claim never reached it. The fence must, or a claim that slept could still be written.
+            return Plan::write(reservation, Write::Fence);
+        }
+        if host.image.is_some() && (given_back || !is_image_ours) {
+            return blocked();
+        }
+        if is_image_ours || is_user_data_ours || !given_back {
+            let user_data = is_user_data_ours;
+            return Plan::write(reservation, Write::Release { user_data });
+        }
+        if !host.is_empty() {
+            return Plan::observe(Observation::Releasing);
+        }
+        Plan::write(reservation, Write::ClearConsumer)
     }
+}
+
+fn the_same<'a>(host: Option<&'a Host>, holding: &Holding) -> Option<&'a Host> {
+    host.filter(|host| host.reference() == holding.host)
 }
 
 fn no_host() -> Observation {
@@ -71,78 +271,26 @@ fn no_host() -> Observation {
     }
 }
 
-fn offer(next: &ReservationId, host: Option<&Host>) -> Observation {
-    match host {
-        None => no_host(),
-        Some(host) if host.is_clean() && !host.paused => Observation::Clean {
-            host: host.reference(),
-            secret: secret_of(next, host.uid),
-        },
-        Some(_) => Observation::NotClean {
-            text: "not clean".to_owned(),
-        },
+/// The reservation that a host says has it, where no fact names that one.
+fn unknown_holder(state: &Resource, host: &Host) -> Option<ReservationId> {
+    match &host.consumer {
+        Some(Consumer::Reservation(consumer)) => (!state.reservations.contains_key(consumer)
+            && host.image.is_some())
+        .then(|| consumer.clone()),
+        _ => None,
     }
 }
 
-fn held(holding: &Holding, host: Option<&Host>, claiming: bool) -> Observation {
-    let Some(host) = host else {
-        return Observation::HostGone;
-    };
-    if host.belongs_to(&holding.reservation) {
-        return Observation::Claimed(claimed(holding, host));
-    }
-    match (claiming, &host.consumer) {
-        (true, Some(_)) => Observation::ClaimRefused {
-            text: "foreign".to_owned(),
-        },
-        _ => Observation::Unclaimed,
-    }
-}
-
-fn claimed(holding: &Holding, host: &Host) -> ClaimedHost {
-    let changed = if host.image.as_deref() != Some(IMAGE) {
-        Some("image".to_owned())
+/// What someone else changed of that which we had set.
+fn change(host: &Host, holding: &Holding) -> Option<String> {
+    let what = if !host.belongs_to(&holding.reservation) {
+        "consumerRef"
+    } else if host.image.as_deref() != Some(holding.terms.image.url.as_str()) {
+        "image"
     } else if host.user_data.as_ref() != Some(&holding.secret) {
-        Some("userData".to_owned())
+        "userData"
     } else {
-        None
+        return None;
     };
-    let suspended = |reason: &str| Progress::Suspended {
-        reason: reason.to_owned(),
-    };
-    let progress = if changed.is_some() {
-        suspended("changed by someone else")
-    } else if host.paused {
-        suspended("paused")
-    } else if host.state == State::Provisioned && host.status_image == host.image {
-        Progress::Ready { address: None }
-    } else {
-        Progress::Working
-    };
-    ClaimedHost {
-        progress,
-        error: host.error.then(|| HostError {
-            kind: "provisioning error".to_owned(),
-            message: "no disk".to_owned(),
-        }),
-        changed,
-    }
-}
-
-fn released(release: &Release, host: Option<&Host>) -> Observation {
-    let Some(host) = host else {
-        return Observation::Released {
-            left: HostLeft::Gone,
-        };
-    };
-    // On a host that someone else took meanwhile no fence can be written, so it is waited for: without the fence, a writer
-    // that slept could still claim it.
-    let fenced = host.fence.is_some_and(|fence| fence >= release.ordered);
-    if fenced && host.is_clean() {
-        Observation::Released {
-            left: HostLeft::Off,
-        }
-    } else {
-        Observation::Releasing
-    }
+    Some(what.to_owned())
 }

@@ -1,4 +1,4 @@
-//! A BareMetalHost and Metal3 behind it, as far as claims and releases go, with a record of every write.
+//! A BareMetalHost and Metal3 behind it, as far as claims and releases go.
 
 use bellhop_domain::id::{HostRef, ReservationId, Version};
 
@@ -14,9 +14,13 @@ pub(crate) enum State {
 /// `spec.consumerRef`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Consumer {
+    /// Of our kind, which does not mean that our ledger knows it.
     Reservation(ReservationId),
     Foreign,
 }
+
+/// An image that we did not set.
+pub(crate) const FOREIGN_IMAGE: &str = "http://images/foreign.qcow2";
 
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
@@ -40,8 +44,12 @@ pub(crate) struct Host {
 pub(crate) enum Write {
     Claim {
         secret: String,
+        image: String,
     },
-    Release,
+    /// The image goes, and the user data where they are ours.
+    Release {
+        user_data: bool,
+    },
     /// Nothing of ours is on it; the fence alone.
     Fence,
     ClearConsumer,
@@ -90,67 +98,51 @@ impl Host {
         matches!(&self.consumer, Some(Consumer::Reservation(consumer)) if consumer == reservation)
     }
 
-    /// A write of ours for `reservation`, judged by what a write may never do (R2, R4, R6).
-    pub(crate) fn write(
+    pub(crate) fn has_foreign_image(&self) -> bool {
+        self.image.as_deref() == Some(FOREIGN_IMAGE)
+    }
+
+    /// Takes in a write of ours for `reservation`; `fence` where it carries one.
+    pub(crate) fn take(
         &mut self,
         reservation: &ReservationId,
         write: &Write,
-        fence: Version,
-    ) -> Result<(), String> {
-        if let Some(owner) = &self.owner
-            && owner != reservation
-        {
-            return Err(format!("R2: {write:?} for {reservation} on {owner}'s host"));
-        }
-        if self.consumer == Some(Consumer::Foreign) {
-            return Err(format!("R6: {write:?} for {reservation} on a foreign host"));
-        }
-        if self.fence.is_some_and(|there| there > fence) {
-            return Err(format!("{write:?} with an older fence than there is"));
-        }
+        fence: Option<Version>,
+    ) {
         match write {
-            Write::Claim { secret } => {
-                if !self.is_clean() {
-                    return Err(format!("R4: {reservation} claims a host that is not clean"));
-                }
-                self.image = Some(super::sender::IMAGE.to_owned());
+            Write::Claim { secret, image } => {
+                self.image = Some(image.clone());
                 self.user_data = Some(secret.clone());
                 self.consumer = Some(Consumer::Reservation(reservation.clone()));
                 self.online = true;
                 self.owner = Some(reservation.clone());
             }
-            Write::Release => {
+            Write::Release { user_data } => {
                 self.image = None;
-                self.user_data = None;
+                if *user_data {
+                    self.user_data = None;
+                }
                 self.online = false;
             }
             Write::Fence => {}
-            Write::ClearConsumer => {
-                if !self.is_empty() {
-                    return Err(format!("{reservation} lets go of a host that is not clean"));
-                }
-                self.consumer = None;
-            }
+            Write::ClearConsumer => self.consumer = None,
         }
-        self.fence = Some(fence);
+        self.fence = fence.or(self.fence);
         self.changed();
-        Ok(())
+    }
+
+    /// Whether Metal3's next step begins to write the image.
+    pub(crate) fn is_about_to_be_prepared(&self) -> bool {
+        !self.paused && self.state == State::Available && self.image.is_some() && self.online
     }
 
     /// One step of Metal3's.
-    pub(crate) fn step(&mut self, fails: bool) -> Result<(), String> {
+    pub(crate) fn step(&mut self, fails: bool) {
         if self.paused {
-            return Ok(());
+            return;
         }
         match self.state {
             State::Available if self.image.is_some() && self.online => {
-                if let Some(Consumer::Reservation(consumer)) = &self.consumer
-                    && self.user_data.as_ref() != Some(&secret_of(consumer, self.uid))
-                {
-                    return Err(format!(
-                        "R9: {consumer} is prepared with another's user data"
-                    ));
-                }
                 self.error = false;
                 self.state = State::Provisioning;
             }
@@ -165,18 +157,20 @@ impl Host {
                 self.status_image = self.image.clone();
                 self.error = false;
             }
-            State::Provisioned if self.image.is_none() => self.state = State::Deprovisioning,
+            State::Provisioned if self.image != self.status_image => {
+                self.state = State::Deprovisioning
+            }
             State::Provisioned if fails => self.error = !self.error,
             State::Deprovisioning => {
                 self.state = State::Available;
                 self.status_image = None;
                 self.error = false;
             }
-            State::Available if self.image.is_none() && self.error => self.error = false,
-            State::Available | State::Provisioned => return Ok(()),
+            // A host that nobody uses shows errors too.
+            State::Available if self.image.is_none() && fails != self.error => self.error = fails,
+            State::Available | State::Provisioned => return,
         }
         self.changed();
-        Ok(())
     }
 
     /// Someone changed it.
@@ -186,9 +180,4 @@ impl Host {
             self.owner = None;
         }
     }
-}
-
-/// The name of a reservation's user-data secret on a host.
-pub(crate) fn secret_of(reservation: &ReservationId, uid: u32) -> String {
-    format!("{reservation}-{uid}")
 }

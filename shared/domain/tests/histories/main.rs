@@ -1,28 +1,43 @@
 //! Random histories: bookings of a sender that behaves as the real one, whose deliveries are delayed, repeated and
-//! reordered; two replicas that stop between any two steps; hosts that fail, are paused, taken or deleted by others; time
-//! that jumps. After each step the rules of the project are judged by the facts and by the hosts' record of writes.
+//! reordered; two replicas that stop, are killed, or freeze and go on, between any two of decide, append, acknowledge, host
+//! read and host write; hosts that fail, are paused, changed, taken or deleted by others; time that jumps. After each step the
+//! rules of the project are judged by the facts and by the hosts; [`judge`] says which rule by what.
 //!
-//! A failure prints the smallest history that fails, as what happened in it and as its bookings, and keeps its seed in
-//! `tests/proptest-regressions`: commit it, and it is played first from then on.
+//! [`sender`], [`cluster`] and [`host`] are the world outside; [`replica`], [`process`], [`handling`], [`looking`] and [`driver`]
+//! are the provisioner, as the real one is; [`world`] and [`rest`] bring them together, [`action`] by action. [`mutant`] has what may be wrong with
+//! them, so that it is known what the histories would find.
+//!
+//! A failure prints the smallest history that fails, as what happened in it and as its bookings, and its seed, which it keeps
+//! in `tests/proptest-regressions`: commit it, and it is played first from then on. `PROPTEST_CASES` asks for more histories.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod action;
+mod cluster;
 mod driver;
+mod handling;
 mod host;
-mod invariants;
+mod judge;
+mod looking;
+mod mutant;
+mod process;
+mod replica;
+mod rest;
 mod sender;
 mod world;
 
 use std::collections::BTreeMap;
 
-use bellhop_domain::id::ReservationId;
+use bellhop_domain::id::{ReservationId, UserId};
 use bellhop_domain::reservation::{Fact, Outcome, Phase, Said, Schedule};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
+use action::Action;
+use mutant::Mutant;
 use sender::{Booking, Sent};
-use world::{Action, World};
+use world::{Setting, World};
 
 /// How late a delivery may come, in seconds; the last ones change the order of nearly everything.
 const DELAYS: [i64; 12] = [0, 0, 0, 0, 0, 1, 5, 60, 300, 900, 3600, 14_400];
@@ -47,9 +62,25 @@ fn on_their_way(sent: Vec<Sent>, fates: &[u32]) -> Vec<(i64, Sent)> {
 
 /// Plays a history to its end. Returns the world as it is then.
 fn play(bookings: &[Booking], fates: &[u32], actions: &[u32]) -> Result<World, String> {
+    play_with(None, bookings, fates, actions)
+}
+
+/// As [`play`], with something wrong.
+fn play_with(
+    mutant: Option<Mutant>,
+    bookings: &[Booking],
+    fates: &[u32],
+    actions: &[u32],
+) -> Result<World, String> {
     let attempt = |tell: bool| {
         let coming = on_their_way(sender::deliveries(bookings), fates);
-        let mut world = World::new(coming, 1 + fates[0] % 3, tell);
+        let attempts = 1 + fates[0] % 3;
+        let setting = Setting {
+            attempts,
+            tell,
+            mutant,
+        };
+        let mut world = World::new(coming, setting);
         let verdict = actions
             .iter()
             .try_for_each(|number| world.act(Action::from(*number)))
@@ -67,11 +98,20 @@ fn play(bookings: &[Booking], fates: &[u32], actions: &[u32]) -> Result<World, S
     }
 }
 
+fn three_attempts() -> Setting {
+    Setting {
+        attempts: 3,
+        ..Setting::default()
+    }
+}
+
+/// At least so many; more where `PROPTEST_CASES` asks for them.
 fn config(cases: u32) -> ProptestConfig {
+    let default = ProptestConfig::default();
     ProptestConfig {
-        cases,
+        cases: cases.max(default.cases),
         max_shrink_iters: 20_000,
-        ..ProptestConfig::default()
+        ..default
     }
 }
 
@@ -91,7 +131,7 @@ fn outcomes(world: &World) -> BTreeMap<ReservationId, Outcome> {
 }
 
 proptest! {
-    #![proptest_config(config(6000))]
+    #![proptest_config(config(10_000))]
 
     #[test]
     fn no_history_breaks_a_rule(
@@ -134,7 +174,7 @@ proptest! {
             .zip(order.iter().copied().cycle())
             .map(|(sent, order)| (all_over + i64::from(order % 1000), sent))
             .collect();
-        let mut world = World::new(coming, 3, false);
+        let mut world = World::new(coming, three_attempts());
         world.settle().map_err(TestCaseError::fail)?;
         let prepared = world
             .facts()
@@ -145,7 +185,7 @@ proptest! {
     // R3, without anything but sayings in between: nobody looks at a host and no timer fires.
     #[test]
     fn the_same_sayings_in_any_order_and_number_lead_to_the_same_knowledge(
-        (sent, shuffled) in sender::bookings()
+        (sent, shuffled) in sender::bookings_that_stay()
             .prop_map(|bookings| sender::deliveries(&bookings))
             .prop_flat_map(|sent| (Just(sent.clone()), Just(sent).prop_shuffle())),
         again in numbers(1..8),
@@ -178,24 +218,31 @@ proptest! {
 
 /// All that is said, told to a ledger long before any of it is over.
 fn told(sent: Vec<Sent>) -> World {
-    let mut world = World::new(sent.into_iter().map(|sent| (0, sent)).collect(), 3, false);
+    let mut world = World::new(
+        sent.into_iter().map(|sent| (0, sent)).collect(),
+        three_attempts(),
+    );
     world.hear_all().unwrap();
     world
 }
 
-/// Of a reservation that goes on: its phase and times. Of one that is over: only that.
-fn what_is_known(world: &World, id: &ReservationId) -> Option<(&'static str, Option<Schedule>)> {
+/// Of a reservation that goes on: its phase, times and owner. Of one that is over: only that.
+fn what_is_known(
+    world: &World,
+    id: &ReservationId,
+) -> Option<(&'static str, Option<Schedule>, Option<UserId>)> {
     let reservation = (0..2)
         .filter_map(|resource| world.resource(resource))
         .find_map(|resource| resource.reservations.get(id))?;
-    Some(match &reservation.phase {
-        Phase::Over(_) => ("over", None),
-        Phase::Announced { .. } => ("announced", reservation.schedule()),
-        Phase::Waiting(_) => ("waiting", reservation.schedule()),
-        Phase::Holding => ("holding", reservation.schedule()),
-        Phase::Postponed(_) => ("postponed", reservation.schedule()),
-        Phase::Moved => ("moved", None),
-    })
+    let phase = match &reservation.phase {
+        Phase::Over(_) => return Some(("over", None, None)),
+        Phase::Announced { .. } => "announced",
+        Phase::Waiting(_) => "waiting",
+        Phase::Holding => "holding",
+        Phase::Postponed(_) => "postponed",
+        Phase::Moved => "moved",
+    };
+    Some((phase, reservation.schedule(), reservation.user.clone()))
 }
 
 /// The properties above say nothing of what no history reaches.
@@ -223,6 +270,7 @@ fn the_histories_reach_every_fact_and_every_reason() {
         }
     }
     let expected = [
+        "ChangeCameTooLate",
         "DeadlineHeldAgain",
         "DeadlinePassed",
         "HostAssigned",
@@ -230,6 +278,9 @@ fn the_histories_reach_every_fact_and_every_reason() {
         "HostClaimed",
         "HostProvisioned",
         "HostReleased",
+        "KeyBrought",
+        "OwnerChanged",
+        "OwnerWithdrawn",
         "ProvisioningErrorCleared",
         "ProvisioningErrorSeen",
         "ProvisioningResumed",
@@ -253,7 +304,11 @@ fn the_histories_reach_every_fact_and_every_reason() {
         "ReservationFailed ProvisioningErrors",
         "ReservationFailed ProvisioningTimeout",
         "ReservationMissed",
+        "ReservationMovedIn",
+        "ReservationMovedOut",
+        "ReservationPostponed",
         "ReservationRefused",
+        "ReservationResumed",
         "ReservationStarted",
         "ReservationWaits",
         "StartOverdue",
@@ -266,4 +321,39 @@ fn the_histories_reach_every_fact_and_every_reason() {
         missing.is_empty(),
         "never reached: {missing:?}; reached: {reached:#?}"
     );
+}
+
+/// How many histories a mutant may survive.
+const LONGEST_SURVIVAL: u32 = 3000;
+
+/// The properties above are worth what they would find. The histories are the same in each run.
+#[test]
+fn each_mutant_is_found_by_the_rule_that_it_breaks() {
+    let mut escaped = Vec::new();
+    for mutant in Mutant::ALL {
+        let mut runner =
+            TestRunner::new_with_rng(config(1), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+        let histories = (sender::bookings(), numbers(1..24), numbers(0..240));
+        let broken = (0..LONGEST_SURVIVAL).find_map(|_| {
+            let (bookings, fates, actions) = histories.new_tree(&mut runner).unwrap().current();
+            play_with(Some(mutant), &bookings, &fates, &actions).err()
+        });
+        let Some(broken) = broken else {
+            escaped.push(format!("{mutant:?} is not found"));
+            continue;
+        };
+        let first = broken.lines().next().unwrap_or_default();
+        let is_of = |rule: &&str| {
+            first
+                .strip_prefix(*rule)
+                .is_some_and(|rest| rest.starts_with(':'))
+        };
+        if !mutant.breaks().iter().any(is_of) {
+            escaped.push(format!(
+                "{mutant:?} breaks {:?}, and is found by: {first}",
+                mutant.breaks()
+            ));
+        }
+    }
+    assert!(escaped.is_empty(), "{escaped:#?}");
 }

@@ -3,9 +3,9 @@
 //!
 //! - a start up to five minutes early, once, twice (it died before it had noted the first) or never;
 //! - an end up to a minute after the booking's end, once, twice or never; again at the new end if it was extended;
-//! - creations, changes and deletions at once, with the booking's `updatedAt`; after a deletion nothing more.
+//! - creations, changes (of the times, the user, the resource) and deletions at once, with the booking's `updatedAt`; after a deletion nothing more.
 //!
-//! Bookings of one resource never overlap.
+//! Bookings of one resource never overlap, but where one is moved to it.
 
 use bellhop_domain::id::{DeliveryId, ReservationId, Source, UserId, WebhookId};
 use bellhop_domain::reservation::{
@@ -14,8 +14,10 @@ use bellhop_domain::reservation::{
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-/// The image of every reservation here.
-pub(crate) const IMAGE: &str = "http://images/noble.qcow2";
+/// The image that is configured for the `number`-th time.
+pub(crate) fn image(number: u32) -> String {
+    format!("http://images/{number}.qcow2")
+}
 
 /// `second` of the test's calendar.
 pub(crate) fn at(second: i64) -> Timestamp {
@@ -34,14 +36,22 @@ pub(crate) struct Booking {
     ends: usize,
     deleted_after: Option<i64>,
     changes: Vec<Change>,
-    has_key: bool,
+    /// Whether the first start brings a key, and whether the second does.
+    keys: (bool, bool),
+    /// Whether its host may be prepared without one.
+    without_key: bool,
 }
 
-/// The booking's end becomes another one, both counted from its start.
+/// The booking's end becomes another one, both counted from its start; its start may be moved to later, and another user may
+/// get it.
 #[derive(Clone, Debug)]
 struct Change {
     after: i64,
     new_length: i64,
+    later: Option<i64>,
+    user: bool,
+    /// Whether it is moved to the other resource.
+    moves: bool,
 }
 
 /// One delivery as it leaves the sender.
@@ -57,8 +67,20 @@ pub(crate) fn bookings() -> impl Strategy<Value = Vec<Booking>> {
 }
 
 fn booking() -> impl Strategy<Value = Booking> {
-    let change = (-3600..15_000_i64, 60..18_000_i64)
-        .prop_map(|(after, new_length)| Change { after, new_length });
+    let change = (
+        -3600..15_000_i64,
+        60..18_000_i64,
+        prop::option::weighted(0.3, 60..7200_i64),
+        prop::bool::weighted(0.15),
+        prop::bool::weighted(0.15),
+    )
+        .prop_map(|(after, new_length, later, user, moves)| Change {
+            after,
+            new_length,
+            later,
+            user,
+            moves,
+        });
     (
         (
             prop_oneof![4 => Just(0_usize), 1 => Just(1)],
@@ -72,13 +94,14 @@ fn booking() -> impl Strategy<Value = Booking> {
             prop_oneof![3 => Just(0_usize), 6 => Just(1), 2 => Just(2)],
             prop::option::weighted(0.25, -900..15_000_i64),
             prop::collection::vec(change, 0..3),
-            prop::bool::weighted(0.95),
+            (prop::bool::weighted(0.9), prop::bool::weighted(0.95)),
+            prop::bool::weighted(0.1),
         ),
     )
         .prop_map(
             |(
                 (resource, gap_before, length, early, announced_before),
-                (starts, ends, deleted_after, changes, has_key),
+                (starts, ends, deleted_after, changes, keys, without_key),
             )| Booking {
                 resource,
                 gap_before,
@@ -89,9 +112,20 @@ fn booking() -> impl Strategy<Value = Booking> {
                 ends,
                 deleted_after,
                 changes,
-                has_key,
+                keys,
+                without_key,
             },
         )
+}
+
+/// Bookings that stay on their resources.
+pub(crate) fn bookings_that_stay() -> impl Strategy<Value = Vec<Booking>> {
+    bookings().prop_map(|mut bookings| {
+        for change in bookings.iter_mut().flat_map(|booking| &mut booking.changes) {
+            change.moves = false;
+        }
+        bookings
+    })
 }
 
 /// The reservation that the sender's `index`-th booking is.
@@ -126,6 +160,8 @@ pub(crate) fn deliveries(bookings: &[Booking]) -> Vec<Sent> {
             end: starts[index] + booking.length,
             updated: starts[index] - booking.announced_before.unwrap_or(600),
             next_start,
+            user: 0,
+            resource: booking.resource,
             sent: &mut sent,
         }
         .live();
@@ -142,6 +178,8 @@ struct Row<'a> {
     end: i64,
     updated: i64,
     next_start: i64,
+    user: u32,
+    resource: usize,
     sent: &'a mut Vec<Sent>,
 }
 
@@ -155,17 +193,29 @@ impl Row<'_> {
         let deleted = booking
             .deleted_after
             .map_or(i64::MAX, |after| (self.start + after).max(created + 1));
-        let mut changes: Vec<(i64, i64)> = booking
+        let first = self.start;
+        let mut changes: Vec<(i64, &Change)> = booking
             .changes
             .iter()
-            .map(|change| (self.start + change.after, self.start + change.new_length))
+            .map(|change| (first + change.after, change))
             .filter(|(instant, _)| *instant > created && *instant < deleted)
             .collect();
-        changes.sort_unstable();
+        changes.sort_by_key(|(instant, _)| *instant);
         let mut started = false;
-        for (instant, end) in changes {
+        for (instant, change) in changes {
             self.until(instant, &mut started);
-            self.end = end.min(self.next_start);
+            let end = (first + change.new_length).min(self.next_start);
+            if end > self.start {
+                self.end = end;
+            }
+            let later = self.start + change.later.unwrap_or(0);
+            if later < self.end {
+                self.start = later;
+            }
+            self.user += u32::from(change.user);
+            if change.moves {
+                self.resource = 1 - self.resource;
+            }
             self.updated = instant;
             self.send(instant, Some(instant), Said::Changed);
         }
@@ -177,11 +227,18 @@ impl Row<'_> {
 
     /// Sends what the scheduler sends before `instant`, with the row as it is.
     fn until(&mut self, instant: i64, started: &mut bool) {
-        let start = self.start - self.booking.early;
+        let start = (self.start - self.booking.early).max(self.updated);
         if !*started && start < instant {
             *started = true;
-            for copy in 0..self.booking.starts {
-                let key = if self.booking.has_key {
+            // Nor does it look back for a start: one that was moved to where it has passed is never sent.
+            let starts = if self.start < self.updated {
+                0
+            } else {
+                self.booking.starts
+            };
+            for copy in 0..starts {
+                let (first, second) = self.booking.keys;
+                let key = if [first, second][copy] {
                     TenantKey::InDelivery
                 } else {
                     TenantKey::Missing {
@@ -193,7 +250,7 @@ impl Row<'_> {
                     None,
                     Said::Start {
                         key,
-                        terms: terms(),
+                        terms: terms(self.booking.without_key),
                     },
                 );
             }
@@ -214,7 +271,7 @@ impl Row<'_> {
         let id = DeliveryId::new(format!("d{}", self.sent.len()));
         self.sent.push(Sent {
             at: instant,
-            resource: self.booking.resource,
+            resource: self.resource,
             word: Word {
                 reservation: self.reservation.clone(),
                 said,
@@ -232,24 +289,26 @@ impl Row<'_> {
                     sequence: self.sent.len() as u64 + 1,
                     id,
                 },
-                user: Some(UserId::new("u")),
-                resource_number: Some(31),
+                user: Some(UserId::new(format!("u{}", self.user))),
+                resource_number: Some(31 + self.resource as i64),
                 site: None,
+                site_named: false,
                 payload: String::new(),
             },
         });
     }
 }
 
-fn terms() -> Terms {
+fn terms(without_key: bool) -> Terms {
     Terms {
         image: Image {
-            url: IMAGE.to_owned(),
+            name: None,
+            url: image(0),
             checksum: None,
             checksum_type: None,
             format: None,
         },
         login: "prognose".to_owned(),
-        without_key: false,
+        without_key,
     }
 }

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod capacity;
+mod clock;
 mod dead_letters;
 mod inbox;
 mod long_names;
 mod made_anew;
+mod replay;
 mod retention;
 mod shadow;
 

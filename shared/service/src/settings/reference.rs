@@ -78,6 +78,17 @@ fn setting(name: String, argument: &Arg) -> Setting {
     }
 }
 
+/// Who knows a setting, for people: of many, the first few.
+fn users_of(setting: &Setting) -> String {
+    const NAMED: usize = 3;
+    let users = &setting.used_by;
+    if users.len() > 2 * NAMED {
+        format!("{} and the commands", users[..NAMED].join(", "))
+    } else {
+        users.join(", ")
+    }
+}
+
 /// The groups in the order in which they first appear, with their settings.
 fn by_group(settings: &[Setting]) -> Vec<(&str, Vec<&Setting>)> {
     let mut groups: Vec<(&str, Vec<&Setting>)> = Vec::new();
@@ -114,7 +125,7 @@ pub fn reference_markdown(command: &Command) -> String {
                 None => "not set".to_owned(),
             };
             let users = if has_users {
-                format!(" {} |", setting.used_by.join(", "))
+                format!(" {} |", users_of(setting))
             } else {
                 String::new()
             };
@@ -149,7 +160,7 @@ pub fn reference_env_file(command: &Command) -> String {
                 let _ = writeln!(text, "{}", format!("# {line}").trim_end());
             }
             if !setting.used_by.is_empty() {
-                let _ = writeln!(text, "# Used by: {}.", setting.used_by.join(", "));
+                let _ = writeln!(text, "# Used by: {}.", users_of(setting));
             }
             if setting.is_secret {
                 let _ = writeln!(text, "# A secret.");

@@ -45,7 +45,10 @@ async fn a_host_goes_from_one_reservation_to_the_next_clean() {
     stage.until("ReservationWaits").await;
     stage.says(end("A", "node01")).await;
     stage
-        .until_fact(|fact| fact.name() == "HostProvisioned" && fact.reservation().event() == "B")
+        .until_fact(|fact| {
+            fact.name() == "HostProvisioned"
+                && fact.reservation().is_some_and(|about| about.event() == "B")
+        })
         .await;
     let claims = ["reservation-system:A", "reservation-system:B"];
     stage.until_claims("node01", &claims).await;

@@ -3,11 +3,15 @@
 //! Pure. Every (state, command) pair has an answer; where nothing follows, it is an empty list. Deciding the same command
 //! again after its facts were folded gives no facts, so a repeated delivery, observation or timer has no second effect.
 //!
-//! `said`: what a delivery says; `observed`: what the driver read; `passed`: what time itself decides.
+//! `said`: what a delivery says; `ordered`: what an operator orders; `observed`: what the driver read; `passed`: what time
+//! itself decides.
+//! `said`: what a delivery says; `settled`: where a site's hosts are; `observed`: what the driver read; `passed`: what time itself decides.
 
 mod observed;
+mod ordered;
 mod passed;
 mod said;
+mod settled;
 
 use jiff::Timestamp;
 
@@ -37,7 +41,16 @@ pub fn decide(
             started,
             former,
         } => decision.moved_in(word, from, started.as_ref(), former.as_ref()),
+        Command::Rehomed(rehoming) => decision.rehomed(rehoming),
+        Command::SiteJudged {
+            reservation,
+            judgement,
+        } => decision.site_judged(reservation, judgement),
         Command::MovedOut { reservation, to } => decision.moved_out(reservation, to),
+        Command::Ordered(word) => decision.ordered(word),
+        Command::ResourceDeleted { number, delivery } => {
+            decision.resource_deleted(*number, delivery)
+        }
         Command::Observed(observation) => decision.observed(observation),
         Command::TimePassed {
             up_since,
@@ -77,7 +90,8 @@ impl Decision<'_> {
         match self.resource.holding() {
             Some(Holding {
                 reservation: holder,
-                stage: Stage::Ready { .. },
+                // An adopted host is in use from the beginning.
+                stage: Stage::Ready { .. } | Stage::Adopting,
                 ..
             }) if holder == reservation => EndOutcome::Completed,
             _ => EndOutcome::Cancelled,
@@ -89,7 +103,7 @@ impl Decision<'_> {
         self.resource
             .reservations
             .get(reservation)
-            .and_then(|reservation| reservation.schedule())
-            .is_some_and(|schedule| schedule.end <= self.now)
+            .and_then(|reservation| reservation.end())
+            .is_some_and(|end| end <= self.now)
     }
 }

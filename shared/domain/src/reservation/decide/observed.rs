@@ -36,17 +36,25 @@ impl Decision<'_> {
             }
             (Occupancy::Free, Observation::Clean { host, secret }) => {
                 if let Some(reservation) = self.next_in_time() {
-                    self.add(Fact::HostAssigned {
-                        reservation,
-                        host: host.clone(),
-                        secret: secret.clone(),
-                    });
+                    match self.resource.operator_needed(&reservation, self.policy) {
+                        Some(text) => self.tell_why(reservation, WaitReason::Operator { text }),
+                        None => self.add(Fact::HostAssigned {
+                            reservation,
+                            host: host.clone(),
+                            secret: secret.clone(),
+                        }),
+                    }
                 }
             }
             (Occupancy::Free, Observation::NotClean { text }) => {
                 if let Some(reservation) = self.next_in_time() {
                     self.tell_why(reservation, WaitReason::Host { text: text.clone() });
                 }
+            }
+            (Occupancy::Free, Observation::SwitchedOn { host })
+                if self.resource.orders.handed_back.is_some() =>
+            {
+                self.add(Fact::HostHandedBack { host: host.clone() });
             }
             (Occupancy::Free, Observation::NoPlace { preparing }) => {
                 if let Some(reservation) = self.next_in_time() {
@@ -69,11 +77,12 @@ impl Decision<'_> {
                 let holding = holding.clone();
                 self.observed_held(&holding, observation);
             }
-            (Occupancy::Releasing(release), Observation::Released { left }) => {
+            (Occupancy::Releasing(release), Observation::Released { left, not_wiped }) => {
                 let fact = Fact::HostReleased {
                     reservation: release.reservation.clone(),
                     took: time::elapsed(release.since, self.now),
                     left: *left,
+                    not_wiped: *not_wiped,
                 };
                 self.add(fact);
             }
@@ -88,7 +97,7 @@ impl Decision<'_> {
         Some(id.clone())
     }
 
-    fn tell_why(&mut self, reservation: ReservationId, reason: WaitReason) {
+    pub(super) fn tell_why(&mut self, reservation: ReservationId, reason: WaitReason) {
         let told = match self
             .resource
             .reservations
@@ -112,7 +121,10 @@ impl Decision<'_> {
     fn observed_held(&mut self, holding: &Holding, observation: &Observation) {
         let reservation = &holding.reservation;
         match (observation, &holding.stage) {
-            (Observation::HostGone, Stage::Claiming | Stage::Preparing { .. }) => {
+            (
+                Observation::HostGone,
+                Stage::Adopting | Stage::Claiming | Stage::Preparing { .. },
+            ) => {
                 self.fail(reservation, FailureReason::HostGone);
             }
             (Observation::HostGone, Stage::Ready { troubled: false }) => {
@@ -140,7 +152,7 @@ impl Decision<'_> {
                     FailureReason::CannotClaim { text: text.clone() },
                 );
             }
-            (Observation::Claimed(host), Stage::Claiming) => {
+            (Observation::Claimed(host), Stage::Adopting | Stage::Claiming) => {
                 self.add(Fact::HostClaimed {
                     reservation: reservation.clone(),
                 });
@@ -207,7 +219,7 @@ impl Decision<'_> {
                 self.preparing(reservation, host, errors, in_error, clock);
             }
             Some(Stage::Ready { troubled }) => self.ready(reservation, host, troubled),
-            Some(Stage::Claiming) | None => {}
+            Some(Stage::Adopting | Stage::Claiming) | None => {}
         }
     }
 

@@ -47,6 +47,11 @@ impl Decision<'_> {
                 };
                 self.fail(&reservation, FailureReason::NotClaimedInTime { waited_for });
             }
+            // Its whole time passed while nobody was there.
+            Timer::Resume(reservation) if self.has_ended(&reservation) => self.fail(
+                &reservation,
+                FailureReason::NotClaimedInTime { waited_for: None },
+            ),
             Timer::Resume(reservation) => self.resume(&reservation),
             // Not a failure yet: the host may have become ready while nobody could look (R8, R10). It fails when it is seen
             // to work still.
@@ -70,17 +75,28 @@ impl Decision<'_> {
     }
 
     fn end_without_word(&mut self, reservation: ReservationId, cause: EndCause) {
-        let outcome = self.end_outcome(&reservation);
-        self.add(Fact::ReservationEnded(Ended {
+        let ended = self.ended_without_delivery(reservation, cause);
+        self.add(Fact::ReservationEnded(ended));
+    }
+
+    /// An end that no delivery of the sender brought.
+    pub(super) fn ended_without_delivery(
+        &self,
+        reservation: ReservationId,
+        cause: EndCause,
+    ) -> Ended {
+        Ended {
+            outcome: self.end_outcome(&reservation),
             reservation,
             cause,
-            outcome,
             user: None,
             webhook: None,
             resource_number: None,
+            site: None,
             delivery: None,
             payload: None,
             knowledge: None,
-        }));
+            note: None,
+        }
     }
 }

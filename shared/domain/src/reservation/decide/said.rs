@@ -2,9 +2,10 @@
 
 use super::super::command::{Said, Word};
 use super::super::fact::{
-    AcceptedStart, Announced, EndCause, Ended, Fact, FailureReason, MovedIn, Refused, Started,
-    TenantKey, Terms, WaitReason,
+    AcceptedStart, Announced, DeliveryRef, EndCause, EndOutcome, Ended, Fact, FailureReason,
+    MovedIn, Note, Refused, Started, TenantKey, Terms, WaitReason,
 };
+use super::super::knowledge::KnownTimes;
 use super::super::resource::{Occupancy, Phase};
 use super::Decision;
 use crate::id::{ReservationId, ResourceId, UserId};
@@ -18,6 +19,12 @@ impl Decision<'_> {
             .get(&word.reservation)
             .map(|reservation| &reservation.phase);
         match (&word.said, phase) {
+            (Said::End | Said::Deleted, phase)
+                if self.is_the_unknown_one(word)
+                    && !matches!(phase, Some(Phase::Over(_) | Phase::Moved)) =>
+            {
+                self.end_adopted(word);
+            }
             (Said::Changed, Some(Phase::Over(_))) => self.came_too_late(word),
             (_, Some(Phase::Over(_) | Phase::Moved)) => {}
             (Said::Announced | Said::Changed, None) => {
@@ -27,31 +34,63 @@ impl Decision<'_> {
             (Said::Start { key, terms }, None | Some(Phase::Announced { .. })) => {
                 self.start(word, key, terms)
             }
+            (Said::UnservableStart { reason, .. }, None | Some(Phase::Announced { .. })) => {
+                self.unservable(word, reason)
+            }
             (
-                Said::Start { key, .. },
-                Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)),
+                Said::Start { key, .. } | Said::UnservableStart { key, .. },
+                Some(Phase::Waiting(_) | Phase::Postponed(_)),
             ) => {
-                let brings = *key == TenantKey::InDelivery && waiting.key != TenantKey::InDelivery;
                 self.learn(word);
-                if brings {
-                    self.key_brought(word);
+                // The sender said the start twice, and only this time with a key.
+                if *key == TenantKey::InDelivery && self.waits_for_the_key_of(word) {
+                    self.key_brought(&word.reservation, &word.delivery, None);
                 }
             }
-            (Said::Start { .. }, Some(Phase::Holding)) => self.learn(word),
+            (Said::Start { .. } | Said::UnservableStart { .. }, Some(Phase::Holding)) => {
+                self.learn(word)
+            }
             (Said::Deleted, _) => self.end(word, EndCause::Deleted),
             (Said::End, phase) => {
-                let keyless =
-                    matches!(phase, Some(Phase::Waiting(waiting)) if !waiting.can_claim());
+                let in_vain = matches!(phase, Some(Phase::Waiting(waiting)) if !waiting.can_claim() || waiting.unsettled);
                 if self.is_extended_beyond(word) {
                     return;
                 }
-                if keyless {
+                if in_vain {
                     self.waited_in_vain(&word.reservation)
                 } else {
                     self.end(word, EndCause::End)
                 }
             }
         }
+    }
+
+    /// Whether a word is about the reservation of a host that was adopted when nobody knew whose it is: its time encloses
+    /// that moment.
+    fn is_the_unknown_one(&self, word: &Word) -> bool {
+        let schedule = word.knowledge.schedule;
+        self.resource
+            .unknown_since()
+            .is_some_and(|since| schedule.start <= since && since <= schedule.end)
+    }
+
+    /// The end of an adopted host's reservation, whose name comes to light with it: its user had the host.
+    fn end_adopted(&mut self, word: &Word) {
+        let cause = if matches!(word.said, Said::Deleted) {
+            EndCause::Deleted
+        } else {
+            EndCause::End
+        };
+        let Some(holder) = self
+            .resource
+            .holding()
+            .map(|holding| holding.reservation.clone())
+        else {
+            return;
+        };
+        self.end_as(word, cause, EndOutcome::Completed);
+        let ended = self.ended_without_delivery(holder, cause);
+        self.add(Fact::ReservationEnded(ended));
     }
 
     /// The booking says that it is on this resource now. What its start gave it comes with it: nobody sends another.
@@ -76,21 +115,31 @@ impl Decision<'_> {
             from: from.clone(),
             announced: announced(word),
             started: started.cloned(),
+            site_named: word.site_named,
+            rehomed: false,
         })));
         if let (Some(former), Some(user)) = (former, &word.user)
             && former != user
         {
             self.owner_changed(&word.reservation, former, user);
         }
-        let waiting = self
-            .resource
-            .reservations
-            .get(&word.reservation)
-            .map(|known| known.phase.clone());
-        if let Some(Phase::Waiting(waiting)) = waiting {
-            self.tell_who_is_before(&word.reservation, &waiting.key, &waiting.terms);
+        if self.tell_who_is_before_if_waiting(&word.reservation) {
             self.postpone(&word.reservation);
         }
+    }
+
+    /// Returns whether it waits.
+    pub(super) fn tell_who_is_before_if_waiting(&mut self, reservation: &ReservationId) -> bool {
+        let phase = self
+            .resource
+            .reservations
+            .get(reservation)
+            .map(|known| known.phase.clone());
+        let Some(Phase::Waiting(waiting)) = phase else {
+            return false;
+        };
+        self.tell_who_is_before(reservation, &waiting.key, &waiting.terms);
+        true
     }
 
     fn owner_changed(&mut self, reservation: &ReservationId, from: &UserId, to: &UserId) {
@@ -119,20 +168,71 @@ impl Decision<'_> {
         }
     }
 
-    /// The sender said the start twice, and only this time with a key.
-    fn key_brought(&mut self, word: &Word) {
+    /// Whether the reservation waits for a key, and whoever said this is its owner: a start that comes again after the booking
+    /// was given to another user brings the former owner's (R9).
+    fn waits_for_the_key_of(&self, word: &Word) -> bool {
+        let Some(known) = self.resource.reservations.get(&word.reservation) else {
+            return false;
+        };
+        let (Phase::Waiting(waiting) | Phase::Postponed(waiting)) = &known.phase else {
+            return false;
+        };
+        let by_its_owner = word.user == known.user || (word.user.is_none() && !known.owner_changed);
+        waiting.key != TenantKey::InDelivery && by_its_owner
+    }
+
+    pub(super) fn key_brought(
+        &mut self,
+        reservation: &ReservationId,
+        delivery: &DeliveryRef,
+        note: Option<Note>,
+    ) {
         self.add(Fact::KeyBrought {
-            reservation: word.reservation.clone(),
-            delivery: word.delivery.clone(),
+            reservation: reservation.clone(),
+            delivery: delivery.clone(),
+            note,
         });
         if let Some(Phase::Waiting(waiting)) = self
             .resource
             .reservations
-            .get(&word.reservation)
+            .get(reservation)
             .map(|known| &known.phase)
         {
             let terms = waiting.terms.clone();
-            self.tell_who_is_before(&word.reservation, &TenantKey::InDelivery, &terms);
+            self.tell_who_is_before(reservation, &TenantKey::InDelivery, &terms);
+        }
+    }
+
+    /// The sender deleted the resource, and all its bookings with it, silently: nothing more will be said of them.
+    pub(super) fn resource_deleted(&mut self, number: Option<i64>, delivery: &DeliveryRef) {
+        let meant: Vec<_> = self
+            .resource
+            .reservations
+            .iter()
+            .filter(|(_, known)| known.is_live())
+            // Another one of that name may be there again.
+            .filter(|(_, known)| {
+                number.is_none()
+                    || known.resource_number.is_none()
+                    || known.resource_number == number
+            })
+            .map(|(id, known)| {
+                (
+                    id.clone(),
+                    known.phase == Phase::Holding,
+                    known.resource_deleted,
+                )
+            })
+            .collect();
+        for (reservation, holds, known) in meant {
+            match (holds, known) {
+                (false, _) => self.fail(&reservation, FailureReason::ResourceDeleted),
+                (true, false) => self.add(Fact::HeldResourceDeleted {
+                    reservation,
+                    delivery: delivery.clone(),
+                }),
+                (true, true) => {}
+            }
         }
     }
 
@@ -141,15 +241,7 @@ impl Decision<'_> {
         self.add(Fact::ReservationResumed {
             reservation: reservation.clone(),
         });
-        if let Some(Phase::Waiting(waiting)) = self
-            .resource
-            .reservations
-            .get(reservation)
-            .map(|known| &known.phase)
-        {
-            let waiting = waiting.clone();
-            self.tell_who_is_before(reservation, &waiting.key, &waiting.terms);
-        }
+        self.tell_who_is_before_if_waiting(reservation);
     }
 
     fn is_extended_beyond(&self, word: &Word) -> bool {
@@ -179,14 +271,7 @@ impl Decision<'_> {
             && from != to
         {
             self.owner_changed(&word.reservation, from, to);
-            let phase = self
-                .resource
-                .reservations
-                .get(&word.reservation)
-                .map(|known| known.phase.clone());
-            if let Some(Phase::Waiting(waiting)) = phase {
-                self.tell_who_is_before(&word.reservation, &waiting.key, &waiting.terms);
-            }
+            self.tell_who_is_before_if_waiting(&word.reservation);
         }
         if later {
             self.postpone(&word.reservation);
@@ -194,7 +279,7 @@ impl Decision<'_> {
     }
 
     /// Takes back what a reservation has whose start is far off now.
-    fn postpone(&mut self, reservation: &ReservationId) {
+    pub(super) fn postpone(&mut self, reservation: &ReservationId) {
         let Some(known) = self.resource.reservations.get(reservation) else {
             return;
         };
@@ -240,26 +325,9 @@ impl Decision<'_> {
     }
 
     fn start(&mut self, word: &Word, key: &TenantKey, terms: &Terms) {
-        let mut times = self
-            .resource
-            .reservations
-            .get(&word.reservation)
-            .map(|known| known.times.clone())
-            .unwrap_or_default();
-        times.learn(word.knowledge.clone());
-        if times
-            .schedule()
-            .is_some_and(|schedule| schedule.end <= self.now)
-        {
-            return self.add(Fact::ReservationRefused(Refused {
-                reservation: word.reservation.clone(),
-                user: word.user.clone(),
-                webhook: word.webhook.clone(),
-                resource_number: word.resource_number,
-                knowledge: word.knowledge.clone(),
-                delivery: word.delivery.clone(),
-                payload: word.payload.clone(),
-            }));
+        let times = self.times_with(word);
+        if self.refused_as_too_late(word, &times) {
+            return;
         }
         self.add(Fact::ReservationStarted(Box::new(Started {
             reservation: word.reservation.clone(),
@@ -267,13 +335,17 @@ impl Decision<'_> {
             webhook: word.webhook.clone(),
             resource_number: word.resource_number,
             site: word.site.clone(),
+            site_named: word.site_named,
             knowledge: word.knowledge.clone(),
             delivery: word.delivery.clone(),
             key: key.clone(),
             terms: terms.clone(),
             payload: word.payload.clone(),
         })));
-        self.tell_who_is_before(&word.reservation, key, terms);
+        let accepted = self.resource.reservations.get(&word.reservation);
+        if let Some(Phase::Waiting(waiting)) = accepted.map(|known| known.phase.clone()) {
+            self.tell_who_is_before(&word.reservation, &waiting.key, &waiting.terms);
+        }
         // The booking was moved to later before this start came.
         if times
             .schedule()
@@ -283,12 +355,58 @@ impl Decision<'_> {
         }
     }
 
+    /// A start that nothing can be given to: its user is told why at once, while there is time to book again. Nobody sends a
+    /// second start, so nothing is gained by waiting for a better one.
+    fn unservable(&mut self, word: &Word, reason: &FailureReason) {
+        if self.refused_as_too_late(word, &self.times_with(word)) {
+            return;
+        }
+        if self.resource.reservations.contains_key(&word.reservation) {
+            self.learn(word);
+        } else {
+            self.add(Fact::ReservationAnnounced(announced(word)));
+        }
+        self.fail(&word.reservation, reason.clone());
+    }
+
+    /// What is known of the booking's times once this word is taken in.
+    fn times_with(&self, word: &Word) -> KnownTimes {
+        let mut times = self
+            .resource
+            .reservations
+            .get(&word.reservation)
+            .map(|known| known.times.clone())
+            .unwrap_or_default();
+        times.learn(word.knowledge.clone());
+        times
+    }
+
+    fn refused_as_too_late(&mut self, word: &Word, times: &KnownTimes) -> bool {
+        let too_late = times
+            .schedule()
+            .is_some_and(|schedule| schedule.end <= self.now);
+        if too_late {
+            self.add(Fact::ReservationRefused(Refused {
+                reservation: word.reservation.clone(),
+                user: word.user.clone(),
+                webhook: word.webhook.clone(),
+                resource_number: word.resource_number,
+                site: word.site.clone(),
+                knowledge: word.knowledge.clone(),
+                delivery: word.delivery.clone(),
+                payload: word.payload.clone(),
+            }));
+        }
+        too_late
+    }
+
     /// Tells who starts why the resource is not there at once, where it isn't.
     fn tell_who_is_before(&mut self, reservation: &ReservationId, key: &TenantKey, terms: &Terms) {
         let reason = match (key, &self.resource.occupancy) {
             (TenantKey::Missing { reason }, _) if !terms.without_key => WaitReason::Key {
                 text: reason.clone(),
             },
+            _ if self.is_unsettled(reservation) => WaitReason::Site,
             (_, Occupancy::Free) => return,
             (_, Occupancy::Held(holding)) => WaitReason::Holder {
                 holder: holding.reservation.clone(),
@@ -304,16 +422,22 @@ impl Decision<'_> {
     }
 
     fn end(&mut self, word: &Word, cause: EndCause) {
+        self.end_as(word, cause, self.end_outcome(&word.reservation));
+    }
+
+    fn end_as(&mut self, word: &Word, cause: EndCause, outcome: EndOutcome) {
         self.add(Fact::ReservationEnded(Ended {
             reservation: word.reservation.clone(),
             cause,
-            outcome: self.end_outcome(&word.reservation),
+            outcome,
             user: word.user.clone(),
             webhook: Some(word.webhook.clone()),
             resource_number: word.resource_number,
+            site: word.site.clone(),
             delivery: Some(word.delivery.clone()),
             payload: Some(word.payload.clone()),
             knowledge: Some(word.knowledge.clone()),
+            note: None,
         }));
     }
 }

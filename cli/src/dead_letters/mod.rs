@@ -1,4 +1,10 @@
-//! Shows dead letters: what could not be handled, and why.
+//! Dead letters: what could not be handled, and why; shown, handled once more, or given up.
+
+mod by;
+mod drop;
+mod history;
+mod replay;
+mod selection;
 
 use std::io::{self, Write};
 
@@ -6,6 +12,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bellhop_event_store::{BuriedLetter, EventStore, EventStoreSettings};
 
+use self::drop::DropSettings;
+use self::history::HistorySettings;
+use self::replay::ReplaySettings;
+use self::selection::SelectionSettings;
 use crate::Failure;
 
 /// What to do with dead letters.
@@ -15,6 +25,18 @@ pub(crate) enum DeadLettersCommand {
     List(ListSettings),
     /// Shows one whole: why it is one, its headers and its body
     Show(ShowSettings),
+    /// Has them handled once more, and erases them
+    ///
+    /// Says what would be done; with --yes it is done. Deliveries go to the provisioner again, reports to the notifier, which
+    /// sends those of one reservation in their order, and none that is not true any more. What can't be handled this time
+    /// either is a dead letter again.
+    Replay(ReplaySettings),
+    /// Gives them up, and erases them
+    ///
+    /// Says which would be given up; with --yes they are. Who did it, when and why is kept: see `history`.
+    Drop(DropSettings),
+    /// Lists which were replayed and dropped, by whom, when and why
+    History(HistorySettings),
 }
 
 /// Which dead letters are listed.
@@ -23,9 +45,12 @@ pub(crate) struct ListSettings {
     #[command(flatten)]
     event_store: EventStoreSettings,
 
-    /// Only those of this service: ingress, provisioner or notifier
-    #[arg(long)]
-    service: Option<String>,
+    #[command(flatten)]
+    selection: SelectionSettings,
+
+    /// Only those whose reason holds this text
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 
     /// At most so many
     #[arg(long, default_value = "100")]
@@ -46,21 +71,24 @@ pub(crate) struct ShowSettings {
     sequence: u64,
 }
 
-pub(crate) async fn print(command: DeadLettersCommand) -> Result<(), Failure> {
+pub(crate) async fn run(command: DeadLettersCommand) -> Result<(), Failure> {
     match command {
         DeadLettersCommand::List(settings) => list(settings).await,
         DeadLettersCommand::Show(settings) => show(settings).await,
+        DeadLettersCommand::Replay(settings) => replay::run(settings).await,
+        DeadLettersCommand::Drop(settings) => drop::run(settings).await,
+        DeadLettersCommand::History(settings) => history::run(settings).await,
     }
 }
 
 async fn list(settings: ListSettings) -> Result<(), Failure> {
     let store = connect(&settings.event_store).await?;
+    let selection = settings.selection.with_reason(settings.reason);
     // One more than wanted tells whether there are more.
-    let (from, limit) = (settings.from, settings.limit.saturating_add(1));
-    let letters = match &settings.service {
-        Some(service) => store.dead_letters_by(service, from, limit).await?,
-        None => store.dead_letters(from, limit).await?,
-    };
+    let limit = settings.limit.saturating_add(1);
+    let letters = store
+        .select_dead_letters(&selection, settings.from, limit)
+        .await?;
     let shown = letters.len().min(settings.limit);
     let (letters, more) = letters.split_at(shown);
     let mut out = io::stdout().lock();
@@ -76,10 +104,23 @@ async fn list(settings: ListSettings) -> Result<(), Failure> {
 async fn show(settings: ShowSettings) -> Result<(), Failure> {
     let store = connect(&settings.event_store).await?;
     let sequence = settings.sequence;
-    let letter = store.dead_letter(sequence).await?.ok_or_else(|| {
-        format!("there is no dead letter {sequence}: `bellhop dead-letters list` names those that are there")
-    })?;
+    let letter = store
+        .dead_letter(sequence)
+        .await?
+        .ok_or_else(|| missing(sequence))?;
     Ok(whole(&letter, &mut io::stdout().lock())?)
+}
+
+/// Says what was done. A reader that goes away must not stop what is being done.
+fn say(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+fn missing(sequence: u64) -> Failure {
+    format!(
+        "there is no dead letter {sequence}: `bellhop dead-letters list` names those that are there"
+    )
+    .into()
 }
 
 async fn connect(settings: &EventStoreSettings) -> Result<EventStore, Failure> {
@@ -103,6 +144,9 @@ fn whole(letter: &BuriedLetter, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "sequence:    {}", letter.sequence)?;
     writeln!(out, "subject:     {}", letter.subject)?;
     writeln!(out, "id:          {}", printable(&letter.id))?;
+    for resource in letter.resources() {
+        writeln!(out, "resource:    {}", printable(&resource))?;
+    }
     writeln!(out, "reason:      {}", printable(&letter.reason))?;
     writeln!(out, "tries:       {}", letter.tries)?;
     writeln!(out, "first tried: {}", letter.first_at)?;
@@ -129,7 +173,7 @@ fn trace_id(letter: &BuriedLetter) -> Option<&str> {
 }
 
 /// Text from outside without what a terminal would take for a command.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
         .collect()

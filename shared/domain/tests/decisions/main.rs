@@ -4,6 +4,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod adoption;
+mod orders;
+
 use std::time::Duration;
 
 use bellhop_domain::id::{
@@ -43,6 +46,7 @@ fn host() -> HostRef {
 fn terms() -> Terms {
     Terms {
         image: Image {
+            name: None,
             url: "http://images/noble.qcow2".to_owned(),
             checksum: None,
             checksum_type: None,
@@ -130,6 +134,7 @@ impl Story {
             user: Some(UserId::new("mara")),
             resource_number: Some(31),
             site: None,
+            site_named: false,
             payload: "{}".to_owned(),
         }
     }
@@ -218,6 +223,7 @@ fn released() -> Story {
     let mut story = releasing();
     story.observed(Observation::Released {
         left: HostLeft::Off,
+        not_wiped: false,
     });
     story
 }
@@ -370,7 +376,7 @@ fn every_reading_of_a_host_has_an_answer_in_every_state() {
             ("releasing", |story| story.observed(Observation::Releasing)),
             ("released", |story| {
                 story.observed(Observation::Released {
-                    left: HostLeft::Off,
+                    left: HostLeft::Off, not_wiped: false
                 })
             }),
         ],
@@ -557,6 +563,7 @@ fn a_start_while_another_holds_waits_and_its_user_is_told_for_whom() {
     assert_eq!(story.observed(Observation::Releasing), []);
     story.observed(Observation::Released {
         left: HostLeft::Off,
+        not_wiped: false,
     });
     assert!(matches!(desired(&story.resource), Desired::Offer { next } if *next == id("b")));
 }
@@ -567,7 +574,7 @@ fn those_who_wait_get_the_host_in_the_order_of_their_starts_not_of_their_arrival
     story.said("b", start());
     story.said("a", start());
     let facts = story.observed(clean());
-    assert_eq!(facts[0].reservation(), &id("a"));
+    assert_eq!(facts[0].reservation(), Some(&id("a")));
 }
 
 #[test]
@@ -601,7 +608,7 @@ fn a_host_that_was_read_for_one_whose_time_is_over_is_not_given_to_the_next() {
     story.now = 3 * HOUR;
     assert_eq!(story.observed(clean()), []);
     story.wait_until(3 * HOUR);
-    assert_eq!(story.observed(clean())[0].reservation(), &id("b"));
+    assert_eq!(story.observed(clean())[0].reservation(), Some(&id("b")));
 }
 
 #[test]
@@ -649,7 +656,7 @@ fn who_brings_no_key_waits_unclaimed_and_lets_others_go_first() {
     assert_eq!(story.observed(clean()), []);
     assert_eq!(alarms(&story.resource)[0].kind, AlarmKind::KeyMissing);
     story.said("b", start());
-    assert_eq!(story.observed(clean())[0].reservation(), &id("b"));
+    assert_eq!(story.observed(clean())[0].reservation(), Some(&id("b")));
 }
 
 #[test]
@@ -666,6 +673,89 @@ fn who_brings_no_key_gets_a_host_where_its_terms_allow_it() {
     };
     assert_eq!(names(&story.said("a", keyless)), ["ReservationStarted"]);
     assert_eq!(names(&story.observed(clean())), ["HostAssigned"]);
+}
+
+// Starts that nothing can be given to.
+
+fn unservable() -> Said {
+    Said::UnservableStart {
+        key: TenantKey::InDelivery,
+        reason: FailureReason::ImageNotOffered {
+            text: "parameter `image` asks for `jammy`; offered: noble".to_owned(),
+        },
+    }
+}
+
+#[test]
+fn a_start_that_nothing_can_be_given_to_fails_at_once_and_no_host_is_asked_for() {
+    for (mut story, expected) in [
+        (unknown(), ["ReservationAnnounced", "ReservationFailed"]),
+        (announced(), ["ReservationChanged", "ReservationFailed"]),
+    ] {
+        story.now += 1;
+        let facts = story.said("a", unservable());
+        assert_eq!(names(&facts), expected);
+        assert!(matches!(
+            failure(&facts),
+            Some(FailureReason::ImageNotOffered { .. })
+        ));
+        let known = &story.resource.reservations[&id("a")];
+        assert_eq!(known.outcome(), Some(Outcome::Failed));
+        // Whoever reports it knows whom to tell, and with which secret.
+        assert!(known.user.is_some() && known.webhook.is_some());
+        assert_eq!(desired(&story.resource), Desired::Nothing);
+        assert_eq!(next_due(&story.resource, &story.policy), None);
+    }
+}
+
+#[test]
+fn what_comes_after_an_unservable_start_changes_nothing() {
+    let mut story = unknown();
+    story.said("a", unservable());
+    for said in [start(), unservable(), Said::End, Said::Deleted] {
+        story.now += 1;
+        assert_eq!(story.said("a", said), []);
+    }
+    story.now = Story::hours("a").1;
+    assert_eq!(story.said("a", Said::End), []);
+}
+
+#[test]
+fn a_start_that_was_accepted_stays_though_its_repetition_could_be_given_nothing() {
+    for mut story in [waiting(), claiming(), ready()] {
+        story.now += 1;
+        let before = story.resource.holding().cloned();
+        assert_eq!(
+            names(&story.said("a", unservable())),
+            ["ReservationChanged"]
+        );
+        assert_eq!(story.resource.holding().cloned(), before);
+    }
+}
+
+#[test]
+fn a_key_that_comes_with_an_unservable_repetition_is_a_key_all_the_same() {
+    let mut story = unknown();
+    let keyless = Said::Start {
+        key: TenantKey::Missing {
+            reason: "no key".to_owned(),
+        },
+        terms: terms(),
+    };
+    story.said("a", keyless);
+    story.now += 1;
+    let facts = story.said("a", unservable());
+    assert_eq!(names(&facts), ["ReservationChanged", "KeyBrought"]);
+}
+
+#[test]
+fn an_unservable_start_that_comes_too_late_is_refused_as_any_other() {
+    let mut story = unknown();
+    story.now = Story::hours("a").1;
+    assert_eq!(
+        names(&story.said("a", unservable())),
+        ["ReservationRefused"]
+    );
 }
 
 // R5: deadlines.

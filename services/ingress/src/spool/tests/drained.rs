@@ -1,0 +1,75 @@
+//! What comes of a way through everything that waits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellhop_event_store::{EventStore, EventStoreSettings};
+use bellhop_nats_server::NatsServer;
+use tempfile::TempDir;
+
+use super::super::{DrainTrouble, Pass};
+use super::{LONG, append, everything, ids, ids_of, open};
+
+const COUNT: u64 = 200;
+
+async fn store(server: &NatsServer, deliveries_max_bytes: i64) -> EventStore {
+    let settings = EventStoreSettings {
+        deliveries_max_bytes,
+        ..EventStoreSettings::at(server.url())
+    };
+    let store = EventStore::connect(&settings, "test").await.unwrap();
+    store.prepare_deliveries().await.unwrap();
+    store
+}
+
+#[tokio::test]
+async fn a_broker_that_does_not_answer_is_not_asked_for_each_of_many() {
+    let home = TempDir::new().unwrap();
+    let folder = Arc::new(open(home.path()));
+    for number in 0..COUNT {
+        append(&folder, number..number + 1);
+    }
+    let server = NatsServer::start().unwrap();
+    let store = store(&server, -1).await;
+    server.pause().unwrap();
+    let pass = Pass::make(&folder, &store, Duration::from_millis(200)).await;
+    let tried = u64::try_from(pass.left).unwrap();
+    assert!((1..COUNT).contains(&tried), "{pass:?}");
+    assert!(matches!(pass.trouble, Some(DrainTrouble::Broker(_))));
+    assert_eq!(ids(&everything(&folder).entries), ids_of(0..COUNT));
+
+    server.resume().unwrap();
+    let pass = Pass::make(&folder, &store, LONG).await;
+    assert_eq!((pass.stored, pass.left), (200, 0), "{pass:?}");
+    assert!(folder.is_empty());
+    // Those that were on their way when it was given up are among them, once.
+    assert_eq!(store.deliveries_end().await.unwrap(), COUNT);
+}
+
+#[tokio::test]
+async fn of_a_file_that_is_stored_in_part_only_the_rest_waits_on() {
+    let home = TempDir::new().unwrap();
+    let folder = Arc::new(open(home.path()));
+    append(&folder, 0..COUNT);
+    let since = folder.depth().since;
+    let server = NatsServer::start().unwrap();
+    let store = store(&server, 9000).await;
+    let pass = Pass::make(&folder, &store, LONG).await;
+    let stored = u64::try_from(pass.stored).unwrap();
+    assert!((1..COUNT).contains(&stored), "{pass:?}");
+    assert_eq!(store.deliveries_end().await.unwrap(), stored);
+    assert_eq!(folder.depth().entries, COUNT - stored);
+    assert_eq!(folder.depth().since, since);
+    assert_eq!(folder.waiting_after(None, 9, 9).len(), 1);
+
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let context = async_nats::jetstream::new(client);
+    let stream = context.get_stream("DELIVERIES").await.unwrap();
+    let mut config = stream.cached_info().config.clone();
+    config.max_bytes = -1;
+    context.update_stream(config).await.unwrap();
+    let pass = Pass::make(&folder, &store, LONG).await;
+    assert_eq!(pass.stored + usize::try_from(stored).unwrap(), 200);
+    assert!(folder.is_empty());
+    assert_eq!(store.deliveries_end().await.unwrap(), COUNT);
+}

@@ -1,0 +1,241 @@
+//! Moving over from the service before Bellhop, and back.
+
+use bellhop_domain::id::{HostRef, ReservationId};
+use bellhop_domain::reservation::{Fact, Image};
+use bellhop_operators::{AdoptedHost, OperatorOrder};
+use bellhop_provisioner::{AdoptableHost, adoptable_hosts_in};
+use bellhop_simulator::cluster::HostSpec;
+use serde_json::{Value, json};
+
+use crate::world::{IMAGE, NS, World, end, flat, in_seconds, is_clean, start};
+
+/// A host as the service before Bellhop leaves it: on, its image, its secret, nobody's `consumerRef`.
+async fn prepared_before(name: &str) -> World {
+    let world = World::with_hosts([HostSpec::new(NS, name).online(true)]).await;
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+        "metadata": {"name": format!("{name}-userdata"), "namespace": NS},
+        "data": {"userData": "I2Nsb3VkLWNvbmZpZwo="},
+    });
+    let base = world.cluster.url();
+    let client = reqwest::Client::new();
+    let made = client
+        .post(format!("{base}/api/v1/namespaces/{NS}/secrets"))
+        .json(&secret)
+        .send()
+        .await
+        .unwrap();
+    assert!(made.status().is_success(), "{made:?}");
+    let patch = json!({"spec": {
+        "image": {"url": IMAGE, "checksum": format!("{IMAGE}.sha256sum"), "checksumType": "sha256"},
+        "userData": {"name": format!("{name}-userdata"), "namespace": NS},
+    }});
+    let patched = client
+        .patch(format!(
+            "{base}/apis/metal3.io/v1alpha1/namespaces/{NS}/baremetalhosts/{name}"
+        ))
+        .header("content-type", "application/merge-patch+json")
+        .body(patch.to_string())
+        .send()
+        .await
+        .unwrap();
+    assert!(patched.status().is_success(), "{patched:?}");
+    world
+        .until_host(name, |host| {
+            host["status"]["provisioning"]["state"] == "provisioned"
+        })
+        .await;
+    world
+}
+
+impl World {
+    async fn adoptable(&self) -> Vec<AdoptableHost> {
+        let mut configuration = kube::Config::new(self.cluster.url().parse().unwrap());
+        configuration.default_namespace = NS.to_owned();
+        adoptable_hosts_in(&self.settings(), configuration)
+            .await
+            .unwrap()
+    }
+
+    async fn adopt(&self, reservation: Option<ReservationId>) {
+        let until = reservation.is_some().then(|| in_seconds(3600));
+        for host in self.adoptable().await {
+            self.order(OperatorOrder::Adopt(Box::new(AdoptedHost {
+                resource: host.resource,
+                host: host.host,
+                image: host.image,
+                secret: host.secret,
+                reservation: reservation.clone(),
+                until,
+            })))
+            .await;
+        }
+    }
+
+    /// What Bellhop wrote into the host's spec.
+    fn written(&self, name: &str) -> Vec<Value> {
+        let writes = self.cluster.writes_to_host(NS, name).into_iter();
+        writes
+            .filter(|write| {
+                write.was_accepted() && !write.body["metadata"]["annotations"].is_null()
+            })
+            .map(|write| write.body["spec"].clone())
+            .collect()
+    }
+}
+
+#[tokio::test]
+async fn a_host_of_the_service_before_is_adopted_without_a_change_that_metal3_acts_on() {
+    let world = prepared_before("node01").await;
+    let found = world.adoptable().await;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].image.url, IMAGE);
+    assert_eq!(found[0].image.checksum_type.as_deref(), Some("sha256"));
+    let before = world.cluster.host(NS, "node01").unwrap();
+    let _provisioner = world.provisioner();
+    let reservation: ReservationId = "reservation-system:1".parse().unwrap();
+    world.adopt(Some(reservation)).await;
+    world.until("HostClaimed").await;
+    let after = world.cluster.host(NS, "node01").unwrap();
+    for unchanged in ["image", "userData", "online"] {
+        assert_eq!(after["spec"][unchanged], before["spec"][unchanged]);
+    }
+    assert_eq!(after["spec"]["consumerRef"]["name"], "reservation-system:1");
+    assert_eq!(world.written("node01").len(), 1);
+
+    // Its end releases it like any other, its old secret included.
+    world
+        .says(flat(
+            "EVENT_END",
+            "1",
+            "node01",
+            in_seconds(-3600),
+            in_seconds(60),
+        ))
+        .await;
+    world.until("HostReleased").await;
+    world.until_host("node01", is_clean).await;
+    assert!(world.cluster.secrets(NS).is_empty());
+}
+
+#[tokio::test]
+async fn an_adopted_host_of_which_nobody_knows_whose_it_is_is_released_by_the_end_that_encloses_it()
+{
+    let world = prepared_before("node01").await;
+    let _provisioner = world.provisioner();
+    world.adopt(None).await;
+    world.until("HostClaimed").await;
+    // One who starts meanwhile waits.
+    world.says(start("2", "node01")).await;
+    world.until("ReservationWaits").await;
+    // An end of another time is not its own.
+    world
+        .says(flat(
+            "EVENT_END",
+            "3",
+            "node01",
+            in_seconds(-7200),
+            in_seconds(-3600),
+        ))
+        .await;
+    world.quiet().await;
+    assert!(world.cluster.host(NS, "node01").unwrap()["spec"]["image"].is_object());
+    world
+        .says(flat(
+            "EVENT_END",
+            "1",
+            "node01",
+            in_seconds(-3600),
+            in_seconds(60),
+        ))
+        .await;
+    world
+        .until_fact(|fact| {
+            fact.name() == "HostProvisioned"
+                && fact.reservation().is_some_and(|about| about.event() == "2")
+        })
+        .await;
+    let host = world.cluster.host(NS, "node01").unwrap();
+    assert_eq!(host["spec"]["consumerRef"]["name"], "reservation-system:2");
+}
+
+#[tokio::test]
+async fn an_end_for_a_host_that_was_not_adopted_is_alarmed_and_touches_nothing() {
+    let world = prepared_before("node01").await;
+    let provisioner = world.provisioner();
+    world.says(end("1", "node01")).await;
+    world.until("ReservationEnded").await;
+    world.until_shown(&provisioner, "not_adopted").await;
+    world.quiet().await;
+    assert_eq!(world.written("node01"), Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_host_that_changed_since_it_was_listed_is_not_adopted_and_shown() {
+    let world = prepared_before("node01").await;
+    let provisioner = world.provisioner();
+    let found = world.adoptable().await.remove(0);
+    let adopted = AdoptedHost {
+        resource: found.resource,
+        host: found.host,
+        image: Image {
+            url: "http://images.invalid/another.img".to_owned(),
+            ..found.image
+        },
+        secret: found.secret,
+        reservation: None,
+        until: None,
+    };
+    world.order(OperatorOrder::Adopt(Box::new(adopted))).await;
+    world.until("HostAdopted").await;
+    world.until_shown(&provisioner, "can't be adopted").await;
+    assert_eq!(world.written("node01"), Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_host_that_is_gone_when_it_is_adopted_fails_and_holds_nothing() {
+    let world = World::with_host("node01").await;
+    let _provisioner = world.provisioner();
+    world
+        .order(OperatorOrder::Adopt(Box::new(AdoptedHost {
+            resource: format!("baremetalhost/{NS}/node02").parse().unwrap(),
+            host: HostRef {
+                namespace: NS.to_owned(),
+                name: "node02".to_owned(),
+                uid: "u2".to_owned(),
+            },
+            image: Image {
+                name: None,
+                url: IMAGE.to_owned(),
+                checksum: None,
+                checksum_type: None,
+                format: None,
+            },
+            secret: "node02-userdata".to_owned(),
+            reservation: None,
+            until: None,
+        })))
+        .await;
+    world.until("ReservationFailed").await;
+    world.until("HostReleased").await;
+}
+
+#[tokio::test]
+async fn free_hosts_that_are_handed_back_are_on_again() {
+    let world = World::with_host("node01").await;
+    let _provisioner = world.provisioner();
+    world.says(start("1", "node01")).await;
+    world.until("HostProvisioned").await;
+    world.says(end("1", "node01")).await;
+    world.until("HostReleased").await;
+    world
+        .order(OperatorOrder::HandBack {
+            resource: format!("baremetalhost/{NS}/node01").parse().unwrap(),
+        })
+        .await;
+    let handed_back = world.until("HostHandedBack").await;
+    assert!(matches!(handed_back, Fact::HostHandedBack { host } if host.name == "node01"));
+    let host = world.cluster.host(NS, "node01").unwrap();
+    assert_eq!(host["spec"]["online"], true);
+    assert!(host["spec"]["consumerRef"].is_null() && host["spec"]["image"].is_null());
+}

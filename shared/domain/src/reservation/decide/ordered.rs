@@ -1,0 +1,109 @@
+//! What an operator orders.
+
+use jiff::Timestamp;
+
+use super::super::command::{Adoption, OperatorWord, Order};
+use super::super::desired::{Desired, desired};
+use super::super::fact::{Adopted, DeliveryRef, EndCause, Ended, Fact, Note, TenantKey};
+use super::super::resource::{Occupancy, Phase};
+use super::Decision;
+use crate::id::ReservationId;
+
+impl Decision<'_> {
+    pub(super) fn ordered(&mut self, word: &OperatorWord) {
+        let note = word.note.clone();
+        let orders = &self.resource.orders;
+        match &word.order {
+            Order::Extend { reservation, until } => self.extend(reservation, *until, note),
+            Order::Release { reservation } => self.end_by_operator(reservation, note),
+            Order::Allow { reservation } => self.allow(reservation, note),
+            Order::BringKey {
+                reservation,
+                delivery,
+            } => self.bring_key(reservation, delivery, note),
+            Order::Hold if orders.held.is_none() => self.add(Fact::HostHeld { note }),
+            Order::Unhold if orders.held.is_some() => self.add(Fact::HostUnheld { note }),
+            Order::Pause if orders.paused.is_none() => self.add(Fact::DrivingPaused { note }),
+            Order::Resume if orders.paused.is_some() => self.add(Fact::DrivingResumed { note }),
+            Order::Adopt(adoption) => self.adopt(adoption, note),
+            Order::HandBack
+                if orders.handed_back.is_none() && desired(&self.resource) == Desired::Nothing =>
+            {
+                self.add(Fact::HandBackOrdered { note });
+            }
+            Order::HandBack | Order::Hold | Order::Unhold | Order::Pause | Order::Resume => {}
+        }
+    }
+
+    /// Only where nobody has the resource, and the reservation is not over.
+    fn adopt(&mut self, adoption: &Adoption, note: Note) {
+        let reservation = adoption
+            .reservation
+            .clone()
+            .unwrap_or_else(|| ReservationId::of_unknown(&adoption.host));
+        let known = self.resource.reservations.get(&reservation);
+        if self.resource.occupancy != Occupancy::Free || known.is_some_and(|known| !known.is_live())
+        {
+            return;
+        }
+        self.add(Fact::HostAdopted(Box::new(Adopted {
+            reservation,
+            host: adoption.host.clone(),
+            secret: adoption.secret.clone(),
+            terms: adoption.terms.clone(),
+            until: adoption.until,
+            delivery: adoption.delivery.clone(),
+            note,
+        })));
+    }
+
+    fn extend(&mut self, reservation: &ReservationId, until: Timestamp, note: Note) {
+        let known = self.resource.reservations.get(reservation);
+        let longer = known
+            .is_some_and(|known| known.is_live() && known.end().is_some_and(|end| end < until));
+        if longer {
+            self.add(Fact::DeadlineExtended {
+                reservation: reservation.clone(),
+                until,
+                note,
+            });
+        }
+    }
+
+    /// Only of the holder that the operator saw: another one may have the resource by now (R2).
+    fn end_by_operator(&mut self, reservation: &ReservationId, note: Note) {
+        let holds = self
+            .resource
+            .holding()
+            .is_some_and(|holding| holding.reservation == *reservation);
+        if holds {
+            self.add(Fact::ReservationEnded(Ended {
+                note: Some(note),
+                ..self.ended_without_delivery(reservation.clone(), EndCause::Operator)
+            }));
+        }
+    }
+
+    fn allow(&mut self, reservation: &ReservationId, note: Note) {
+        let waits = matches!(
+            self.resource.reservations.get(reservation).map(|known| &known.phase),
+            Some(Phase::Waiting(waiting)) if !waiting.allowed
+        );
+        if waits {
+            self.add(Fact::StartAllowed {
+                reservation: reservation.clone(),
+                note,
+            });
+        }
+    }
+
+    fn bring_key(&mut self, reservation: &ReservationId, delivery: &DeliveryRef, note: Note) {
+        let lacks = matches!(
+            self.resource.reservations.get(reservation).map(|known| &known.phase),
+            Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)) if waiting.key != TenantKey::InDelivery
+        );
+        if lacks {
+            self.key_brought(reservation, delivery, Some(note));
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What operators ordered: which hosts are left alone for now. An order stays until its opposite, over restarts and for all
+//! replicas, since it is a fact.
+//!
+//! An order for a single resource is a fact on that resource. One for more of them is a fact on a pseudo-resource, which has
+//! no host and no reservations: see [`Scope::resource`].
+
+use serde::{Deserialize, Serialize};
+
+use super::fact::{Fact, Note};
+use crate::id::{ResourceId, ResourceKind, SiteId};
+
+const EVERYTHING: &str = "everything";
+const SITE: &str = "site";
+
+/// The orders that stand on one resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orders {
+    /// Its host is not released.
+    pub held: Option<Note>,
+    /// No host is written.
+    pub paused: Option<Note>,
+    /// Its host shall be on again while nobody has it.
+    pub handed_back: Option<Note>,
+}
+
+impl Orders {
+    pub(super) fn evolve(&mut self, fact: &Fact) {
+        match fact {
+            Fact::HostHeld { note } => self.held = Some(note.clone()),
+            Fact::HostUnheld { .. } => self.held = None,
+            Fact::DrivingPaused { note } => self.paused = Some(note.clone()),
+            Fact::DrivingResumed { .. } => self.paused = None,
+            Fact::HandBackOrdered { note } => self.handed_back = Some(note.clone()),
+            Fact::HostHandedBack { .. } => self.handed_back = None,
+            _ => {}
+        }
+    }
+}
+
+/// What a pause covers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every host.
+    Everything,
+    /// The hosts that reservations of this site have or wait for.
+    Site(SiteId),
+    /// One resource's host.
+    Resource(ResourceId),
+}
+
+impl Scope {
+    /// The resource on which the order is a fact. No driver serves the kinds `everything` and `site`.
+    pub fn resource(&self) -> ResourceId {
+        match self {
+            Self::Everything => ResourceId::new(ResourceKind::new(EVERYTHING), "-", "all"),
+            Self::Site(site) => ResourceId::new(ResourceKind::new(SITE), "-", site.as_str()),
+            Self::Resource(resource) => resource.clone(),
+        }
+    }
+
+    /// Whether a resource is a pseudo-resource: what is ordered for it matters to others.
+    pub fn covers_more_than(resource: &ResourceId) -> bool {
+        [EVERYTHING, SITE].contains(&resource.kind().as_str())
+    }
+}

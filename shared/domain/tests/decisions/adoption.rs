@@ -1,0 +1,127 @@
+//! Hosts that the service before Bellhop prepared: taken over as they are.
+
+use bellhop_domain::reservation::{Adoption, Order};
+
+use super::orders::delivery;
+use super::*;
+
+fn adoption(reservation: Option<ReservationId>, until: Option<i64>) -> Order {
+    Order::Adopt(Box::new(Adoption {
+        reservation,
+        until: until.map(at),
+        host: host(),
+        secret: "lab7-node04-userdata".to_owned(),
+        terms: terms(),
+        delivery: delivery(),
+    }))
+}
+
+/// In the middle of A's time, of which nothing is known.
+fn moving_over() -> Story {
+    Story {
+        now: 2 * HOUR,
+        ..Story::new()
+    }
+}
+
+fn adopted(reservation: Option<ReservationId>, until: Option<i64>) -> Story {
+    let mut story = moving_over();
+    let facts = story.ordered(adoption(reservation, until));
+    assert_eq!(names(&facts), ["HostAdopted"]);
+    assert!(matches!(desired(&story.resource), Desired::Adopt(_)));
+    assert_eq!(names(&story.observed(provisioned())), ["HostClaimed"]);
+    assert!(matches!(desired(&story.resource), Desired::Keep(_)));
+    story
+}
+
+#[test]
+fn a_host_that_was_adopted_for_a_reservation_is_released_at_its_end() {
+    let mut story = adopted(Some(id("a")), Some(3 * HOUR));
+    let ended = story.said("a", Said::End);
+    assert_eq!(end(&ended), Some((EndCause::End, EndOutcome::Completed)));
+    let Desired::Release(release) = desired(&story.resource) else {
+        panic!("{:?}", story.resource)
+    };
+    assert!(release.adopted && release.claimed);
+}
+
+#[test]
+fn a_host_that_was_adopted_for_a_reservation_has_the_deadline_that_the_operator_named() {
+    let mut story = adopted(Some(id("a")), Some(3 * HOUR));
+    let passed = story.wait_until(3 * HOUR + 11 * MINUTE);
+    assert_eq!(names(&passed), ["DeadlinePassed"]);
+}
+
+#[test]
+fn a_host_of_which_nobody_knows_whose_it_is_is_held_until_an_end_that_encloses_its_adoption() {
+    let mut story = adopted(None, None);
+    assert_eq!(next_due(&story.resource, &story.policy), None);
+    // B's time does not enclose it.
+    story.said("b", Said::End);
+    assert!(story.resource.holding().is_some());
+    story.now = 3 * HOUR;
+    let facts = story.said("a", Said::End);
+    assert_eq!(names(&facts), ["ReservationEnded", "ReservationEnded"]);
+    assert_eq!(end(&facts), Some((EndCause::End, EndOutcome::Completed)));
+    assert_eq!(facts[0].reservation(), Some(&id("a")));
+    assert!(matches!(desired(&story.resource), Desired::Release(_)));
+}
+
+#[test]
+fn a_deletion_that_encloses_an_adoption_releases_too() {
+    let mut story = adopted(None, None);
+    let facts = story.said("a", Said::Deleted);
+    assert_eq!(
+        end(&facts),
+        Some((EndCause::Deleted, EndOutcome::Completed))
+    );
+    assert!(matches!(desired(&story.resource), Desired::Release(_)));
+}
+
+#[test]
+fn a_change_of_the_booking_behind_an_adopted_host_raises_no_alarm_about_its_start() {
+    let mut story = adopted(None, None);
+    story.said("a", Said::Changed);
+    assert_eq!(story.wait_until(4 * HOUR), []);
+    assert_eq!(alarms(&story.resource), []);
+    let facts = story.said("a", Said::End);
+    assert_eq!(names(&facts), ["ReservationEnded", "ReservationEnded"]);
+}
+
+#[test]
+fn a_host_that_somebody_has_is_not_adopted_nor_one_for_a_reservation_that_is_over() {
+    let mut story = ready();
+    assert_eq!(story.ordered(adoption(None, None)), []);
+    let mut story = released();
+    assert_eq!(story.ordered(adoption(Some(id("a")), Some(8 * HOUR))), []);
+}
+
+#[test]
+fn who_starts_while_an_adopted_host_is_held_waits_and_is_given_it_clean() {
+    let mut story = adopted(None, None);
+    let facts = story.said("b", start());
+    assert_eq!(names(&facts), ["ReservationStarted", "ReservationWaits"]);
+    story.said("a", Said::End);
+    story.observed(Observation::Released {
+        left: HostLeft::Off,
+        not_wiped: false,
+    });
+    let facts = story.observed(clean());
+    assert_eq!(facts[0].reservation(), Some(&id("b")));
+}
+
+#[test]
+fn a_free_host_that_is_handed_back_is_switched_on_once() {
+    let mut story = released();
+    story.ordered(Order::HandBack);
+    assert_eq!(desired(&story.resource), Desired::SwitchOn);
+    let on = || Observation::SwitchedOn { host: host() };
+    assert_eq!(names(&story.observed(on())), ["HostHandedBack"]);
+    assert_eq!(desired(&story.resource), Desired::Nothing);
+    // Who starts meanwhile goes first, and the host is not handed back afterwards.
+    story.ordered(Order::HandBack);
+    story.said("b", start());
+    assert!(matches!(desired(&story.resource), Desired::Offer { .. }));
+    story.observed(clean());
+    assert_eq!(story.resource.orders.handed_back, None);
+}

@@ -1,0 +1,388 @@
+//! Facts: judged when they are appended, and by the state that follows.
+
+use bellhop_domain::id::ReservationId;
+use bellhop_domain::reservation::{
+    Command, EndCause, EndOutcome, Fact, FailureReason, Observation, Occupancy, Phase, Progress,
+    Resource, Said, Word, decide, fact::Ended,
+};
+use bellhop_domain::time;
+use jiff::Timestamp;
+
+use super::super::host::{Consumer, Host, State};
+use super::super::replica::Decision;
+use super::super::sender::at;
+use super::super::world::{Verdict, fold_again};
+use super::{Judge, Record, ensure};
+
+impl Judge {
+    /// Judges what is appended. `host`: as it is now, whatever was read.
+    pub(crate) fn appended(&mut self, decision: &Decision, host: Option<&Host>) -> Verdict {
+        for fact in &decision.facts {
+            // What operators order about a resource is about no reservation.
+            let Some(id) = fact.reservation() else {
+                continue;
+            };
+            if let Command::Said(word) = &decision.command {
+                ensure!(*id == word.reservation, "R2: {fact:?} about another one");
+            }
+            let may_follow = matches!(
+                fact,
+                Fact::HostReleased { .. }
+                    | Fact::ChangeCameTooLate(_)
+                    | Fact::ReservationMovedOut { .. }
+            );
+            // On another resource, a replica that has not heard of its outcome may still take it for a live one; it is let go
+            // there.
+            let key = (decision.resource, id.clone());
+            let record = self.records.entry(key).or_default();
+            ensure!(
+                !record.is_over || may_follow,
+                "R7: {fact:?} about a reservation that is over"
+            );
+            record.is_over |= is_final(fact);
+            *self.finals.entry(id.clone()).or_default() += u32::from(is_final(fact));
+            self.judge_one(decision, id, fact, host)?;
+        }
+        Ok(())
+    }
+
+    fn judge_one(
+        &mut self,
+        decision: &Decision,
+        id: &ReservationId,
+        fact: &Fact,
+        host: Option<&Host>,
+    ) -> Verdict {
+        let now = at(decision.at);
+        let key = (decision.resource, id.clone());
+        let record = self.records.entry(key).or_default();
+        match fact {
+            Fact::ReservationStarted(started) => {
+                record.image.get_or_insert(started.terms.image.url.clone());
+            }
+            Fact::HostAssigned { host, .. } => {
+                assigned_in_order(&decision.before, id, now)?;
+                record.host = Some(host.clone());
+                record.claims = 0;
+            }
+            // It gives back what it has, and begins anew when its time comes.
+            Fact::ReservationPostponed { .. } => record.begin_anew(),
+            Fact::ReservationMovedIn(moved) => {
+                record.begin_anew();
+                if let Some(started) = &moved.started {
+                    record.image.get_or_insert(started.terms.image.url.clone());
+                }
+            }
+            Fact::HostProvisioned { .. } => {
+                record.readies += 1;
+                ensure!(record.readies == 1, "R7: {id} is ready twice");
+                ready_is_true(decision, id)?;
+            }
+            Fact::ProvisioningResumed { .. } => record.working_since = Some(decision.at),
+            Fact::ProvisioningSuspended { .. } => record.stop_the_clock(decision.at),
+            Fact::ProvisioningErrorSeen { attempt, .. } => {
+                record.errors += 1;
+                error_is_counted(record, *attempt, fact)?;
+                let last = *attempt >= self.policy.provisioning_attempts;
+                let fails = decision.facts.iter().any(is_too_many_errors);
+                ensure!(last == fails, "R8: {attempt} errors, failed: {fails}");
+            }
+            Fact::ReservationFailed { reason, .. } => {
+                let timeout = self.policy.provisioning_timeout.as_secs() as i64;
+                fails_rightly(record, decision, id, reason, timeout)?;
+            }
+            Fact::StartOverdue { .. } => record.overdue = true,
+            Fact::ReservationMissed { .. } => record.missed = true,
+            Fact::DeadlinePassed { hold_until, .. }
+            | Fact::DeadlineHeldAgain { hold_until, .. } => {
+                record.hold_until = Some(*hold_until);
+                self.holds_long_enough(*hold_until, now)?;
+            }
+            Fact::ReservationEnded(ended) => {
+                let completed = ended.outcome == EndOutcome::Completed;
+                ensure!(completed == (record.readies == 1), "R7: {fact:?}");
+                let held = record.hold_until;
+                self.ended_rightly(decision, ended, held)?;
+            }
+            Fact::HostReleased { .. } => released_clean(&decision.before, id, host)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn holds_long_enough(&self, hold_until: Timestamp, now: Timestamp) -> Verdict {
+        let hold = time::after(now, self.policy.deadline_hold);
+        ensure!(hold_until >= hold, "R5: the hold is too short");
+        Ok(())
+    }
+
+    /// R5, and that no end that is older than a known extension ends anything (R3).
+    fn ended_rightly(
+        &self,
+        decision: &Decision,
+        ended: &Ended,
+        held_until: Option<Timestamp>,
+    ) -> Verdict {
+        let id = &ended.reservation;
+        let now = at(decision.at);
+        let known = decision.before.reservations.get(id);
+        let end = known
+            .and_then(|known| known.schedule())
+            .map(|schedule| schedule.end);
+        let grace_is_over =
+            end.is_some_and(|end| time::after(end, self.policy.deadline_grace) <= now);
+        match (ended.cause, &decision.command) {
+            (EndCause::Deleted, Command::Said(word)) => {
+                ensure!(
+                    matches!(word.said, Said::Deleted),
+                    "R3: {id} was deleted by {word:?}"
+                );
+            }
+            (EndCause::End, Command::Said(word)) => {
+                let newest = known.and_then(|known| known.times.newest());
+                ensure!(
+                    newest.is_none_or(|newest| newest.schedule.end <= word.knowledge.schedule.end
+                        || word.knowledge.is_newer_than(newest)),
+                    "R3: an end older than an extension ended {id}"
+                );
+            }
+            (EndCause::Deadline, Command::TimePassed { .. }) => {
+                let Some(held_until) = held_until else {
+                    return Err(format!("R5: {id} was not held"));
+                };
+                ensure!(
+                    held_until <= now,
+                    "R5: {id} was to be held until {held_until}"
+                );
+                ensure!(
+                    self.was_somebody_there(held_until),
+                    "R5: the hold of {id} passed while nobody was there"
+                );
+                ensure!(grace_is_over, "R5: {id} has not ended");
+            }
+            (EndCause::ProvenOver, Command::TimePassed { .. }) => {
+                let proof = decision.before.reservations.iter().any(|(other, known)| {
+                    other != id
+                        && known.outcome().is_none()
+                        && known
+                            .schedule()
+                            .is_some_and(|other| Some(other.start) >= end && other.start <= now)
+                });
+                ensure!(
+                    proof && grace_is_over,
+                    "R5: nothing proves that {id} is over"
+                );
+            }
+            (cause, command) => {
+                return Err(format!("R3: {id} ended by {command:?}, says {cause:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges the state after an append. `current`: the state before it.
+    pub(crate) fn folded(
+        &self,
+        current: &Resource,
+        decision: &Decision,
+        after: &Resource,
+    ) -> Verdict {
+        let (facts, command, now) = (&decision.facts, &decision.command, at(decision.at));
+        ensure!(
+            fold_again(after, facts, now) == *after,
+            "R10: folding {facts:?} again changes the state"
+        );
+        let again = decide(after, command, now, &self.policy);
+        ensure!(
+            again.is_empty(),
+            "R10: decided again: {facts:?}, then {again:?}"
+        );
+        if let Command::Said(word) = command {
+            only_one_changed(current, after, word)?;
+        }
+        holder_is_one(after)
+    }
+}
+
+impl Record {
+    fn begin_anew(&mut self) {
+        *self = Self {
+            is_over: self.is_over,
+            overdue: self.overdue,
+            missed: self.missed,
+            image: self.image.take(),
+            // A claim that slept may still reach its host; its release takes it back.
+            host: self.host.take(),
+            claims: self.claims,
+            ..Self::default()
+        };
+    }
+
+    fn stop_the_clock(&mut self, now: i64) {
+        if let Some(since) = self.working_since.take() {
+            self.worked += now - since;
+        }
+    }
+}
+
+fn is_final(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::ReservationEnded(_)
+            | Fact::ReservationFailed { .. }
+            | Fact::ReservationRefused(_)
+            | Fact::ReservationMissed { .. }
+    )
+}
+
+fn is_too_many_errors(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::ReservationFailed {
+            reason: FailureReason::ProvisioningErrors { .. },
+            ..
+        }
+    )
+}
+
+/// R3 and R4: in its time, in the order of the starts, and only while nobody has the resource.
+fn assigned_in_order(before: &Resource, id: &ReservationId, now: Timestamp) -> Verdict {
+    ensure!(
+        before.occupancy == Occupancy::Free,
+        "R2: {id} is given a resource that is not free"
+    );
+    let schedule = |id: &ReservationId| {
+        before
+            .reservations
+            .get(id)
+            .and_then(|known| known.schedule())
+    };
+    ensure!(
+        schedule(id).is_some_and(|schedule| schedule.end > now),
+        "R3: {id} is given a host after its end"
+    );
+    for (other, waiting) in before.queue() {
+        let Some(theirs) = schedule(other) else {
+            continue;
+        };
+        let earlier = Some(theirs.start) < schedule(id).map(|schedule| schedule.start);
+        ensure!(
+            !(earlier && waiting.can_claim() && theirs.end > now),
+            "R4: {id} comes before {other}, which starts earlier"
+        );
+    }
+    Ok(())
+}
+
+/// R8: ready is what was read: our claim and our user data on a host that Metal3 has provisioned with our image.
+fn ready_is_true(decision: &Decision, id: &ReservationId) -> Verdict {
+    let Command::Observed(Observation::Claimed(_)) = &decision.command else {
+        return Err(format!(
+            "R8: {id} is called ready by {:?}",
+            decision.command
+        ));
+    };
+    let held = decision.before.holding();
+    let is_true = held
+        .zip(decision.read.as_ref())
+        .is_some_and(|(held, host)| {
+            host.reference() == held.host
+                && host.belongs_to(id)
+                && host.user_data.as_ref() == Some(&held.secret)
+                && host.image.as_deref() == Some(held.terms.image.url.as_str())
+                && host.status_image == host.image
+                && host.state == State::Provisioned
+        });
+    ensure!(
+        is_true,
+        "R8: {id} is called ready though its host is {:?}",
+        decision.read
+    );
+    Ok(())
+}
+
+fn error_is_counted(record: &Record, attempt: u32, fact: &Fact) -> Verdict {
+    ensure!(record.errors == attempt, "R8: {fact:?} is not counted");
+    ensure!(record.readies == 0, "R8: an error after ready");
+    Ok(())
+}
+
+/// R8: nothing fails after it was ready; a timeout is one of Metal3's work, and seen on the host.
+fn fails_rightly(
+    record: &mut Record,
+    decision: &Decision,
+    id: &ReservationId,
+    reason: &FailureReason,
+    timeout: i64,
+) -> Verdict {
+    ensure!(record.readies == 0, "R8: {id} fails after it was ready");
+    let FailureReason::ProvisioningTimeout { .. } = reason else {
+        return Ok(());
+    };
+    record.stop_the_clock(decision.at);
+    ensure!(
+        record.worked >= timeout,
+        "R8: {} s are no timeout",
+        record.worked
+    );
+    let works = matches!(
+        &decision.command,
+        Command::Observed(Observation::Claimed(host)) if host.progress == Progress::Working
+    );
+    ensure!(works, "R8: a timeout without a look at the host");
+    Ok(())
+}
+
+/// R4: a resource is free when its host is clean, or someone else's by now.
+fn released_clean(before: &Resource, id: &ReservationId, host: Option<&Host>) -> Verdict {
+    let Occupancy::Releasing(release) = &before.occupancy else {
+        return Err(format!("R4: {id} is released, and was not releasing"));
+    };
+    let Some(host) = host.filter(|host| host.reference() == release.host) else {
+        return Ok(());
+    };
+    let somebody_s = match &host.consumer {
+        Some(Consumer::Foreign) => true,
+        Some(Consumer::Reservation(consumer)) => consumer != id,
+        None => false,
+    };
+    ensure!(
+        somebody_s || host.owner.as_ref() != Some(id),
+        "R4: the host of {id} is released and not clean: {host:?}"
+    );
+    Ok(())
+}
+
+/// R2: what is said of one reservation changes no other, and not who has the resource, if another has it.
+fn only_one_changed(before: &Resource, after: &Resource, word: &Word) -> Verdict {
+    for (id, reservation) in &before.reservations {
+        ensure!(
+            *id == word.reservation || after.reservations.get(id) == Some(reservation),
+            "R2: {id} was changed by what was said of {}",
+            word.reservation
+        );
+    }
+    let about_holder = matches!(&before.occupancy, Occupancy::Held(holding) if holding.reservation == word.reservation);
+    ensure!(
+        about_holder || before.occupancy == after.occupancy,
+        "R2: {:?} of {} changed who has the resource",
+        word.said,
+        word.reservation
+    );
+    Ok(())
+}
+
+/// R2: the holder's phase and the resource's occupancy say the same.
+fn holder_is_one(state: &Resource) -> Verdict {
+    let holders = state
+        .reservations
+        .iter()
+        .filter(|(_, reservation)| reservation.phase == Phase::Holding)
+        .map(|(id, _)| id);
+    let holder = state.holding().map(|holding| &holding.reservation);
+    ensure!(
+        holders.eq(holder),
+        "R2: the holder and the reservations disagree"
+    );
+    Ok(())
+}

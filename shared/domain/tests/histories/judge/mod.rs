@@ -1,0 +1,218 @@
+//! What may never happen, judged after each append, each write and each look from the facts and the hosts.
+//!
+//! | rule | judged by |
+//! |---|---|
+//! | R2 | [`Judge::written`]: no write on a host that carries another's image, no claim for a reservation whose host was released; `facts`: `only_one_changed`, `holder_is_one`, `assigned_in_order` |
+//! | R3 | [`Judge::heard`]: an end or deletion that was heard is final; `facts`: `ended_rightly`, `assigned_in_order`; [`Judge::written`]: nothing is prepared after its end; the properties in `main.rs` about the order of arrival |
+//! | R4 | `writes`: a claim finds a clean host; `facts`: `assigned_in_order`, `released_clean` |
+//! | R5 | `facts`: `ended_rightly` (told, held, the hold not passed while nobody was there), `holds_long_enough`; [`Judge::fires`]: what waits in the broker comes first; [`Judge::at_the_end`]: a missed start was told as overdue; `World::judge_rest`: nothing is held for ever |
+//! | R6 | `writes`: no write on a host that someone else has, or paused, or with an image that we did not set |
+//! | R7 | `facts`: no fact after the outcome, ready once, completed if and only if it was ready; [`Judge::at_the_end`]: one outcome each; `World::judge_rest`: none goes on for ever |
+//! | R8 | `facts`: `ready_is_true`, `error_is_counted`, `fails_rightly`; [`Judge::looked`]: an error that was read was told, the clock stands while Metal3 does not work |
+//! | R9 | [`Judge::secret_made`]: with its owner's key, or none; [`Judge::prepared`]: a host is prepared with its tenant's key; `World::judge_rest`: no secret is left, hosts are off |
+//! | R10 | [`Judge::at_the_end`]: every delivery that the broker took was heard; `World::restart`: a snapshot is read as it was written; `facts`: folding or deciding again changes nothing; and all the others, whatever stops |
+//! | R12 | `writes`: an image is set once on each host given, the one of the accepted start, after the fact that gives the host |
+//! | R13 | `writes`: no write on a host of an unknown holder, a release takes away what we wrote; `World::judge_rest`: nothing of ours stays |
+//!
+//! R1 and R11 are the services' and have tests there.
+
+mod facts;
+mod writes;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bellhop_domain::id::{HostRef, ReservationId};
+use bellhop_domain::reservation::{
+    EndCause, Fact, Holding, Occupancy, Policy, Reservation, Resource, Said, Stage, Word,
+};
+use jiff::Timestamp;
+
+use super::host::{Host, State};
+use super::replica::Decision;
+use super::sender::{Sent, at};
+use super::world::{AWAY, Verdict};
+
+macro_rules! ensure {
+    ($holds:expr, $($text:tt)*) => {
+        if !$holds {
+            return Err(format!($($text)*));
+        }
+    };
+}
+use ensure;
+
+/// What is remembered of one reservation on one resource.
+#[derive(Default)]
+struct Record {
+    is_over: bool,
+    readies: u32,
+    claims: u32,
+    errors: u32,
+    worked: i64,
+    working_since: Option<i64>,
+    hold_until: Option<Timestamp>,
+    overdue: bool,
+    missed: bool,
+    /// The image that its accepted start fixed.
+    image: Option<String>,
+    /// The host that it was given.
+    host: Option<HostRef>,
+}
+
+pub(crate) struct Judge {
+    policy: Policy,
+    records: BTreeMap<(usize, ReservationId), Record>,
+    /// How many outcomes each reservation has.
+    finals: BTreeMap<ReservationId, u32>,
+    /// Which deliveries were handled, by their sequence.
+    heard: BTreeSet<u64>,
+    /// When nobody was there, from and to.
+    absences: Vec<(i64, i64)>,
+}
+
+impl Judge {
+    pub(crate) fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            records: BTreeMap::new(),
+            finals: BTreeMap::new(),
+            heard: BTreeSet::new(),
+            absences: Vec::new(),
+        }
+    }
+
+    /// No replica was running from then to then.
+    pub(crate) fn nobody_was_there(&mut self, from: i64, to: i64) {
+        match self.absences.last_mut() {
+            Some(last) if last.1 == from => last.1 = to,
+            _ => self.absences.push((from, to)),
+        }
+    }
+
+    fn was_somebody_there(&self, instant: Timestamp) -> bool {
+        !self
+            .absences
+            .iter()
+            .any(|(from, to)| to - from > AWAY && at(*from) < instant && instant < at(*to))
+    }
+
+    /// R3: an end or a deletion that was heard is final, whether or not its start was heard before; but for an end that is
+    /// older than a known extension.
+    /// `known`: what each resource knows of it.
+    pub(crate) fn heard(&mut self, word: &Word, known: &[&Reservation]) -> Verdict {
+        self.heard.insert(word.delivery.sequence);
+        let extended = |known: &&Reservation| known.times.extends_beyond(&word.knowledge);
+        let is_final = match word.said {
+            Said::Deleted => true,
+            Said::End => !known.iter().any(extended),
+            Said::Announced | Said::Changed | Said::Start { .. } | Said::UnservableStart { .. } => {
+                false
+            }
+        };
+        let over = known.iter().any(|known| known.outcome().is_some());
+        let what = if matches!(word.said, Said::End) {
+            "end"
+        } else {
+            "deletion"
+        };
+        ensure!(
+            over || !is_final,
+            "R3: the {what} of {} was heard, and it goes on",
+            word.reservation
+        );
+        ensure!(
+            !known.is_empty(),
+            "R10: a delivery about {} was heard, and no fact names it",
+            word.reservation
+        );
+        Ok(())
+    }
+
+    /// R5: no host is released without an end while an extension waits in the broker.
+    pub(crate) fn fires(&self, decision: &Decision, waiting: &[Sent]) -> Verdict {
+        for fact in &decision.facts {
+            let Fact::ReservationEnded(ended) = fact else {
+                continue;
+            };
+            if !matches!(ended.cause, EndCause::Deadline | EndCause::ProvenOver) {
+                continue;
+            }
+            let known = decision.before.reservations.get(&ended.reservation);
+            let Some(known) = known.and_then(|known| known.times.newest()) else {
+                continue;
+            };
+            let extends = |word: &Word| {
+                word.reservation == ended.reservation
+                    && word.knowledge.is_newer_than(known)
+                    && word.knowledge.schedule.end > known.schedule.end
+                    && !matches!(word.said, Said::End | Said::Deleted)
+            };
+            ensure!(
+                !waiting.iter().any(|sent| extends(&sent.word)),
+                "R5: {} is released while its extension waits in the broker",
+                ended.reservation
+            );
+        }
+        Ok(())
+    }
+
+    /// R8: nothing follows from what was read, so all that it shows was told already.
+    pub(crate) fn looked(&self, state: &Resource, host: Option<&Host>) -> Verdict {
+        let (Occupancy::Held(holding), Some(host)) = (&state.occupancy, host) else {
+            return Ok(());
+        };
+        let Holding {
+            reservation, stage, ..
+        } = holding.as_ref();
+        if host.reference() != holding.host || !host.belongs_to(reservation) {
+            return Ok(());
+        }
+        match stage {
+            Stage::Adopting | Stage::Claiming => {}
+            Stage::Preparing {
+                in_error,
+                working_since,
+                ..
+            } => {
+                ensure!(
+                    *in_error == host.error,
+                    "R8: {reservation} was told of an error: {in_error}; its host shows one: {}",
+                    host.error
+                );
+                let stands = host.paused || host.state == State::Available;
+                ensure!(
+                    !stands || working_since.is_none(),
+                    "R8: the clock of {reservation} runs while Metal3 does not work"
+                );
+            }
+            Stage::Ready { troubled } => ensure!(
+                *troubled == host.error,
+                "R8: {reservation} was told of trouble: {troubled}; its host shows any: {}",
+                host.error
+            ),
+        }
+        Ok(())
+    }
+
+    /// `taken`: the sequences of all deliveries that ever came.
+    pub(crate) fn at_the_end<'a>(&self, mut taken: impl Iterator<Item = &'a u64>) -> Verdict {
+        for ((_, id), record) in &self.records {
+            let finals = self.finals.get(id).copied().unwrap_or_default();
+            // Two replicas that hear of it at once on two resources may each decide an outcome; the first one in the ledger
+            // is told.
+            let places = self.records.keys().filter(|(_, other)| other == id).count();
+            ensure!(
+                (1..=places as u32).contains(&finals),
+                "R7: {id} has {finals} outcomes"
+            );
+            ensure!(
+                !record.missed || record.overdue,
+                "R5: nobody was told that the start of {id} did not come"
+            );
+        }
+        match taken.find(|sequence| !self.heard.contains(sequence)) {
+            Some(lost) => Err(format!("R10: delivery {lost} was taken, and is lost")),
+            None => Ok(()),
+        }
+    }
+}

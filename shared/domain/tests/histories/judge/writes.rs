@@ -1,0 +1,176 @@
+//! Writes to hosts, and what Metal3 makes of them.
+
+use bellhop_domain::id::ReservationId;
+use bellhop_domain::reservation::{Occupancy, Resource};
+
+use super::super::cluster::{Secret, lost_reservation};
+use super::super::host::{Consumer, Host, Write};
+use super::super::replica::{Look, Planned};
+use super::super::sender::at;
+use super::super::world::Verdict;
+use super::{Judge, Record, ensure};
+
+impl Judge {
+    /// Judges a write that the API server took. `before`: the host as it was then, whatever was read; `truth`: the resource as
+    /// it was then, whatever was known.
+    pub(crate) fn written(
+        &mut self,
+        look: &Look,
+        planned: &Planned,
+        before: &Host,
+        truth: &Resource,
+    ) -> Verdict {
+        let Planned {
+            reservation, write, ..
+        } = planned;
+        is_ours_to_write(reservation, write, before)?;
+        let key = (look.resource, reservation.clone());
+        let record = self.records.entry(key).or_default();
+        match write {
+            Write::Claim { image, .. } => claimed(record, look, planned, image, before, truth),
+            Write::Release { .. } => released(record, reservation, before),
+            Write::ClearConsumer => {
+                ensure!(
+                    before.is_empty(),
+                    "R4: {reservation} lets go of a host that is not clean"
+                );
+                Ok(())
+            }
+            Write::Fence => Ok(()),
+        }
+    }
+}
+
+impl Judge {
+    /// R9: whose key is in a secret that is made for the holder: its owner's as far as its maker knows, or nobody's.
+    pub(crate) fn secret_made(&self, state: &Resource, secret: &Secret) -> Verdict {
+        let known = state.reservations.get(&secret.reservation);
+        let owner = known.and_then(|known| known.user.as_ref());
+        ensure!(
+            secret.key.as_ref().is_none_or(
+                |key| key.reservation == secret.reservation && key.user.as_ref() == owner
+            ),
+            "R9: {owner:?} of {} gets a secret with {:?}",
+            secret.reservation,
+            secret.key
+        );
+        Ok(())
+    }
+
+    /// R9: judges what Metal3 prepares a host with; only it reads the user data. Without any, at most after the end: then the
+    /// secret may be gone already.
+    pub(crate) fn prepared(
+        &self,
+        host: &Host,
+        secret: Option<&Secret>,
+        truth: Option<&Resource>,
+    ) -> Verdict {
+        let Some(owner) = host
+            .owner
+            .as_ref()
+            .filter(|owner| **owner != lost_reservation())
+        else {
+            return Ok(());
+        };
+        let holds = truth
+            .and_then(Resource::holding)
+            .is_some_and(|holding| holding.reservation == *owner);
+        match secret {
+            Some(secret) => ensure!(
+                secret.reservation == *owner,
+                "R9: the host of {owner} is prepared with the user data of {}",
+                secret.reservation
+            ),
+            None => ensure!(
+                !holds,
+                "R9: the host of {owner} is prepared without user data"
+            ),
+        }
+        Ok(())
+    }
+}
+
+/// R2, R6 and R13: nobody else has the host.
+fn is_ours_to_write(reservation: &ReservationId, write: &Write, host: &Host) -> Verdict {
+    let lost = lost_reservation();
+    ensure!(
+        !host.belongs_to(&lost),
+        "R13: {write:?} for {reservation} on the host of a holder that no fact names"
+    );
+    ensure!(
+        host.owner
+            .as_ref()
+            .is_none_or(|owner| *owner == *reservation || *owner == lost),
+        "R2: {write:?} for {reservation} on the host of {:?}",
+        host.owner
+    );
+    ensure!(
+        host.consumer != Some(Consumer::Foreign),
+        "R6: {write:?} for {reservation} on a foreign host"
+    );
+    ensure!(
+        !host.has_foreign_image(),
+        "R6: {write:?} for {reservation} on a host with an image that we did not set"
+    );
+    ensure!(
+        !host.paused,
+        "R6: {write:?} for {reservation} on a paused host"
+    );
+    Ok(())
+}
+
+fn claimed(
+    record: &mut Record,
+    look: &Look,
+    planned: &Planned,
+    image: &str,
+    host: &Host,
+    truth: &Resource,
+) -> Verdict {
+    let id = &planned.reservation;
+    record.claims += 1;
+    ensure!(record.claims == 1, "R12: the image of {id} is set twice");
+    ensure!(
+        record.readies == 0,
+        "R12: {id} was ready before its image was set"
+    );
+    ensure!(
+        host.is_clean(),
+        "R4: {id} claims a host that is not clean: {host:?}"
+    );
+    ensure!(
+        record.host.as_ref() == Some(&host.reference()),
+        "R12: {id} claims a host that no fact gives to it"
+    );
+    ensure!(
+        record.image.as_deref() == Some(image),
+        "R12: {id} gets {image}, and its start fixed {:?}",
+        record.image
+    );
+    // A writer that sleeps between its last look at the clock and the write can't be stopped by anything: its own clock counts.
+    let in_time = look
+        .state
+        .reservations
+        .get(id)
+        .and_then(|known| known.schedule())
+        .is_some_and(|schedule| schedule.end > at(planned.at));
+    ensure!(in_time, "R3: {id} is prepared after its end");
+    let still_there = match &truth.occupancy {
+        Occupancy::Held(holding) => holding.reservation == *id,
+        Occupancy::Releasing(release) => release.reservation == *id,
+        Occupancy::Free => false,
+    };
+    ensure!(still_there, "R2: {id}, whose host was released, claims one");
+    Ok(())
+}
+
+/// R13: a release takes away what we wrote.
+fn released(record: &Record, id: &ReservationId, host: &Host) -> Verdict {
+    ensure!(
+        host.image.is_none() || host.image == record.image,
+        "R13: the release of {id} takes away {:?}, and we wrote {:?}",
+        host.image,
+        record.image
+    );
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! A replica with a look at a host: read, delete a secret, decide, append, make a secret, write. It may stop, and be killed,
+//! between any two of them.
+
+use bellhop_domain::reservation::{Command, Observation, Occupancy, Resource, TenantKey};
+
+use super::cluster::{Refusal, Secret};
+use super::host::{Host, State, Write};
+use super::mutant::Mutant;
+use super::replica::{Look, LookStep, Planned};
+use super::sender;
+use super::world::{Verdict, World};
+
+impl World {
+    /// Takes the state of a resource as the replica has it, and reads the host. What it had in its hands has failed.
+    pub(crate) fn look(&mut self, replica: usize, resource: usize) {
+        if let Some(Look {
+            resource: looked_at,
+            step: LookStep::SecretMade(planned),
+            ..
+        }) = self.replicas[replica].look.take()
+        {
+            self.forget_secret(replica, looked_at, &planned);
+        }
+        let host = self.cluster.hosts[resource].clone();
+        self.replicas[replica].look = self.state(replica, resource).map(|state| Look {
+            resource,
+            state,
+            host,
+            step: LookStep::Read,
+        });
+    }
+
+    /// Goes so many steps with the look that the replica has in its hands.
+    pub(crate) fn go_on(&mut self, replica: usize, steps: u32) -> Verdict {
+        for _ in 0..steps {
+            let Some(look) = self.replicas[replica].look.take() else {
+                break;
+            };
+            self.replicas[replica].look = self.look_on(replica, look)?;
+        }
+        Ok(())
+    }
+
+    /// One step. Returns what is left to do.
+    fn look_on(&mut self, replica: usize, mut look: Look) -> Result<Option<Look>, String> {
+        match std::mem::replace(&mut look.step, LookStep::Read) {
+            LookStep::Read => {
+                let read = self.as_read(replica, &look);
+                let configured = sender::image(self.replicas[replica].image);
+                let plan = self.driver.plan(&look.state, read.as_ref(), &configured);
+                if let Some((reservation, secret)) = &plan.forget {
+                    self.cluster.delete_secret(secret, reservation);
+                }
+                look.step = LookStep::Forgotten(plan);
+            }
+            LookStep::Forgotten(plan) => {
+                if let Some(observation) = plan.observation {
+                    let before = look.state.clone();
+                    let command = Command::Observed(observation);
+                    let decision = self.decide(look.resource, before, look.host.clone(), command);
+                    if !decision.facts.is_empty() {
+                        look.step = LookStep::Decided(Box::new(decision));
+                        return Ok(Some(look));
+                    }
+                }
+                self.judge.looked(&look.state, look.host.as_ref())?;
+                let Some((reservation, write)) = plan.write else {
+                    return Ok(None);
+                };
+                look.step = LookStep::Planned(Planned {
+                    reservation,
+                    write,
+                    at: self.now,
+                });
+            }
+            LookStep::Decided(decision) => {
+                self.append(*decision)?;
+                self.follow(replica);
+                return Ok(None);
+            }
+            LookStep::Planned(planned) => {
+                if let Write::Claim { secret, .. } = &planned.write {
+                    self.make_secret(&look.state, secret)?;
+                    look.step = LookStep::SecretMade(planned);
+                } else {
+                    self.write(replica, &look, planned)?;
+                    return Ok(None);
+                }
+            }
+            LookStep::SecretMade(planned) => {
+                self.write(replica, &look, planned)?;
+                return Ok(None);
+            }
+        }
+        Ok(Some(look))
+    }
+
+    /// The host as the driver takes it.
+    fn as_read(&mut self, replica: usize, look: &Look) -> Option<Host> {
+        let mut read = look.host.clone()?;
+        let provisioned = &mut self.replicas[replica].provisioned[look.resource];
+        if read.state == State::Provisioned {
+            *provisioned = Some(read.clone());
+        } else if self.driver.mutant == Some(Mutant::ReadyFromOldStatus)
+            && let (Some(before), Some(holding)) = (provisioned, look.state.holding())
+            && read.belongs_to(&holding.reservation)
+        {
+            read.state = before.state;
+            read.status_image = before.status_image.clone();
+        }
+        Some(read)
+    }
+
+    /// The user-data secret of a claim. One that is there is never overwritten: our own, left by a crash, is used.
+    fn make_secret(&mut self, state: &Resource, name: &str) -> Verdict {
+        let Some(holding) = state.holding() else {
+            return Ok(());
+        };
+        if self.cluster.secrets.contains_key(name) {
+            return Ok(());
+        }
+        let key = self.keys.get(&holding.delivery.sequence);
+        let key = self
+            .cluster
+            .render(key.filter(|_| holding.key == TenantKey::InDelivery));
+        let secret = Secret {
+            reservation: holding.reservation.clone(),
+            key,
+        };
+        self.judge.secret_made(state, &secret)?;
+        self.cluster.secrets.insert(name.to_owned(), secret);
+        Ok(())
+    }
+
+    fn write(&mut self, replica: usize, look: &Look, planned: Planned) -> Verdict {
+        let Some(read) = &look.host else {
+            return Ok(());
+        };
+        let Planned {
+            reservation, write, ..
+        } = &planned;
+        let version = look.state.version;
+        match self
+            .cluster
+            .patch(look.resource, read, reservation, write, version)
+        {
+            Ok(before) => {
+                self.tell(|| format!("{write:?} for {reservation}"));
+                let truth = self.resource(look.resource).cloned().unwrap_or_default();
+                self.judge.written(look, &planned, &before, &truth)
+            }
+            Err(refusal) => {
+                if matches!(write, Write::Claim { .. }) {
+                    self.refused(replica, look, &planned, refusal)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn refused(
+        &mut self,
+        replica: usize,
+        look: &Look,
+        planned: &Planned,
+        refusal: Refusal,
+    ) -> Verdict {
+        if refusal == Refusal::Conflict {
+            self.forget_secret(replica, look.resource, planned);
+            return Ok(());
+        }
+        let command = Command::Observed(Observation::ClaimRefused {
+            text: "refused".to_owned(),
+        });
+        let decision = self.decide(
+            look.resource,
+            look.state.clone(),
+            look.host.clone(),
+            command,
+        );
+        if !decision.facts.is_empty() {
+            self.append(decision)?;
+            self.follow(replica);
+        }
+        Ok(())
+    }
+
+    /// After a claim that failed: the reservation may be over by now, and whoever released its host found no secret yet (R9).
+    fn forget_secret(&mut self, replica: usize, resource: usize, planned: &Planned) {
+        self.follow(replica);
+        let Write::Claim { secret, .. } = &planned.write else {
+            return;
+        };
+        let still_has_it = self.state(replica, resource).is_some_and(|state| {
+            state
+                .holding()
+                .is_some_and(|holding| holding.reservation == planned.reservation)
+        });
+        if !still_has_it {
+            self.cluster.delete_secret(secret, &planned.reservation);
+        }
+    }
+
+    /// Whether a holder has this secret, or a release will find it.
+    pub(crate) fn is_needed(&self, secret: &str) -> bool {
+        self.truth
+            .resources()
+            .any(|(_, state)| match &state.occupancy {
+                Occupancy::Free => false,
+                Occupancy::Held(holding) => holding.secret == secret,
+                Occupancy::Releasing(release) => release.secret == secret,
+            })
+    }
+}

@@ -1,0 +1,207 @@
+//! Things done wrong on purpose. Each must make the histories fail, by the rule that it breaks: what they do not find, they do
+//! not check.
+
+use bellhop_domain::id::ReservationId;
+use bellhop_domain::reservation::fact::Ended;
+use bellhop_domain::reservation::{
+    Command, EndCause, EndOutcome, Fact, FailureReason, Phase, Policy, Resource, Said, Stage, Word,
+    decide,
+};
+use jiff::Timestamp;
+
+/// One thing that is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mutant {
+    /// No fence is written, and none is compared.
+    FenceOff,
+    /// The API server takes a write whatever became of the host since it was read.
+    PreconditionOff,
+    /// The ledger takes facts that were decided upon an old state.
+    ExpectedVersionOff,
+    /// A delivery is acknowledged before what follows from it is appended.
+    AcknowledgedBeforeAppended,
+    /// An end or a deletion of any reservation ends the holder.
+    HolderCheckOff,
+    /// A start that comes again after its reservation's end is accepted.
+    StartAfterEndAccepted,
+    /// An end ends a reservation that was extended since.
+    OldEndBelieved,
+    /// A host is claimed though an earlier image is on it.
+    UncleanHostClaimed,
+    /// A resource is free as soon as its release was written.
+    ReleaseNotWaitedFor,
+    /// A deadline releases at once, without the hold.
+    DeadlineWithoutHold,
+    /// A hold that passed while nobody was there releases all the same.
+    HoldPassedWhileAway,
+    /// Deadlines fire before what waits in the broker is folded.
+    DeadlineBeforeDeliveries,
+    /// A host that someone else took meanwhile is claimed.
+    ForeignHostTaken,
+    /// Ready is told from the status of the last time at which the host was provisioned.
+    ReadyFromOldStatus,
+    /// An error on a ready host fails its reservation.
+    ReadyHostFails,
+    /// Metal3's errors are not told.
+    ErrorsUntold,
+    /// The timeout's clock runs while Metal3 does not work.
+    TimeoutRunsAlways,
+    /// The user data of the tenant before is used once more.
+    FormerTenantsKey,
+    /// The secret stays when its host is given back.
+    SecretKept,
+    /// An image that someone removed by hand is set again.
+    ImageSetAgain,
+    /// A host gets the image that is configured when it is claimed, not the one of its accepted start.
+    ConfiguredImageClaimed,
+    /// A host whose holder no fact names is released.
+    UnknownHolderReleased,
+}
+
+impl Mutant {
+    pub(crate) const ALL: [Self; 22] = [
+        Self::FenceOff,
+        Self::PreconditionOff,
+        Self::ExpectedVersionOff,
+        Self::AcknowledgedBeforeAppended,
+        Self::HolderCheckOff,
+        Self::StartAfterEndAccepted,
+        Self::OldEndBelieved,
+        Self::UncleanHostClaimed,
+        Self::ReleaseNotWaitedFor,
+        Self::DeadlineWithoutHold,
+        Self::HoldPassedWhileAway,
+        Self::DeadlineBeforeDeliveries,
+        Self::ForeignHostTaken,
+        Self::ReadyFromOldStatus,
+        Self::ReadyHostFails,
+        Self::ErrorsUntold,
+        Self::TimeoutRunsAlways,
+        Self::FormerTenantsKey,
+        Self::SecretKept,
+        Self::ImageSetAgain,
+        Self::ConfiguredImageClaimed,
+        Self::UnknownHolderReleased,
+    ];
+
+    /// The rules of which at least one must be found broken.
+    pub(crate) fn breaks(self) -> &'static [&'static str] {
+        match self {
+            Self::FenceOff => &["R2", "R9", "R12"],
+            Self::HolderCheckOff => &["R2"],
+            Self::PreconditionOff => &["R2", "R4", "R6", "R12", "R13"],
+            Self::ExpectedVersionOff => &["R2", "R7"],
+            Self::AcknowledgedBeforeAppended => &["R10"],
+            Self::StartAfterEndAccepted => &["R7"],
+            Self::OldEndBelieved => &["R3"],
+            Self::UncleanHostClaimed => &["R2", "R4", "R6"],
+            Self::ReleaseNotWaitedFor => &["R2", "R4"],
+            Self::DeadlineWithoutHold
+            | Self::HoldPassedWhileAway
+            | Self::DeadlineBeforeDeliveries => &["R5"],
+            Self::ForeignHostTaken => &["R6"],
+            Self::ReadyFromOldStatus
+            | Self::ReadyHostFails
+            | Self::ErrorsUntold
+            | Self::TimeoutRunsAlways => &["R8"],
+            Self::FormerTenantsKey | Self::SecretKept => &["R9"],
+            Self::ImageSetAgain | Self::ConfiguredImageClaimed => &["R12"],
+            Self::UnknownHolderReleased => &["R13"],
+        }
+    }
+
+    /// The decision with this wrong in it.
+    pub(crate) fn decide(
+        self,
+        state: &Resource,
+        command: &Command,
+        now: Timestamp,
+        policy: &Policy,
+    ) -> Vec<Fact> {
+        let right = |state: &Resource, command: &Command| decide(state, command, now, policy);
+        match (self, command) {
+            (Self::HolderCheckOff, Command::Said(word)) if is_last_word(word) => {
+                let holder = state.holding().map(|holding| holding.reservation.clone());
+                let word = Word {
+                    reservation: holder.unwrap_or_else(|| word.reservation.clone()),
+                    ..(**word).clone()
+                };
+                right(state, &Command::Said(Box::new(word)))
+            }
+            (Self::StartAfterEndAccepted, Command::Said(word))
+                if matches!(word.said, Said::Start { .. }) && is_over(state, word) =>
+            {
+                let mut forgetful = state.clone();
+                forgetful.reservations.remove(&word.reservation);
+                right(&forgetful, command)
+            }
+            (Self::OldEndBelieved, Command::Said(word)) if matches!(word.said, Said::End) => {
+                let mut word = (**word).clone();
+                word.knowledge.said_at = Timestamp::MAX;
+                right(state, &Command::Said(Box::new(word)))
+            }
+            (Self::DeadlineWithoutHold, Command::TimePassed { .. }) => right(state, command)
+                .into_iter()
+                .map(|fact| match fact {
+                    Fact::DeadlinePassed { reservation, .. } => {
+                        ended_by_deadline(state, reservation)
+                    }
+                    other => other,
+                })
+                .collect(),
+            (Self::HoldPassedWhileAway, Command::TimePassed { may_release, .. }) => {
+                let always = Command::TimePassed {
+                    up_since: Timestamp::MIN,
+                    may_release: *may_release,
+                };
+                right(state, &always)
+            }
+            (Self::ReadyHostFails, Command::Observed(_)) => {
+                let mut facts = right(state, command);
+                if let Some(Fact::ReadyHostTroubled { reservation, .. }) = facts.last() {
+                    let reservation = reservation.clone();
+                    facts.push(Fact::ReservationFailed {
+                        reservation,
+                        reason: FailureReason::HostGone,
+                    });
+                }
+                facts
+            }
+            _ => right(state, command),
+        }
+    }
+}
+
+fn is_last_word(word: &Word) -> bool {
+    matches!(word.said, Said::End | Said::Deleted)
+}
+
+fn is_over(state: &Resource, word: &Word) -> bool {
+    state
+        .reservations
+        .get(&word.reservation)
+        .is_some_and(|known| matches!(known.phase, Phase::Over(_)))
+}
+
+fn ended_by_deadline(state: &Resource, reservation: ReservationId) -> Fact {
+    let was_ready = state
+        .holding()
+        .is_some_and(|holding| matches!(holding.stage, Stage::Ready { .. }));
+    Fact::ReservationEnded(Ended {
+        reservation,
+        cause: EndCause::Deadline,
+        outcome: if was_ready {
+            EndOutcome::Completed
+        } else {
+            EndOutcome::Cancelled
+        },
+        note: None,
+        site: None,
+        user: None,
+        webhook: None,
+        resource_number: None,
+        delivery: None,
+        payload: None,
+        knowledge: None,
+    })
+}

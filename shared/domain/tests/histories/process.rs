@@ -1,0 +1,98 @@
+//! A replica as a process: it freezes and goes on, and is killed and started.
+
+use super::host::Write;
+use super::replica::{LookStep, Replica};
+use super::world::{AWAY, Verdict, World};
+
+impl World {
+    pub(crate) fn append_late(&mut self, replica: usize) -> Verdict {
+        if let Some(decision) = self.replicas[replica].fired.take() {
+            self.append(decision)?;
+            self.follow(replica);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn freeze(&mut self, replica: usize) {
+        let frozen = &mut self.replicas[replica];
+        if frozen.frozen.is_some() {
+            return;
+        }
+        frozen.frozen = Some(self.now);
+        // The broker hands out again what is not acknowledged.
+        if let Some(handling) = &frozen.handling
+            && !handling.acknowledged
+        {
+            self.waiting.push(handling.sent.clone());
+        }
+    }
+
+    /// Works until a write is due, and stops before it.
+    pub(crate) fn stall(&mut self, replica: usize, resource: usize, secret_made: bool) -> Verdict {
+        // An offer, a claim that is due, and what may follow from a reading in between.
+        for _ in 0..4 {
+            self.follow(replica);
+            self.look(replica, resource);
+            while let Some(look) = &self.replicas[replica].look {
+                match look.step {
+                    LookStep::Planned(_) => {
+                        self.go_on(replica, u32::from(secret_made))?;
+                        self.freeze(replica);
+                        return Ok(());
+                    }
+                    _ => self.go_on(replica, 1)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn wake(&mut self, replica: usize) {
+        let now = self.now;
+        let frozen = &mut self.replicas[replica];
+        if let Some(since) = frozen.frozen.take() {
+            frozen.slept |= now - since > AWAY;
+        }
+    }
+
+    /// A frozen replica goes on: with what it had in its hands, else with a look in the state that it had.
+    pub(crate) fn thaw(&mut self, replica: usize, resource: usize, steps: u32) -> Verdict {
+        self.wake(replica);
+        if self.replicas[replica].look.is_none() {
+            self.look(replica, resource);
+        }
+        self.go_on(replica, steps)
+    }
+
+    /// Killed and started: it follows the ledger and handles what waits before it touches a host.
+    pub(crate) fn restart(&mut self, replica: usize) -> Verdict {
+        self.tell(|| format!("{replica} is killed and started"));
+        let killed = std::mem::take(&mut self.replicas[replica]);
+        if let Some(handling) = killed.handling.filter(|handling| !handling.acknowledged) {
+            self.waiting.push(handling.sent);
+        }
+        if let Some(LookStep::SecretMade(planned)) = killed.look.map(|look| look.step)
+            && let Write::Claim { secret, .. } = planned.write
+            && !self.is_needed(&secret)
+        {
+            self.orphans.insert(secret);
+        }
+        self.replicas[replica] = Replica {
+            image: self.configured,
+            ..Replica::default()
+        };
+        self.follow(replica);
+        // What a snapshot holds is what was folded.
+        for (id, state) in self.replicas[replica].ledger.resources() {
+            let written = serde_json::to_string(state).map_err(|error| error.to_string())?;
+            if serde_json::from_str(&written).ok().as_ref() != Some(state) {
+                return Err(format!(
+                    "R10: {id} is not read as it was written: {written}"
+                ));
+            }
+        }
+        self.handle_all(replica)?;
+        self.replicas[replica].up_since = self.now;
+        Ok(())
+    }
+}

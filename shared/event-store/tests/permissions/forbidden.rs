@@ -1,0 +1,249 @@
+//! What must not be done is refused.
+
+use async_nats::{Client, ConnectOptions, Event};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::*;
+
+/// Someone who has got hold of a user's seed.
+struct Intruder {
+    user: User,
+    client: Client,
+    errors: UnboundedReceiver<String>,
+}
+
+impl Intruder {
+    async fn as_user(broker: &Broker, user: User) -> Self {
+        let (sender, errors) = unbounded_channel();
+        let seed = std::fs::read_to_string(seed_file(&broker.seeds, user)).unwrap();
+        let client = ConnectOptions::with_nkey(seed)
+            .event_callback(move |event| {
+                if let Event::ServerError(error) = event {
+                    // Nobody listens any more when the test is over.
+                    let _ = sender.send(error.to_string());
+                }
+                std::future::ready(())
+            })
+            .connect(broker.server.url())
+            .await
+            .unwrap();
+        Self {
+            user,
+            client,
+            errors,
+        }
+    }
+
+    async fn is_refused_to_publish(&mut self, subject: &str) {
+        self.client
+            .publish(subject.to_owned(), "{}".into())
+            .await
+            .unwrap();
+        self.refusal("publish", subject).await;
+    }
+
+    async fn is_refused_to_hear(&mut self, subject: &str) {
+        let _messages = self.client.subscribe(subject.to_owned()).await.unwrap();
+        self.refusal("subscription", subject).await;
+    }
+
+    async fn refusal(&mut self, what: &str, subject: &str) {
+        let error = tokio::time::timeout(PATIENCE, self.errors.recv()).await;
+        let error = error.unwrap_or_else(|_| panic!("{:?} may {what} {subject}", self.user));
+        let error = error.unwrap().to_lowercase();
+        assert!(
+            error.contains(what) && error.contains(&format!("\"{}\"", subject.to_lowercase())),
+            "{:?}, {what} {subject}: {error}",
+            self.user
+        );
+    }
+}
+
+/// What no service may do: look at, change or remove whole streams, or take what others wait for.
+const NO_SERVICE: [&str; 12] = [
+    "$JS.API.STREAM.CREATE.LEDGER",
+    "$JS.API.STREAM.UPDATE.DELIVERIES",
+    "$JS.API.STREAM.DELETE.LEDGER",
+    "$JS.API.STREAM.DELETE.DEAD_LETTERS",
+    "$JS.API.STREAM.PURGE.LEDGER",
+    "$JS.API.STREAM.PURGE.DELIVERIES",
+    "$JS.API.STREAM.PURGE.KV_REPORTS",
+    "$JS.API.STREAM.MSG.DELETE.LEDGER",
+    "$JS.API.STREAM.MSG.DELETE.DEAD_LETTERS",
+    "$JS.API.STREAM.SNAPSHOT.LEDGER",
+    "$JS.API.STREAM.RESTORE.LEDGER",
+    "$JS.API.CONSUMER.DELETE.LEDGER.notifier-notification",
+];
+
+/// What operators say.
+const OPERATORS_WORD: [&str; 3] = [
+    "deliveries.operator.=unknown.baremetalhost.node01",
+    "dead_letters.verdicts.1",
+    "dead_letters.replays.notification",
+];
+
+#[tokio::test]
+async fn an_ingress_can_read_nothing_and_write_nothing_but_webhooks() {
+    let broker = Broker::with_streams().await;
+    let mut ingress = Intruder::as_user(&broker, User::Ingress).await;
+    for subject in [
+        "ledger.baremetalhost.metal3.node01",
+        "dead_letters.notifier.report.notification",
+        "$KV.REPORTS.a",
+        "$O.SNAPSHOTS.M.a",
+        "$JS.API.STREAM.MSG.GET.LEDGER",
+        "$JS.API.STREAM.MSG.GET.DELIVERIES",
+        "$JS.API.STREAM.MSG.GET.DEAD_LETTERS",
+        "$JS.API.DIRECT.GET.DELIVERIES",
+        "$JS.API.DIRECT.GET.LEDGER",
+        "$JS.API.CONSUMER.CREATE.DELIVERIES",
+        "$JS.API.CONSUMER.CREATE.LEDGER",
+        "$JS.API.CONSUMER.MSG.NEXT.DELIVERIES.provisioner",
+        "$JS.ACK.DELIVERIES.provisioner.1.1.1.1.0",
+        "$JS.API.STREAM.MSG.DELETE.DELIVERIES",
+    ]
+    .into_iter()
+    .chain(OPERATORS_WORD)
+    .chain(NO_SERVICE)
+    {
+        ingress.is_refused_to_publish(subject).await;
+    }
+    for subject in [
+        ">",
+        "deliveries.>",
+        "ledger.>",
+        "dead_letters.>",
+        "$JS.API.>",
+        "_INBOX.>",
+        "_INBOX.bellhop-provisioner.>",
+    ] {
+        ingress.is_refused_to_hear(subject).await;
+    }
+}
+
+#[tokio::test]
+async fn a_notifier_can_write_no_facts_and_read_no_webhooks() {
+    let broker = Broker::with_streams().await;
+    let mut notifier = Intruder::as_user(&broker, User::Notifier).await;
+    for subject in [
+        "ledger.baremetalhost.metal3.node01",
+        "deliveries.reservation-system.=unknown.baremetalhost.node01",
+        "dead_letters.provisioner.delivery.reservation-system",
+        "$O.SNAPSHOTS.M.a",
+        "$JS.API.STREAM.MSG.GET.DELIVERIES",
+        "$JS.API.STREAM.MSG.GET.DEAD_LETTERS",
+        "$JS.API.STREAM.MSG.GET.OBJ_SNAPSHOTS",
+        "$JS.API.DIRECT.GET.DELIVERIES",
+        "$JS.API.CONSUMER.CREATE.DELIVERIES",
+        "$JS.API.CONSUMER.CREATE.DEAD_LETTERS",
+        "$JS.API.CONSUMER.CREATE.DEAD_LETTERS.notifier-replays-notification",
+        "$JS.API.CONSUMER.CREATE.DEAD_LETTERS.notifier-replays-notification.dead_letters.>",
+        "$JS.API.CONSUMER.MSG.NEXT.DELIVERIES.provisioner",
+        "$JS.ACK.DELIVERIES.provisioner.1.1.1.1.0",
+        "$JS.API.STREAM.MSG.DELETE.DELIVERIES",
+        "$JS.API.STREAM.MSG.DELETE.KV_REPORTS",
+    ]
+    .into_iter()
+    .chain(OPERATORS_WORD)
+    .chain(NO_SERVICE)
+    {
+        notifier.is_refused_to_publish(subject).await;
+    }
+    for subject in [
+        ">",
+        "deliveries.>",
+        "dead_letters.>",
+        "_INBOX.bellhop-ingress.>",
+    ] {
+        notifier.is_refused_to_hear(subject).await;
+    }
+}
+
+#[tokio::test]
+async fn a_provisioner_can_remove_nothing_from_the_ledger_and_touch_no_reports() {
+    let broker = Broker::with_streams().await;
+    let mut provisioner = Intruder::as_user(&broker, User::Provisioner).await;
+    for subject in [
+        "deliveries.reservation-system.=unknown.baremetalhost.node01",
+        "dead_letters.ingress.delivery.reservation-system",
+        "$KV.REPORTS.a",
+        "$JS.API.STREAM.MSG.GET.KV_REPORTS",
+        "$JS.API.STREAM.MSG.GET.DEAD_LETTERS",
+        "$JS.API.CONSUMER.CREATE.DEAD_LETTERS",
+        "$JS.API.CONSUMER.CREATE.KV_REPORTS",
+        "$JS.API.CONSUMER.CREATE.LEDGER.notifier-notification",
+        "$JS.API.CONSUMER.MSG.NEXT.LEDGER.notifier-notification",
+        "$JS.API.CONSUMER.MSG.NEXT.LEDGER.notifier-webhook-log",
+        "$JS.ACK.LEDGER.notifier-notification.1.1.1.1.0",
+        "$JS.API.STREAM.DELETE.OBJ_SNAPSHOTS",
+    ]
+    .into_iter()
+    .chain(OPERATORS_WORD)
+    .chain(NO_SERVICE)
+    {
+        provisioner.is_refused_to_publish(subject).await;
+    }
+    for subject in [">", "dead_letters.>", "_INBOX.bellhop-notifier.>"] {
+        provisioner.is_refused_to_hear(subject).await;
+    }
+}
+
+#[tokio::test]
+async fn an_operator_can_neither_write_the_ledger_nor_remove_a_stream() {
+    let broker = Broker::with_streams().await;
+    let mut operator = Intruder::as_user(&broker, User::Operator).await;
+    let only_dead_letters = "$JS.API.STREAM.MSG.DELETE.DEAD_LETTERS";
+    for subject in [
+        "ledger.baremetalhost.metal3.node01",
+        "dead_letters.ingress.delivery.reservation-system",
+        "$KV.REPORTS.a",
+        "$O.SNAPSHOTS.M.a",
+        "$JS.API.STREAM.MSG.DELETE.DELIVERIES",
+        "$JS.API.CONSUMER.CREATE.DELIVERIES",
+        "$JS.API.CONSUMER.CREATE.DEAD_LETTERS",
+        "$JS.API.CONSUMER.MSG.NEXT.DELIVERIES.provisioner",
+        "$JS.API.CONSUMER.MSG.NEXT.LEDGER.notifier-notification",
+        "$JS.ACK.DELIVERIES.provisioner.1.1.1.1.0",
+    ]
+    .into_iter()
+    .chain(NO_SERVICE.into_iter().filter(|it| *it != only_dead_letters))
+    {
+        operator.is_refused_to_publish(subject).await;
+    }
+}
+
+/// A consumer may be told to repeat what it reads under any subject, as nobody in particular. Those who may make one of the
+/// ledger can't have it write to the ledger so.
+#[tokio::test]
+async fn nobody_gets_facts_into_the_ledger_by_way_of_a_consumer() {
+    use bellhop_domain::id::Version;
+
+    let broker = Broker::with_streams().await;
+    let store = broker.store(User::Administrator).await;
+    for user in [User::Provisioner, User::Notifier, User::Operator] {
+        let intruder = async_nats::ConnectOptions::with_nkey(
+            std::fs::read_to_string(seed_file(&broker.seeds, user)).unwrap(),
+        )
+        .custom_inbox_prefix(format!("_INBOX.{}", user.client_name()))
+        .connect(broker.server.url())
+        .await
+        .unwrap();
+        let request = r#"{"stream_name": "LEDGER", "config": {"deliver_subject": "ledger.baremetalhost.metal3.node01", "ack_policy": "none", "deliver_policy": "all", "replay_policy": "instant"}}"#;
+        let answer = intruder.request("$JS.API.CONSUMER.CREATE.LEDGER", request.into());
+        let answer = within(answer).await.unwrap();
+        let answer = String::from_utf8(answer.payload.to_vec()).unwrap();
+        assert!(answer.contains("cycle"), "{answer}");
+    }
+    assert_eq!(store.ledger_end().await.unwrap(), Version(0));
+}
+
+#[tokio::test]
+async fn whoever_has_no_key_is_turned_away() {
+    let broker = Broker::with_streams().await;
+    assert!(async_nats::connect(broker.server.url()).await.is_err());
+    let stranger = nkeys::KeyPair::new_user().seed().unwrap();
+    let connected = ConnectOptions::with_nkey(stranger)
+        .connect(broker.server.url())
+        .await;
+    assert!(connected.is_err());
+}
