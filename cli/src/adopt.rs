@@ -7,7 +7,7 @@ use std::io::Write;
 use bellhop_domain::id::{ReservationId, ResourceId};
 use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::{Desired, Occupancy, Scope, desired};
-use bellhop_event_store::EventStore;
+use bellhop_event_store::{EventStore, Mode};
 use bellhop_operators::{AdoptedHost, OperatorOrder};
 use bellhop_provisioner::{AdoptableHost, ProvisionerSettings, adoptable_hosts};
 use bellhop_service::one_line;
@@ -52,7 +52,16 @@ pub(crate) struct HandBackSettings {
     hosts: Vec<String>,
 }
 
+/// A shadow writes no host, so neither word could ever be carried out there.
+fn refuse_in_a_shadow(says: &Says) -> Result<(), Failure> {
+    match says.event_store().mode {
+        Mode::Live => Ok(()),
+        Mode::Shadow => Err("a shadow writes no host: MODE must be live".into()),
+    }
+}
+
 pub(crate) async fn adopt(settings: AdoptSettings) -> Result<(), Failure> {
+    refuse_in_a_shadow(&settings.says)?;
     let provisioner: ProvisionerSettings = parse(["provisioner"])?;
     let store = EventStore::connect(settings.says.event_store(), "bellhop-operator").await?;
     let ledger = orders::fold(&store).await?;
@@ -124,6 +133,7 @@ fn is_held(host: &AdoptableHost, ledger: &Ledger) -> bool {
 }
 
 pub(crate) async fn hand_back(settings: HandBackSettings) -> Result<(), Failure> {
+    refuse_in_a_shadow(&settings.says)?;
     let store = EventStore::connect(settings.says.event_store(), "bellhop-operator").await?;
     let ledger = orders::fold(&store).await?;
     let mut free: Vec<ResourceId> = ledger

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use bellhop_domain::capacity;
 use bellhop_domain::id::{ReservationId, ResourceId, ResourceKind, Source, Version};
 use bellhop_domain::reservation::Fact;
-use bellhop_event_store::{DeadLetter, DeadLetterClass, EventStore, EventStoreSettings, NewEntry};
+use bellhop_event_store::{
+    DeadLetter, DeadLetterClass, EventStore, EventStoreSettings, Mode, NewEntry,
+};
 use bellhop_nats_server::NatsServer;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -178,6 +180,35 @@ async fn a_name_that_a_sender_made_up_forges_no_line_among_the_facts() {
         line.contains(r"metal3/evil\u{1b}[31m\nFAKE\u{9b}2J {"),
         "{line}"
     );
+}
+
+#[tokio::test]
+async fn a_shadow_has_a_ledger_of_its_own_and_adopts_no_host() {
+    let server = NatsServer::start().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = bellhop(&server, arguments);
+        command.env("MODE", "shadow").env("LOG_LEVEL", "ERROR");
+        command
+            .env("PROVISION_IMAGE", "http://images.example/image.qcow2")
+            .output()
+            .unwrap()
+    };
+    succeeded(&run(&["setup"]));
+    for (mode, there) in [(Mode::Shadow, true), (Mode::Live, false)] {
+        let settings = EventStoreSettings {
+            mode,
+            create_streams: false,
+            ..EventStoreSettings::at(server.url())
+        };
+        let store = EventStore::connect(&settings, "test").await.unwrap();
+        assert_eq!(store.prepare().await.is_ok(), there, "{mode}");
+    }
+    for word in ["adopt", "hand-back"] {
+        let refused = run(&[word, "--reason", "test"]);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        let text = text(&refused.stderr);
+        assert!(text.contains("a shadow writes no host"), "{text}");
+    }
 }
 
 #[tokio::test]

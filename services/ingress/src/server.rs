@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
-use bellhop_event_store::EventStoreSettings;
+use bellhop_event_store::{EventStoreSettings, Mode};
 use bellhop_service::server::{Limits, serve_within};
 use bellhop_service::settings::HttpBindError;
 use bellhop_service::{Alarms, Health, HttpSettings, Metrics, Shown};
@@ -28,6 +28,8 @@ use crate::spool::{Spool, SpoolError, SpoolWatch};
 use crate::verification::Verification;
 use crate::{SERVICE, openapi, problem, webhook};
 
+/// What is shown of a shadow.
+const SHADOW: &str = "MODE=shadow: webhooks are stored for the shadow alone";
 /// How often it is looked at which alarms are over.
 const SWEEP: Duration = Duration::from_secs(60);
 /// What an open request may take beyond the time to store it, when the service stops.
@@ -104,6 +106,9 @@ impl Ingress {
         let metrics = Metrics::new(SERVICE, env!("CARGO_PKG_VERSION"));
         let alarms = Alarms::new(&metrics);
         let shown = Shown::new(&metrics);
+        if event_store.mode == Mode::Shadow {
+            shown.show(Mode::Shadow.as_str(), SERVICE, SHADOW);
+        }
         let own_metrics = IngressMetrics::new(&metrics);
         let spool = Spool::open(&spool_settings, max_body_bytes.get(), own_metrics.clone())?;
         let spool = spool.map(Arc::new);

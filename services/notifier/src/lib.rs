@@ -40,7 +40,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellhop_event_store::{ErrorClass, EventStore, EventStoreSettings};
+use bellhop_event_store::{ErrorClass, EventStore, EventStoreSettings, Mode};
 use bellhop_service::{Alarms, Dependency, Health, Metrics, Shown, server};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
@@ -53,11 +53,13 @@ pub use settings::{NotifierSettings, ReportSettings};
 
 use circuit::Circuit;
 use metrics::ReportMetrics;
-use outbox::{Channel, DEAD_LETTERS_ALARM, DEAD_LETTERS_TEXT, Outbox, SERVICE};
+use outbox::{Channel, DEAD_LETTERS_ALARM, DEAD_LETTERS_TEXT, Outbox, SERVICE, Way};
 use secrets::SigningSecrets;
 use sender::Sender;
 use view::Followed;
 
+/// What is shown of a shadow.
+const SHADOW: &str = "MODE=shadow: what it would report is logged, and nothing is sent";
 /// How often the connection to the broker is looked at.
 const CONNECTION_PERIOD: Duration = Duration::from_secs(1);
 /// How often it is asked whether there are still dead letters of ours.
@@ -80,9 +82,31 @@ pub async fn run(
 #[derive(Debug)]
 pub struct Notifier {
     settings: NotifierSettings,
+    /// None in a shadow.
+    reporting: Option<Reporting>,
+    listener: TcpListener,
+}
+
+/// What sends and signs.
+#[derive(Debug)]
+struct Reporting {
     secrets: SigningSecrets,
     client: reqwest::Client,
-    listener: TcpListener,
+}
+
+impl Reporting {
+    fn new(settings: &ReportSettings) -> Result<Self, NotifierError> {
+        let secrets = SigningSecrets::load(settings)?;
+        let mut is_any_configured = false;
+        for destination in Destination::ALL {
+            is_any_configured |= settings.endpoint(destination)?.is_some();
+        }
+        if is_any_configured && secrets.is_empty() {
+            return Err(NotifierError::NoSecret);
+        }
+        let client = sender::client(settings)?;
+        Ok(Self { secrets, client })
+    }
 }
 
 impl Notifier {
@@ -91,20 +115,14 @@ impl Notifier {
     /// # Errors
     /// As [`run`].
     pub async fn bind(settings: NotifierSettings) -> Result<Self, NotifierError> {
-        let secrets = SigningSecrets::load(&settings.reports)?;
-        let mut is_any_configured = false;
-        for destination in Destination::ALL {
-            is_any_configured |= settings.reports.endpoint(destination)?.is_some();
-        }
-        if is_any_configured && secrets.is_empty() {
-            return Err(NotifierError::NoSecret);
-        }
-        let client = sender::client(&settings.reports)?;
+        let reporting = match settings.event_store.mode {
+            Mode::Live => Some(Reporting::new(&settings.reports)?),
+            Mode::Shadow => None,
+        };
         let listener = settings.http.bind().await?;
         Ok(Self {
             settings,
-            secrets,
-            client,
+            reporting,
             listener,
         })
     }
@@ -124,8 +142,7 @@ impl Notifier {
     pub async fn run(self, token: CancellationToken) -> Result<(), NotifierError> {
         let Self {
             settings,
-            secrets,
-            client,
+            reporting,
             listener,
         } = self;
         let NotifierSettings {
@@ -136,34 +153,49 @@ impl Notifier {
         } = settings;
         let metrics = Metrics::new(SERVICE, env!("CARGO_PKG_VERSION"));
         let alarms = Alarms::new(&metrics);
-        let health = Health::new(metrics.clone(), alarms.clone(), Shown::new(&metrics));
+        let shown = Shown::new(&metrics);
+        if reporting.is_none() {
+            shown.show(Mode::Shadow.as_str(), SERVICE, SHADOW);
+        }
+        let health = Health::new(metrics.clone(), alarms.clone(), shown);
         let report_metrics = ReportMetrics::new(&metrics);
         let nats = health.dependency("nats");
         let ledger = health.dependency("ledger");
-        let mut channels = Vec::new();
+        let mut ways = Vec::new();
         for destination in Destination::ALL {
             let dependency = health.dependency(destination.dependency());
-            let channel = match reports.endpoint(destination)? {
-                Some(url) => Some(Channel::new(
-                    Sender::new(client.clone(), url.clone(), reports.timeout(destination)),
-                    Circuit::new(
-                        reports.probe_pauses(),
-                        dependency,
-                        report_metrics.circuit_open(destination),
-                    ),
-                    secrets.clone(),
-                    reports.report_attempts,
-                    reports.report_pauses(),
-                )),
+            let way = match &reporting {
                 None => {
-                    let variable = destination.variable();
-                    dependency.not_configured(format!(
-                        "{variable} is not set; what happens until it is set will not be reported there"
-                    ));
-                    None
+                    dependency.not_configured("a shadow reports nothing");
+                    Way::Shown
                 }
+                Some(reporting) => match reports.endpoint(destination)? {
+                    Some(url) => {
+                        let circuit = Circuit::new(
+                            reports.probe_pauses(),
+                            dependency,
+                            report_metrics.circuit_open(destination),
+                        );
+                        let (client, time_limit) =
+                            (&reporting.client, reports.timeout(destination));
+                        Way::Sent(Box::new(Channel::new(
+                            Sender::new(client.clone(), url.clone(), time_limit),
+                            circuit,
+                            reporting.secrets.clone(),
+                            reports.report_attempts,
+                            reports.report_pauses(),
+                        )))
+                    }
+                    None => {
+                        let variable = destination.variable();
+                        dependency.not_configured(format!(
+                            "{variable} is not set; what happens until it is set will not be reported there"
+                        ));
+                        Way::NotConfigured
+                    }
+                },
             };
-            channels.push((destination, channel));
+            ways.push((destination, way));
         }
 
         // Dropped with this future, and all its tasks with it.
@@ -178,16 +210,18 @@ impl Notifier {
             following.spawn(follow);
             background.spawn(watch_connection(store.clone(), nats));
             background.spawn(watch_dead_letters(store.clone(), alarms.clone()));
-            background.spawn(secrets.keep_fresh(alarms.clone()));
+            if let Some(Reporting { secrets, .. }) = reporting {
+                background.spawn(secrets.keep_fresh(alarms.clone()));
+            }
             let notifier: Arc<str> = format!("{:016x}", rand::random::<u64>()).into();
             let mut outboxes = JoinSet::new();
-            for (destination, channel) in channels {
+            for (destination, way) in ways {
                 let outbox = Outbox {
                     destination,
                     notifier: Arc::clone(&notifier),
                     store: store.clone(),
                     followed: followed.clone(),
-                    channel,
+                    way,
                     metrics: report_metrics.clone(),
                     alarms: alarms.clone(),
                     settled: broadcast::channel(SETTLED_BACKLOG).0,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bellhop_domain::capacity::Limits;
 use bellhop_domain::reservation::{Image, Policy, Terms};
 use bellhop_domain::served::{ResourceTypes, ResourceTypesError, SiteIds};
-use bellhop_event_store::EventStoreSettings;
+use bellhop_event_store::{EventStoreSettings, Mode};
 use bellhop_service::settings::{
     HttpSettings, TelemetrySettings, boolean, positive_seconds, seconds,
 };
@@ -369,9 +369,10 @@ impl ProvisionerSettings {
         }
     }
 
-    /// How many may be prepared at once; none where that is not limited.
+    /// How many may be prepared at once; none where that is not limited. A shadow prepares nothing.
     pub fn preparing_limits(&self) -> Option<Limits> {
-        Limits::new(self.preparing_max, self.preparing_max_per_site)
+        let limits = Limits::new(self.preparing_max, self.preparing_max_per_site);
+        limits.filter(|_| self.event_store.mode == Mode::Live)
     }
 
     /// Says which settings were given that have no effect.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bellhop_event_store::{ErrorClass, EventStore, EventStoreError, FollowError, SetupError};
+use bellhop_event_store::{ErrorClass, EventStore, EventStoreError, FollowError, Mode, SetupError};
 use bellhop_service::health::{Dependency, Health};
 use bellhop_service::metrics::Metrics;
 use bellhop_service::notices::{Alarms, Shown};
@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::alarms::AlarmBoard;
-use crate::baremetalhost::cluster::Cluster;
-use crate::baremetalhost::driver::Driver;
+use crate::baremetalhost::cluster::{Cluster, WritableCluster};
+use crate::baremetalhost::driver::{Driver, Hands};
+use crate::baremetalhost::shadow::Shadow;
 use crate::baremetalhost::user_data::{UserDataBase, UserDataError};
 use crate::baremetalhost::watch::KnownHosts;
 use crate::catch_up;
@@ -38,6 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const DEAD_LETTERS: &str = "dead_letters";
 const DEAD_LETTERS_EVERY: Duration = Duration::from_secs(15);
 const DELIVERIES_WAIT: &str = "deliveries_wait";
+const SHADOW: &str = "MODE=shadow: what it would do is shown, and nothing is written to Kubernetes";
 
 /// Why a provisioner can't start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +115,9 @@ pub async fn run_in(
     }
     let metrics = Metrics::new("provisioner", env!("CARGO_PKG_VERSION"));
     let (alarms, shown) = (Alarms::new(&metrics), Shown::new(&metrics));
+    if settings.event_store.mode == Mode::Shadow {
+        shown.show(Mode::Shadow.as_str(), SERVICE, SHADOW);
+    }
     let health = Health::new(metrics.clone(), alarms.clone(), shown.clone());
     let (nats, kubernetes) = (health.dependency("nats"), health.dependency("kubernetes"));
     let ready = health.dependency("ledger");
@@ -132,6 +137,10 @@ pub async fn run_in(
     let folded = FoldedLedger::from(ledger);
     let metrics = ProvisionerMetrics::new(&metrics);
     let decisions = Decisions::new(store.clone(), folded.clone(), settings.policy());
+    let hands = match settings.event_store.mode {
+        Mode::Live => Hands::Live(Box::new(WritableCluster::new(cluster.clone()))),
+        Mode::Shadow => Hands::Shadow(Shadow::default()),
+    };
     let turns = Arc::new(Turns::new(
         store.clone(),
         folded.clone(),
@@ -145,6 +154,7 @@ pub async fn run_in(
         decisions: decisions.clone(),
         turns: Arc::clone(&turns),
         cluster,
+        hands,
         known: KnownHosts::default(),
         user_data,
         installation: settings.installation.clone(),

@@ -27,6 +27,8 @@ mod orders;
 mod replicas;
 #[path = "provisioner/reservations.rs"]
 mod reservations;
+#[path = "provisioner/shadow.rs"]
+mod shadow;
 #[path = "provisioner/sites.rs"]
 mod sites;
 #[path = "provisioner/ten_hosts.rs"]

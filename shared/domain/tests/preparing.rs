@@ -181,6 +181,17 @@ fn all_clean(site: &Site, id: &ResourceId) -> Sight {
     Sight::Clean(site.ledger.resource(id).unwrap().version)
 }
 
+/// As [`all_clean`], but for the first, of whose host this was seen.
+fn but_for_the_first(seen: Sight) -> impl Fn(&Site, &ResourceId) -> Sight {
+    move |site, id| {
+        if *id == node(1) {
+            seen
+        } else {
+            all_clean(site, id)
+        }
+    }
+}
+
 fn limits(in_all: u32, in_each_group: u32) -> Limits {
     Limits::new(NonZeroU32::new(in_all), NonZeroU32::new(in_each_group)).unwrap()
 }
@@ -207,13 +218,7 @@ fn who_waits_for_a_host_that_is_not_clean_holds_up_nobody() {
     let mut site = Site::default();
     site.start(1, 100, None);
     site.start(2, 200, None);
-    let sight = |site: &Site, id: &ResourceId| {
-        if *id == node(1) {
-            Sight::Obstructed
-        } else {
-            all_clean(site, id)
-        }
-    };
+    let sight = but_for_the_first(Sight::Obstructed);
     assert_eq!(site.places(limits(1, 0), sight), ["+node02"]);
 }
 
@@ -222,20 +227,8 @@ fn an_earlier_one_whose_host_was_not_looked_at_yet_is_waited_for() {
     let mut site = Site::default();
     site.start(1, 100, None);
     site.start(2, 200, None);
-    let unseen = |site: &Site, id: &ResourceId| {
-        if *id == node(1) {
-            Sight::Unseen
-        } else {
-            all_clean(site, id)
-        }
-    };
-    let before = |site: &Site, id: &ResourceId| {
-        if *id == node(1) {
-            Sight::Clean(Version(0))
-        } else {
-            all_clean(site, id)
-        }
-    };
+    let unseen = but_for_the_first(Sight::Unseen);
+    let before = but_for_the_first(Sight::Clean(Version(0)));
     assert_eq!(site.places(limits(1, 0), unseen), [""; 0]);
     assert_eq!(site.places(limits(1, 0), before), [""; 0]);
     assert_eq!(site.places(limits(1, 0), all_clean), ["+node01"]);
@@ -300,13 +293,7 @@ fn a_place_that_was_granted_and_not_used_goes_back_when_its_host_can_t_be_used()
     };
     assert_eq!(site.observed(1, unused).len(), 1);
     site.start(2, 200, None);
-    let sight = |site: &Site, id: &ResourceId| {
-        if *id == node(1) {
-            Sight::Obstructed
-        } else {
-            all_clean(site, id)
-        }
-    };
+    let sight = but_for_the_first(Sight::Obstructed);
     assert_eq!(site.places(limits(1, 0), sight), ["-node01", "+node02"]);
 }
 

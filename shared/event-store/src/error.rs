@@ -7,6 +7,8 @@ use std::error::Error;
 
 use bellhop_domain::id::{LedgerId, Version};
 
+use crate::settings::Mode;
+
 /// What to do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorClass {
@@ -90,6 +92,18 @@ pub enum SetupError {
         /// In what.
         difference: String,
     },
+    /// It belongs to an installation of the other mode.
+    #[error(
+        "stream {stream} is {}, and this service runs with MODE={mode}: what a shadow decided was never done, so neither goes \
+         on with the other's streams; choose another STREAM_PREFIX, or the other MODE",
+        if *mode == Mode::Live { "a shadow's" } else { "not a shadow's" }
+    )]
+    OtherMode {
+        /// Which.
+        stream: String,
+        /// The mode of this service.
+        mode: Mode,
+    },
     /// The broker could not be asked.
     #[error(transparent)]
     Store(#[from] EventStoreError),
@@ -99,7 +113,9 @@ impl SetupError {
     /// What to do about it.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Missing { .. } | Self::Unsafe { .. } => ErrorClass::Permanent,
+            Self::Missing { .. } | Self::Unsafe { .. } | Self::OtherMode { .. } => {
+                ErrorClass::Permanent
+            }
             Self::Store(error) => error.class(),
         }
     }

@@ -50,5 +50,5 @@ pub use inbox::{ConsumerLimits, Handed, Inbox};
 pub use ledger::{CapacityEntry, Entry, Follower, LedgerEntry, NewEntry, StoredEntry};
 pub use report::{ReportKey, ReportState, Revision, Sending};
 pub use retention::Retention;
-pub use settings::EventStoreSettings;
+pub use settings::{EventStoreSettings, Mode};
 pub use store::{EventStore, Stored};

@@ -2,10 +2,52 @@
 
 use std::path::PathBuf;
 
+/// Whether what is decided is also brought about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// It is: hosts are written, and reports are sent.
+    #[default]
+    Live,
+    /// It is only shown, so that Bellhop can be tried beside what is there.
+    Shadow,
+}
+
+impl Mode {
+    /// Its name in settings, and in the metadata of the streams.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Shadow => "shadow",
+        }
+    }
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// The event store's settings, the same for every service.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "The broker")]
 pub struct EventStoreSettings {
+    /// `live`, or `shadow`: receives and decides, and only shows what it would do; nothing is written to Kubernetes, and
+    /// nothing is reported.
+    ///
+    /// A shadow has streams and buckets of its own, next to those of a live installation on the same broker. Neither works on
+    /// the other's. Set it for all services alike.
+    #[arg(
+        long,
+        env = "MODE",
+        value_name = "MODE",
+        value_enum,
+        default_value = "live",
+        ignore_case = true,
+        help_heading = "Mode"
+    )]
+    pub mode: Mode,
+
     /// Where NATS is: one URL, or several of one cluster with commas between them; with user and password in the first where
     /// NATS asks for them (NATS_CREDS_FILE and NATS_NKEY_FILE keep them out of the environment).
     #[arg(
@@ -73,6 +115,7 @@ impl EventStoreSettings {
     /// The defaults with a broker at `url`.
     pub fn at(url: impl Into<String>) -> Self {
         Self {
+            mode: Mode::Live,
             nats_url: url.into(),
             nats_creds_file: None,
             nats_nkey_file: None,
@@ -82,6 +125,16 @@ impl EventStoreSettings {
             create_streams: true,
             duplicate_window: 120,
             deliveries_max_bytes: -1,
+        }
+    }
+
+    /// What stands before the names of all streams, subjects and buckets. A shadow's begin otherwise than those of a live
+    /// installation with the same settings.
+    pub(crate) fn prefix(&self) -> Option<String> {
+        match (self.mode, &self.stream_prefix) {
+            (Mode::Live, prefix) => prefix.clone(),
+            (Mode::Shadow, None) => Some(Mode::Shadow.to_string()),
+            (Mode::Shadow, Some(prefix)) => Some(format!("{prefix}_{}", Mode::Shadow)),
         }
     }
 }

@@ -35,6 +35,8 @@ pub struct EventStore {
     pub(crate) context: Context,
     publishing: Context,
     pub(crate) settings: Arc<EventStoreSettings>,
+    /// See [`EventStoreSettings::prefix`].
+    prefix: Option<Arc<str>>,
     ledger_id: Arc<OnceLock<LedgerId>>,
     /// The connection over which LEDGER was last seen to be that ledger.
     pub(crate) ledger_seen_over: Arc<AtomicU64>,
@@ -79,6 +81,7 @@ impl EventStore {
             publishing: context(LONGEST_PUBLISH),
             client,
             settings: Arc::new(settings.clone()),
+            prefix: settings.prefix().map(Arc::from),
             ledger_id: Arc::default(),
             ledger_seen_over: Arc::new(AtomicU64::new(u64::MAX)),
             connections,
@@ -155,15 +158,14 @@ impl EventStore {
 
     /// The name of a stream or bucket with the prefix of this installation.
     pub(crate) fn stream_name(&self, name: &str) -> String {
-        self.settings
-            .stream_prefix
+        self.prefix
             .as_ref()
             .map_or_else(|| name.to_owned(), |prefix| format!("{prefix}_{name}"))
     }
 
     /// A subject with the prefix of this installation.
     pub(crate) fn subject(&self, subject: &str) -> String {
-        self.settings.stream_prefix.as_ref().map_or_else(
+        self.prefix.as_ref().map_or_else(
             || subject.to_owned(),
             |prefix| format!("{prefix}.{subject}"),
         )
@@ -172,10 +174,9 @@ impl EventStore {
     /// A subject without the prefix of this installation.
     pub(crate) fn without_prefix<'a>(&self, subject: &'a str) -> &'a str {
         let stripped = self
-            .settings
-            .stream_prefix
+            .prefix
             .as_ref()
-            .and_then(|prefix| subject.strip_prefix(prefix.as_str())?.strip_prefix('.'));
+            .and_then(|prefix| subject.strip_prefix(prefix.as_ref())?.strip_prefix('.'));
         stripped.unwrap_or(subject)
     }
 

@@ -14,6 +14,7 @@ use bellhop_domain::id::LedgerId;
 use uuid::Uuid;
 
 use crate::error::{EventStoreError, SetupError};
+use crate::settings::Mode;
 use crate::store::EventStore;
 
 /// The stream of deliveries.
@@ -29,6 +30,8 @@ pub const REPORTS: &str = "REPORTS";
 pub const SNAPSHOTS: &str = "SNAPSHOTS";
 
 const LEDGER_ID: &str = "bellhop-ledger";
+/// In the metadata of a shadow's streams. Those of a live installation may go without.
+const MODE: &str = "bellhop-mode";
 
 /// Checks all streams, makes missing ones where `create`, and returns which ledger it is.
 pub(crate) async fn prepare(store: &EventStore, create: bool) -> Result<LedgerId, SetupError> {
@@ -70,6 +73,7 @@ fn base(store: &EventStore, name: &str, subjects: &str, description: &str) -> Co
         num_replicas: usize::from(store.settings.stream_replicas),
         duplicate_window: Duration::from_secs(store.settings.duplicate_window),
         allow_direct: true,
+        metadata: HashMap::from([(MODE.to_owned(), store.settings.mode.to_string())]),
         ..Config::default()
     }
 }
@@ -87,16 +91,31 @@ fn deliveries(store: &EventStore) -> Config {
 }
 
 fn ledger(store: &EventStore) -> Config {
-    Config {
+    let mut ledger = Config {
         deny_delete: true,
         deny_purge: true,
-        metadata: HashMap::from([(LEDGER_ID.to_owned(), Uuid::new_v4().to_string())]),
         ..base(
             store,
             LEDGER,
             "ledger.>",
             "Bellhop: the facts, one subject for each resource",
         )
+    };
+    ledger
+        .metadata
+        .insert(LEDGER_ID.to_owned(), Uuid::new_v4().to_string());
+    ledger
+}
+
+/// Refuses the streams of a shadow to a live service, and the other way round: what a shadow decided was never done.
+fn check_mode(found: &Config, mode: Mode) -> Result<(), SetupError> {
+    let of_shadow = found.metadata.get(MODE).map(String::as_str) == Some(Mode::Shadow.as_str());
+    match (of_shadow, mode) {
+        (true, Mode::Live) | (false, Mode::Shadow) => Err(SetupError::OtherMode {
+            stream: found.name.clone(),
+            mode,
+        }),
+        (true, Mode::Shadow) | (false, Mode::Live) => Ok(()),
     }
 }
 
@@ -134,6 +153,7 @@ pub(crate) fn report_stream(store: &EventStore) -> String {
 
 async fn ensure(store: &EventStore, wanted: Config, create: bool) -> Result<Config, SetupError> {
     if let Some(found) = existing(store, &wanted.name).await? {
+        check_mode(&found, store.settings.mode)?;
         check(&found, &wanted)?;
         return Ok(found);
     }
@@ -148,7 +168,9 @@ async fn ensure(store: &EventStore, wanted: Config, create: bool) -> Result<Conf
         }
         // Another service may have made it in between.
         Err(error) => match existing(store, &name).await? {
-            Some(found) => check(&found, &wanted).map(|()| found),
+            Some(found) => check_mode(&found, store.settings.mode)
+                .and_then(|()| check(&found, &wanted))
+                .map(|()| found),
             None => Err(EventStoreError::broker(format!("make stream {name}"), error).into()),
         },
     }

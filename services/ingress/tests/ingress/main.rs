@@ -6,6 +6,7 @@ mod harness;
 mod limits;
 mod pages;
 mod secrets;
+mod shadow;
 mod signatures;
 mod spool;
 mod storing;

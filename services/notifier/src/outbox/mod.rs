@@ -10,6 +10,8 @@
 //! the acknowledgement, so a kill repeats a report that was in flight at most once. A report is *claimed* there before it is
 //! sent, so that no two notifiers send it at once.
 //!
+//! In a shadow a report is composed and logged in its turn, and dropped.
+//!
 //! Each entry is handled by a task of its own, so reservations don't wait for each other. The reports about one reservation
 //! leave in the ledger's order: each waits until the one before it is settled, whichever notifier has that one in its hands.
 
@@ -70,14 +72,22 @@ pub(crate) struct Outbox {
     pub(crate) notifier: Arc<str>,
     pub(crate) store: EventStore,
     pub(crate) followed: Followed,
-    /// None where the destination has no endpoint: then what is owed to it is dropped as it comes, and nothing is caught up
-    /// on when it gets one.
-    pub(crate) channel: Option<Channel>,
+    pub(crate) way: Way,
     pub(crate) metrics: ReportMetrics,
     pub(crate) alarms: Alarms,
     /// Told of each report that is settled here.
     pub(crate) settled: broadcast::Sender<ReportKey>,
     pub(crate) stopping: CancellationToken,
+}
+
+/// What becomes of what is owed to a destination.
+pub(crate) enum Way {
+    /// It is sent.
+    Sent(Box<Channel>),
+    /// The destination has no endpoint: it is dropped as it comes, and nothing is caught up on when there is one.
+    NotConfigured,
+    /// A shadow's: it is composed and logged. Without a channel nothing can be sent.
+    Shown,
 }
 
 /// The way to a destination.

@@ -8,7 +8,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
 use super::claim::OthersClaim;
-use super::{ACK_WAIT, Channel, Interrupted, OnItsWay, Outbox};
+use super::{ACK_WAIT, Channel, Interrupted, OnItsWay, Outbox, Way};
+use crate::owed::Composed;
 use crate::retry::Pauses;
 use crate::view::Place;
 
@@ -75,14 +76,23 @@ impl Outbox {
             return Ok(());
         };
         let _counted = CountedAsOwed::new(self.metrics.owed(self.destination));
-        let Some(channel) = &self.channel else {
-            let reason = format!("{} is not set", self.destination.variable());
-            match owed.replayed_at {
-                None => self.drop_report(&report, owed.revision, reason).await,
-                // An operator wanted it to be sent.
-                Some(_) => self.bury(&report, &owed, None, reason).await,
+        let channel = match &self.way {
+            Way::Sent(channel) => channel,
+            Way::NotConfigured => {
+                let reason = format!("{} is not set", self.destination.variable());
+                match owed.replayed_at {
+                    None => self.drop_report(&report, owed.revision, reason).await,
+                    // An operator wanted it to be sent.
+                    Some(_) => self.bury(&report, &owed, None, reason).await,
+                }
+                return Ok(());
             }
-            return Ok(());
+            Way::Shown => {
+                self.wait_for_previous(&report).await?;
+                let reason = self.show(&report);
+                self.drop_report(&report, owed.revision, reason).await;
+                return Ok(());
+            }
         };
         self.wait_for_previous(&report).await?;
         let (mut others_claim, mut turned_away) = (OthersClaim::default(), TurnedAway::default());
@@ -93,6 +103,26 @@ impl Outbox {
                 Next::Unavailable => turned_away.pause(channel),
             };
             self.unless_stopping(tokio::time::sleep(pause)).await?;
+        }
+    }
+
+    /// Logs what a live notifier would send now. Returns why it is not sent.
+    fn show(&self, report: &OnItsWay<'_>) -> String {
+        let composed = self
+            .followed
+            .read()
+            .compose(self.destination, report.entry, report.index);
+        match composed {
+            Composed::Send(message) => {
+                let (destination, reservation) = (self.destination, &report.key.reservation);
+                tracing::info!(%destination, %reservation, says = message.first.says, "would report");
+                "MODE=shadow".to_owned()
+            }
+            Composed::NoLongerTrue(reason) => reason.to_owned(),
+            Composed::Unsendable(reason) => {
+                tracing::warn!(report = %report.key, reason, "could not be reported");
+                reason
+            }
         }
     }
 

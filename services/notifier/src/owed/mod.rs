@@ -60,7 +60,9 @@ pub struct ReportCopy {
     pub webhook: WebhookId,
     /// The bytes to sign and to send. They hold a user's id and no key, e-mail address, name or secret.
     pub body: Vec<u8>,
-    /// The same without the resource's number, where it has one: the receiver refuses one that it does not know any more.
+    /// What it says, in one line that names no user: for the log.
+    pub says: String,
+    /// The same body without the resource's number, where it has one: the receiver refuses one that it does not know any more.
     pub without_resource: Option<Vec<u8>>,
 }
 
@@ -145,7 +147,7 @@ fn copy(
 ) -> Result<Option<ReportCopy>, String> {
     let webhook = WebhookId::parse(webhook.as_str())
         .map_err(|error| format!("its webhook id can't be one: {error}"))?;
-    let (body, without_resource) = match destination {
+    let (written, without_resource) = match destination {
         Destination::Notification => (notification::body(webhook.clone(), about), Ok(None)),
         Destination::WebhookLog => {
             let log = |number| webhook_log::body(webhook.clone(), about, number);
@@ -153,12 +155,13 @@ fn copy(
             (log(number), number.map_or(Ok(None), |_| log(None)))
         }
     };
-    let body = body.map_err(|refused| refused.to_string())?;
+    let written = written.map_err(|refused| refused.to_string())?;
     let without_resource = without_resource.map_err(|refused| refused.to_string())?;
-    Ok(body.map(|body| ReportCopy {
+    Ok(written.map(|written| ReportCopy {
         webhook,
-        body,
-        without_resource,
+        body: written.body,
+        says: written.says,
+        without_resource: without_resource.map(|written| written.body),
     }))
 }
 
@@ -172,7 +175,13 @@ struct About<'a> {
     name: String,
 }
 
-type Body = Result<Option<Vec<u8>>, RefusedByReceiver>;
+/// A body, and what it says in one line that names no user.
+struct Written {
+    body: Vec<u8>,
+    says: String,
+}
+
+type Body = Result<Option<Written>, RefusedByReceiver>;
 
 impl<'a> Occasion<'a> {
     fn fact(&self) -> Option<&'a Fact> {

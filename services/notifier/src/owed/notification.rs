@@ -9,7 +9,7 @@ use bellhop_reservation_system::{MESSAGE_LIMIT, Notification, NotificationType, 
 use jiff::Timestamp;
 
 use super::text::{self, REASON_LIMIT, span, time};
-use super::{About, Body, Occasion, user};
+use super::{About, Body, Occasion, Written, user};
 
 /// How far ahead of now a new booking must start so that the sender surely announces its start: it looks once a minute and
 /// never back.
@@ -157,7 +157,11 @@ pub(super) fn body(webhook: WebhookId, about: &About<'_>) -> Body {
         .metadata("resourceType", resource_type)
         .metadata("resourceName", resource.name())
         .metadata("namespace", resource.namespace());
-    Ok(Some(notification.to_body()))
+    let says = format!("{}: {}", message.event_type, message.text);
+    Ok(Some(Written {
+        body: notification.to_body(),
+        says,
+    }))
 }
 
 fn message(about: &About<'_>) -> Option<Message> {

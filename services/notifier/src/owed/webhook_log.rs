@@ -6,7 +6,7 @@ use bellhop_domain::time::elapsed;
 use bellhop_reservation_system::{EventType, WebhookId, WebhookLog};
 use serde_json::json;
 
-use super::{About, Body, notification, text};
+use super::{About, Body, Written, notification, text};
 
 /// The statuses that the service before Bellhop wrote, and people look for.
 const WENT_WELL: u16 = 200;
@@ -86,7 +86,11 @@ pub(super) fn body(webhook: WebhookId, about: &About<'_>, number: Option<i64>) -
     if let Some(number) = number {
         log = log.resource_id(number);
     }
-    Ok(Some(log.to_body()))
+    let says = format!("{} {status}: {}", row.event_type, row.response);
+    Ok(Some(Written {
+        body: log.to_body(),
+        says,
+    }))
 }
 
 fn row<'a>(about: &About<'a>) -> Option<Row<'a>> {

@@ -10,7 +10,7 @@ use axum::routing::any;
 use bellhop_domain::id::Version;
 use bellhop_domain::reservation::Fact;
 use bellhop_event_store::{
-    BuriedLetter, EventStore, EventStoreSettings, NewEntry, ReportKey, ReportState,
+    BuriedLetter, EventStore, EventStoreSettings, Mode, NewEntry, ReportKey, ReportState,
 };
 use bellhop_nats_server::NatsServer;
 use bellhop_notifier::{Destination, Notifier, NotifierSettings};
@@ -36,15 +36,22 @@ pub(crate) struct Scene {
     pub(crate) system: ReservationSystem,
     pub(crate) store: EventStore,
     secrets: tempfile::NamedTempFile,
+    mode: Mode,
 }
 
 impl Scene {
     pub(crate) async fn set() -> Self {
+        Self::set_in(Mode::Live).await
+    }
+
+    pub(crate) async fn set_in(mode: Mode) -> Self {
         install_for_tests();
         let nats = NatsServer::start().unwrap();
-        let store = EventStore::connect(&EventStoreSettings::at(nats.url()), "test")
-            .await
-            .unwrap();
+        let settings = EventStoreSettings {
+            mode,
+            ..EventStoreSettings::at(nats.url())
+        };
+        let store = EventStore::connect(&settings, "test").await.unwrap();
         store.prepare().await.unwrap();
         let system = ReservationSystem::start(Settings {
             webhooks: vec![Webhook::new(12, SECRET, "http://127.0.0.1:9/webhook")],
@@ -61,6 +68,7 @@ impl Scene {
             system,
             store,
             secrets,
+            mode,
         }
     }
 
@@ -94,6 +102,7 @@ impl Scene {
             "--port=0".to_owned(),
             "--listen-address=127.0.0.1".to_owned(),
             format!("--nats-url={}", self.nats.url()),
+            format!("--mode={}", self.mode),
             format!("--webhook-secrets-path={}", self.secrets.path().display()),
             "--report-retry-min=0.05".to_owned(),
             "--report-retry-max=0.2".to_owned(),

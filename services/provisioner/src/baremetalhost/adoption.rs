@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tracing::Instrument;
 
 use super::claim;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, WritableCluster};
 use super::driver::{BLOCKED, Driver, Look, LookError, reference};
 use super::fence::{Verdict, Writer};
 use super::finding::Found;
@@ -151,7 +151,12 @@ fn patch(host: &BareMetalHost, holding: &Holding, writer: &Writer, installation:
 }
 
 impl Driver {
-    pub(super) async fn adopt(&self, look: &Look, holding: &Holding) -> Result<Next, LookError> {
+    pub(super) async fn adopt(
+        &self,
+        look: &Look,
+        holding: &Holding,
+        cluster: &WritableCluster,
+    ) -> Result<Next, LookError> {
         let Some(host) = self.held_host(&holding.host).await? else {
             self.observe(look, Observation::HostGone).await?;
             return Ok(Next::Again);
@@ -170,14 +175,18 @@ impl Driver {
         }
         self.wait(&look.id, None);
         let patch = patch(&host, holding, &writer, &self.installation);
-        self.write(&holding.host, &patch, "adopt")
+        self.write(cluster, &holding.host, &patch, "adopt")
             .instrument(look.span("adopt"))
             .await?;
         Ok(Next::Again)
     }
 
     /// Switches on the host of a resource that nobody has.
-    pub(super) async fn switch_on(&self, look: &Look) -> Result<Next, LookError> {
+    pub(super) async fn switch_on(
+        &self,
+        look: &Look,
+        cluster: &WritableCluster,
+    ) -> Result<Next, LookError> {
         let host = match self.find_host(&look.id).await? {
             Found::One(host) => host,
             Found::Not(text) => {
@@ -207,7 +216,8 @@ impl Driver {
             },
             "spec": {"online": true},
         });
-        self.write(&reference(&host), &patch, "hand back").await?;
+        self.write(cluster, &reference(&host), &patch, "hand back")
+            .await?;
         Ok(Next::Again)
     }
 }

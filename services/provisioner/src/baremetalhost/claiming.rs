@@ -7,7 +7,7 @@ use bellhop_service::trace_context::{TraceParent, current_traceparent};
 use tracing::Instrument;
 
 use super::claim;
-use super::cluster::{ClusterError, SecretCreated};
+use super::cluster::{ClusterError, SecretCreated, WritableCluster};
 use super::driver::{BLOCKED, Driver, Look, LookError};
 use super::fence::Verdict;
 use super::host::BareMetalHost;
@@ -15,7 +15,12 @@ use crate::words::brought_key;
 use crate::work_queue::Next;
 
 impl Driver {
-    pub(super) async fn claim(&self, look: &Look, holding: &Holding) -> Result<Next, LookError> {
+    pub(super) async fn claim(
+        &self,
+        look: &Look,
+        holding: &Holding,
+        cluster: &WritableCluster,
+    ) -> Result<Next, LookError> {
         let Some(host) = self.held_host(&holding.host).await? else {
             return Ok(if self.observe(look, Observation::HostGone).await? {
                 Next::Again
@@ -41,11 +46,11 @@ impl Driver {
         }
         self.wait(&look.id, None);
         let written = self
-            .write_claim(look, holding, &host)
+            .write_claim(look, holding, &host, cluster)
             .instrument(look.span("claim"))
             .await;
         if written.is_err() {
-            self.forget_secret(look, holding).await;
+            self.forget_secret(look, holding, cluster).await;
         }
         match written? {
             Claimed::Written => Ok(Next::Again),
@@ -63,6 +68,7 @@ impl Driver {
         look: &Look,
         holding: &Holding,
         host: &BareMetalHost,
+        cluster: &WritableCluster,
     ) -> Result<Claimed, LookError> {
         let key = match self.key(holding).await? {
             Ok(key) => key,
@@ -70,8 +76,7 @@ impl Driver {
         };
         let user_data = self.user_data.render(&holding.terms.login, key.as_deref());
         let owner = self.owner(&holding.reservation, &holding.host);
-        let created = self
-            .cluster
+        let created = cluster
             .create_secret(&holding.secret, &owner, user_data)
             .await;
         match refusable(created)? {
@@ -94,14 +99,14 @@ impl Driver {
             &self.installation,
             traceparent,
         );
-        match refusable(self.write(&holding.host, &patch, "claim").await)? {
+        match refusable(self.write(cluster, &holding.host, &patch, "claim").await)? {
             Ok(_) => Ok(Claimed::Written),
             Err(refusal) => Ok(Claimed::Refused(refusal)),
         }
     }
 
     /// After a claim that failed: the reservation may be over by now, and whoever released its host found no secret yet (R9).
-    async fn forget_secret(&self, look: &Look, holding: &Holding) {
+    async fn forget_secret(&self, look: &Look, holding: &Holding, cluster: &WritableCluster) {
         if let Err(error) = self.decisions.catch_up_on(&look.id).await {
             tracing::debug!(
                 error = &error as &dyn std::error::Error,
@@ -116,7 +121,7 @@ impl Driver {
             return;
         }
         let owner = self.owner(&holding.reservation, &holding.host);
-        if let Err(error) = self.cluster.delete_secret(&holding.secret, &owner).await {
+        if let Err(error) = cluster.delete_secret(&holding.secret, &owner).await {
             tracing::warn!(
                 secret = holding.secret,
                 error = error.text(),

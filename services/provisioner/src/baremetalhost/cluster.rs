@@ -30,7 +30,7 @@ const RESERVATION: &str = "bellhop.dev/reservation";
 const HOST_UID: &str = "bellhop.dev/host-uid";
 const LEDGER: &str = "bellhop.dev/ledger";
 
-/// A connection to the API server. Cheap to clone.
+/// A connection to the API server, for reading. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Cluster {
     client: Client,
@@ -38,6 +38,9 @@ pub(crate) struct Cluster {
     watching: Client,
     resource: ApiResource,
 }
+
+/// The same for writing. A shadow has none, so it can't write whatever it decides.
+pub(crate) struct WritableCluster(Cluster);
 
 /// A request to the API server failed.
 #[derive(Debug, thiserror::Error)]
@@ -211,6 +214,13 @@ impl Cluster {
             }
         }
     }
+}
+
+impl WritableCluster {
+    /// For a live provisioner alone.
+    pub(crate) fn new(cluster: Cluster) -> Self {
+        Self(cluster)
+    }
 
     /// Changes a host by a JSON merge patch that carries the `uid` and `resourceVersion` that were read. Returns the host as
     /// it is then.
@@ -224,6 +234,7 @@ impl Cluster {
             ..PatchParams::default()
         };
         let patched = self
+            .0
             .hosts(&host.namespace)
             .patch(&host.name, &parameters, &Patch::Merge(patch))
             .await;
@@ -258,7 +269,7 @@ impl Cluster {
             )])),
             ..Secret::default()
         };
-        let secrets = self.secrets(&owner.host.namespace);
+        let secrets = self.0.secrets(&owner.host.namespace);
         let created = secrets.create(&PostParams::default(), &secret).await;
         match created.map_err(|error| ClusterError::new(format!("create secret {name}"), error)) {
             Ok(_) => Ok(SecretCreated::Ours),
@@ -330,6 +341,7 @@ impl Cluster {
             ..DeleteParams::default()
         };
         match self
+            .0
             .secrets(&owner.host.namespace)
             .delete(name, &parameters)
             .await
@@ -341,7 +353,7 @@ impl Cluster {
     }
 
     async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ClusterError> {
-        let secret = self.secrets(namespace).get_opt(name).await;
+        let secret = self.0.secrets(namespace).get_opt(name).await;
         secret.map_err(|error| ClusterError::new(format!("read secret {namespace}/{name}"), error))
     }
 }

@@ -16,10 +16,11 @@ use tracing::{Instrument, Span};
 
 use super::claim;
 use super::claiming::refusable;
-use super::cluster::{Cluster, ClusterError, SecretOwner};
+use super::cluster::{Cluster, ClusterError, SecretOwner, WritableCluster};
 use super::fence::Writer;
 use super::host::BareMetalHost;
 use super::release::{Step, next_step};
+use super::shadow::Shadow;
 use super::user_data::UserDataBase;
 use super::watch::KnownHosts;
 use crate::decisions::{DecisionError, Decisions};
@@ -41,6 +42,7 @@ pub(crate) struct Driver {
     pub(crate) decisions: Decisions,
     pub(crate) turns: Arc<Turns>,
     pub(crate) cluster: Cluster,
+    pub(crate) hands: Hands,
     pub(crate) known: KnownHosts,
     pub(crate) user_data: UserDataBase,
     pub(crate) ledger: LedgerId,
@@ -51,6 +53,14 @@ pub(crate) struct Driver {
     pub(crate) alarms: Alarms,
     pub(crate) kubernetes: Dependency,
     pub(crate) metrics: ProvisionerMetrics,
+}
+
+/// What may be done to the cluster.
+pub(crate) enum Hands {
+    /// Whatever the ledger asks for.
+    Live(Box<WritableCluster>),
+    /// Nothing: what would be done is shown.
+    Shadow(Shadow),
 }
 
 /// What a look is made upon.
@@ -98,7 +108,10 @@ impl Driver {
             state,
             folded,
         };
-        let result = self.bring_about(&look).await;
+        let result = match &self.hands {
+            Hands::Live(cluster) => self.bring_about(&look, cluster).await,
+            Hands::Shadow(shadow) => self.show_what_would_be(&look, shadow).await,
+        };
         let key = id.to_string();
         let (next, outcome) = match result {
             Ok(next) => {
@@ -137,7 +150,7 @@ impl Driver {
         }
     }
 
-    async fn bring_about(&self, look: &Look) -> Result<Next, LookError> {
+    async fn bring_about(&self, look: &Look, cluster: &WritableCluster) -> Result<Next, LookError> {
         match desired(&look.state) {
             Desired::Nothing => {
                 self.wait(&look.id, None);
@@ -145,11 +158,11 @@ impl Driver {
             }
             Desired::Wait => self.offer(look, None).await,
             Desired::Offer { next } => self.offer(look, Some(next)).await,
-            Desired::Adopt(holding) => self.adopt(look, holding).await,
-            Desired::SwitchOn => self.switch_on(look).await,
-            Desired::Claim(holding) => self.claim(look, holding).await,
+            Desired::Adopt(holding) => self.adopt(look, holding, cluster).await,
+            Desired::SwitchOn => self.switch_on(look, cluster).await,
+            Desired::Claim(holding) => self.claim(look, holding, cluster).await,
             Desired::Keep(holding) => self.keep(look, holding).await,
-            Desired::Release(release) => self.release(look, release).await,
+            Desired::Release(release) => self.release(look, release, cluster).await,
         }
     }
 
@@ -230,7 +243,12 @@ impl Driver {
         Ok(if followed { Next::Again } else { Next::Rest })
     }
 
-    async fn release(&self, look: &Look, release: &Release) -> Result<Next, LookError> {
+    async fn release(
+        &self,
+        look: &Look,
+        release: &Release,
+        cluster: &WritableCluster,
+    ) -> Result<Next, LookError> {
         let host = self
             .cluster
             .host(&release.host.namespace, &release.host.name)
@@ -243,7 +261,7 @@ impl Driver {
                 }
                 let span = look.span("release");
                 let written = self
-                    .write(&release.host, &patch, "release")
+                    .write(cluster, &release.host, &patch, "release")
                     .instrument(span)
                     .await;
                 match refusable(written)? {
@@ -252,7 +270,7 @@ impl Driver {
                         Ok(Next::Again)
                     }
                     Err(refusal) => {
-                        self.release_blocked(look, release, host.as_ref(), &refusal)
+                        self.release_blocked(look, release, host.as_ref(), &refusal, cluster)
                             .await
                     }
                 }
@@ -263,12 +281,12 @@ impl Driver {
                 Ok(Next::After(BLOCKED))
             }
             Step::Blocked(text) => {
-                self.release_blocked(look, release, host.as_ref(), &text)
+                self.release_blocked(look, release, host.as_ref(), &text, cluster)
                     .await
             }
             Step::Done(left) => {
                 let not_wiped = release.claimed && host.is_some_and(|host| host.is_never_wiped());
-                self.released(look, release, left, not_wiped).await
+                self.released(look, release, left, not_wiped, cluster).await
             }
         }
     }
@@ -280,6 +298,7 @@ impl Driver {
         release: &Release,
         host: Option<&BareMetalHost>,
         text: &str,
+        cluster: &WritableCluster,
     ) -> Result<Next, LookError> {
         self.wait(&look.id, Some(&format!("its release is blocked: {text}")));
         self.alarms
@@ -288,7 +307,7 @@ impl Driver {
         let refers = host.and_then(BareMetalHost::user_data) == Some(release.secret.as_str());
         if !refers {
             let owner = self.owner(&release.reservation, &release.host);
-            self.cluster.delete_secret(&release.secret, &owner).await?;
+            cluster.delete_secret(&release.secret, &owner).await?;
         }
         Ok(Next::After(BLOCKED))
     }
@@ -299,14 +318,15 @@ impl Driver {
         release: &Release,
         left: HostLeft,
         not_wiped: bool,
+        cluster: &WritableCluster,
     ) -> Result<Next, LookError> {
         let owner = self.owner(&release.reservation, &release.host);
         if release.adopted {
-            self.cluster
+            cluster
                 .delete_adopted_secret(&release.secret, &owner)
                 .await?;
         } else {
-            self.cluster.delete_secret(&release.secret, &owner).await?;
+            cluster.delete_secret(&release.secret, &owner).await?;
         }
         self.wait(&look.id, None);
         self.alarms.clear(RELEASE_BLOCKED, &look.id.to_string());
@@ -326,12 +346,13 @@ impl Driver {
 
     pub(super) async fn write(
         &self,
+        cluster: &WritableCluster,
         host: &HostRef,
         patch: &serde_json::Value,
         what: &'static str,
     ) -> Result<BareMetalHost, ClusterError> {
         let span = tracing::info_span!("write host", %host, what);
-        let result = self.cluster.patch_host(host, patch).instrument(span).await;
+        let result = cluster.patch_host(host, patch).instrument(span).await;
         self.metrics
             .host_write(if result.is_ok() { what } else { "refused" });
         if result.is_ok() {

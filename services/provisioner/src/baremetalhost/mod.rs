@@ -10,6 +10,7 @@
 //! ```
 //!
 //! - [`host`] what we read of a host; [`fence`] who may write it; [`claim`] and [`release`] what is written, and when: pure;
+//! - [`shadow`] the look of a shadow, which writes nothing;
 //! - [`cluster`] the Kubernetes API; [`watch`] what changes there; [`driver`] the look itself, with `finding` the host,
 //!   `offering` it and `claiming` it, and [`adoption`] of hosts that somebody else prepared; [`user_data`] the cloud-config.
 
@@ -23,5 +24,6 @@ mod finding;
 pub(crate) mod host;
 mod offering;
 pub(crate) mod release;
+pub(crate) mod shadow;
 pub mod user_data;
 pub(crate) mod watch;

@@ -5,7 +5,7 @@ use bellhop_domain::preparing::being_prepared;
 use bellhop_domain::reservation::Observation;
 
 use super::claim;
-use super::driver::{BLOCKED, Driver, Look, LookError, reference};
+use super::driver::{BLOCKED, Driver, Hands, Look, LookError, reference};
 use super::finding::Found;
 use super::host::BareMetalHost;
 use crate::turns::Turn;
@@ -35,6 +35,7 @@ impl Driver {
         };
         let observation = match sight {
             Sight::Free => return Ok(Next::Rest),
+            Sight::Shadowed(next) => return Ok(next),
             Sight::SoonItsTurn => {
                 self.wait(&look.id, None);
                 return Ok(Next::After(BLOCKED));
@@ -86,19 +87,23 @@ impl Driver {
             return Sight::Free;
         };
         let policy = self.decisions.policy();
-        let turn = if look.state.operator_needed(next, policy).is_some() {
+        let clean = || {
+            let host = reference(host);
+            let secret = self.secret_name(&host, next);
+            Sight::Of(Observation::Clean { host, secret })
+        };
+        if look.state.operator_needed(next, policy).is_some() {
             // It is told why; whoever needs a place meanwhile may have it.
             self.turns.obstructed(&look.id, &look.state);
-            Turn::Now
-        } else {
-            self.turns.of(&look.id, &look.state)
-        };
-        match turn {
-            Turn::Now => {
-                let host = reference(host);
-                let secret = self.secret_name(&host, next);
-                Sight::Of(Observation::Clean { host, secret })
-            }
+            return clean();
+        }
+        match self.turns.of(&look.id, &look.state) {
+            Turn::Now => match &self.hands {
+                Hands::Shadow(shadow) => {
+                    Sight::Shadowed(self.would_claim(look, next, reference(host), shadow))
+                }
+                Hands::Live(_) => clean(),
+            },
             // Whoever gets the place: the ledger's change leads back here.
             Turn::Soon => Sight::SoonItsTurn,
             Turn::Later { preparing } => {
@@ -114,6 +119,8 @@ impl Driver {
 enum Sight {
     /// It is clean, and nobody asks for it now.
     Free,
+    /// It is clean, and a shadow has said that it would be claimed.
+    Shadowed(Next),
     /// It is clean, and there is room for it soon.
     SoonItsTurn,
     /// Something that may have to be recorded.

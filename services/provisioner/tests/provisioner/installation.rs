@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bellhop_domain::id::{DeliveryId, Source, Version, WebhookId};
 use bellhop_domain::reservation::Fact;
-use bellhop_event_store::{EventStore, EventStoreSettings, LedgerEntry, NewDelivery};
+use bellhop_event_store::{EventStore, EventStoreSettings, LedgerEntry, Mode, NewDelivery};
 use bellhop_nats_server::NatsServer;
 use bellhop_provisioner::{ProvisionerSettings, run_in};
 use bellhop_reservation_system::{Webhook, message_id};
@@ -23,8 +23,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An installation of Bellhop without a cluster.
 pub(crate) struct Installation {
-    pub(crate) nats: NatsServer,
+    /// None where it is another installation's.
+    nats: Option<NatsServer>,
+    url: String,
     pub(crate) store: EventStore,
+    mode: Mode,
 }
 
 /// A provisioner that runs in this process.
@@ -57,6 +60,11 @@ impl Running {
         }
     }
 
+    pub(crate) async fn page(&self, path: &str) -> String {
+        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        reqwest::get(url).await.unwrap().text().await.unwrap()
+    }
+
     /// Whether `/readyz` answers 200; not before it answers at all.
     pub(crate) async fn is_ready(&self) -> bool {
         let url = format!("http://127.0.0.1:{}/readyz", self.port);
@@ -66,15 +74,8 @@ impl Running {
 
     /// Waits until `/readyz?verbose` holds this text.
     pub(crate) async fn until_shown(&self, text: &str) {
-        let url = format!("http://127.0.0.1:{}/readyz?verbose", self.port);
         let search = async {
-            loop {
-                // At the start nobody listens yet.
-                if let Ok(answer) = reqwest::get(&url).await
-                    && answer.text().await.unwrap().contains(text)
-                {
-                    return;
-                }
+            while !self.readyz().await.contains(text) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
@@ -98,28 +99,59 @@ impl Running {
 
 impl Installation {
     pub(crate) async fn new() -> Self {
+        Self::of(Mode::Live).await
+    }
+
+    /// One with a broker of its own.
+    pub(crate) async fn of(mode: Mode) -> Self {
         install_crypto_provider();
         let nats = NatsServer::start().unwrap();
-        let store = EventStore::connect(&EventStoreSettings::at(nats.url()), "test")
-            .await
-            .unwrap();
+        let installation = Self::at(nats.url(), mode).await;
+        Self {
+            nats: Some(nats),
+            ..installation
+        }
+    }
+
+    /// One on the same broker, which must live as long.
+    pub(crate) async fn beside(&self, mode: Mode) -> Self {
+        Self::at(self.url.clone(), mode).await
+    }
+
+    async fn at(url: String, mode: Mode) -> Self {
+        let settings = EventStoreSettings {
+            mode,
+            ..EventStoreSettings::at(&url)
+        };
+        let store = EventStore::connect(&settings, "test").await.unwrap();
         store.prepare().await.unwrap();
-        Self { nats, store }
+        Self {
+            nats: None,
+            url,
+            store,
+            mode,
+        }
+    }
+
+    /// The broker.
+    pub(crate) fn nats(&mut self) -> &mut NatsServer {
+        self.nats.as_mut().unwrap()
     }
 
     /// The settings of a provisioner for the hosts of `namespace`.
     pub(crate) fn settings_for(&self, namespace: &str) -> ProvisionerSettings {
-        let url = self.nats.url();
         let arguments = [
             "provisioner",
             "--nats-url",
-            &url,
+            &self.url,
             "--k8s-namespace",
             namespace,
             "--provision-image",
             IMAGE,
             "--sweep-interval",
             "2",
+            "--mode",
+            self.mode.as_str(),
         ];
         bellhop_service::settings::parse(arguments).unwrap()
     }

@@ -323,9 +323,9 @@ async fn a_deadline_does_not_fire_while_what_waits_in_the_broker_is_not_folded()
         .await;
     world.until("DeadlinePassed").await;
     // The broker is away when the hold ends; an extension comes as soon as it is back.
-    world.installation.nats.kill().unwrap();
+    world.installation.nats().kill().unwrap();
     tokio::time::sleep(Duration::from_secs(5)).await;
-    world.installation.nats.restart().unwrap();
+    world.installation.nats().restart().unwrap();
     world
         .says(crate::installation::nested(
             "EVENT_UPDATED",
