@@ -66,15 +66,8 @@ impl Running {
 
     /// Waits until `/readyz?verbose` holds this text.
     pub(crate) async fn until_shown(&self, text: &str) {
-        let url = format!("http://127.0.0.1:{}/readyz?verbose", self.port);
         let search = async {
-            loop {
-                // At the start nobody listens yet.
-                if let Ok(answer) = reqwest::get(&url).await
-                    && answer.text().await.unwrap().contains(text)
-                {
-                    return;
-                }
+            while !self.readyz().await.contains(text) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
