@@ -4,7 +4,7 @@
 use std::process::Output;
 
 use bellhop_end_to_end::site::{MARA, TOMAS, is_clean, is_provisioned, node};
-use bellhop_end_to_end::{System, SystemSettings};
+use bellhop_end_to_end::{PATIENCE, System, SystemSettings};
 
 fn stdout(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
@@ -41,8 +41,12 @@ async fn an_operator_holds_a_host_then_lets_it_go_and_another_s_reservation_is_e
         .unwrap();
     let said = stdout(&say(&["release", &node]).await);
     assert!(said.contains("recorded ReservationEnded"), "{said}");
-    let told = system.wait_for_notification(&next, "INFO").await.unwrap();
-    assert!(told.message.contains("ended by an operator"), "{told:?}");
+    // Among others: while the host is given back, this one waits.
+    let told = system.reservations.wait_for_notification(PATIENCE, |it| {
+        it.event_id.as_deref() == Some(next.id.to_string().as_str())
+            && it.message.contains("ended by an operator")
+    });
+    told.await.unwrap();
     system.wait_for_host(1, is_clean).await.unwrap();
 }
 
