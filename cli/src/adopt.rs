@@ -104,6 +104,12 @@ pub(crate) async fn adopt(settings: AdoptSettings) -> Result<(), Failure> {
             "{}",
             one_line(&format!("{} {} {whose}", host.host, host.image.url))
         )?;
+        let obstacle = reservation
+            .as_ref()
+            .and_then(|reservation| ledger.obstacle_to_adoption(&host.resource, reservation));
+        if let Some(obstacle) = obstacle {
+            return Err(format!("host {} can't be adopted for it: {obstacle}", host.host).into());
+        }
         if settings.dry_run {
             continue;
         }

@@ -256,7 +256,7 @@ fn resource(text: &str, ledger: &Ledger) -> Result<ResourceId, Failure> {
     match found.as_slice() {
         [one] => Ok((*one).clone()),
         // One that no reservation ever reached has no facts yet; its whole id is believed.
-        [] => text.parse().map_err(|_| {
+        [] => text.parse().ok().filter(|id| !Scope::covers_more_than(id)).ok_or_else(|| {
             format!(
                 "no resource or host {text} is known: name it whole, as baremetalhost/NAMESPACE/{text}"
             )

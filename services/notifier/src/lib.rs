@@ -53,7 +53,7 @@ pub use settings::{NotifierSettings, ReportSettings};
 
 use circuit::Circuit;
 use metrics::ReportMetrics;
-use outbox::{Channel, DEAD_LETTERS_ALARM, DEAD_LETTERS_TEXT, Outbox, SERVICE, Way};
+use outbox::{BeingSettled, Channel, DEAD_LETTERS_ALARM, DEAD_LETTERS_TEXT, Outbox, SERVICE, Way};
 use secrets::SigningSecrets;
 use sender::Sender;
 use view::Followed;
@@ -217,6 +217,7 @@ impl Notifier {
             let mut outboxes = JoinSet::new();
             for (destination, way) in ways {
                 let outbox = Outbox {
+                    being_settled: BeingSettled::default(),
                     destination,
                     notifier: Arc::clone(&notifier),
                     store: store.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bellhop_domain::id::ResourceId;
-use bellhop_domain::reservation::{Command, DeliveryRef, Rehoming, Said, Word, moved_by};
+use bellhop_domain::reservation::{Command, DeliveryRef, Order, Rehoming, Said, Word, moved_by};
 use bellhop_event_store::{
     ConsumerLimits, DeadLetter, DeadLetterClass, Delivery, ErrorClass, EventStore, EventStoreError,
     Handed, StoreError, kept,
@@ -36,6 +36,8 @@ const ACK_WAIT: Duration = Duration::from_secs(15);
 const MOVES: usize = 5;
 /// How long after its start a process may still have an extension before it that waited behind a start.
 const BACKLOG: Duration = Duration::from_secs(10);
+/// How long our own reading may take to reach the ledger's end.
+const CATCHING_UP: Duration = Duration::from_secs(10);
 const BURIAL: Duration = Duration::from_secs(5);
 
 /// Turns deliveries into facts.
@@ -61,6 +63,10 @@ enum DeliveryError {
     Early,
     #[error("its reservation is moved from resource to resource")]
     Moving,
+    #[error("the ledger was not read to its end within {} s", CATCHING_UP.as_secs())]
+    Behind,
+    #[error(transparent)]
+    Store(#[from] EventStoreError),
     #[error("it is stored in a form that this version does not read")]
     Form(#[source] bellhop_event_store::Unreadable),
 }
@@ -73,7 +79,8 @@ impl DeliveryError {
             Self::Form(bellhop_event_store::Unreadable::NewerFormat { .. }) => {
                 ErrorClass::Transient
             }
-            Self::Early | Self::Moving => ErrorClass::Transient,
+            Self::Early | Self::Moving | Self::Behind => ErrorClass::Transient,
+            Self::Store(error) => error.class(),
             Self::NotUnderstood(_) | Self::Form(_) => ErrorClass::Permanent,
         }
     }
@@ -201,6 +208,11 @@ impl Deliveries {
             OrderPlace::Resource(resource) => Some(resource.clone()),
             OrderPlace::Reservation(reservation) => self.folded.place_of(reservation),
         };
+        // The operator saw the ledger's end, and this word is decided only once: it must not meet an older state.
+        let end = self.store.ledger_end().await?;
+        if !self.folded.reach_within(end, CATCHING_UP).await {
+            return Err(DeliveryError::Behind);
+        }
         let Some(mut resource) = find() else {
             tracing::warn!(
                 ?place,
@@ -208,6 +220,16 @@ impl Deliveries {
             );
             return Ok("nothing_to_do");
         };
+        if let Command::Ordered(word) = command
+            && let Order::Adopt(adoption) = &word.order
+            && let Some(reservation) = &adoption.reservation
+            && let Some(obstacle) = self
+                .folded
+                .read(|ledger| ledger.obstacle_to_adoption(&resource, reservation))
+        {
+            tracing::warn!(%resource, obstacle, "a host is not adopted");
+            return Ok("nothing_to_do");
+        }
         for _ in 0..MOVES {
             self.decisions.decide(&resource, command, cause).await?;
             match find() {
@@ -225,6 +247,11 @@ impl Deliveries {
         number: Option<i64>,
         delivery: &Delivery,
     ) -> Result<&'static str, DeliveryError> {
+        // Nobody says it again: a reservation that was told of just before must be known.
+        let end = self.store.ledger_end().await?;
+        if !self.folded.reach_within(end, CATCHING_UP).await {
+            return Err(DeliveryError::Behind);
+        }
         let mut concerned = self.folded.resources_where(|id, resource| {
             id.kind() == named.kind()
                 && resource.reservations.values().any(|known| {

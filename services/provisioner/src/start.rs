@@ -220,6 +220,7 @@ pub async fn run_in(
             most: settings.deadline_release_max,
             alarms: alarms.clone(),
             stopped: false,
+            clock_is_off: false,
         };
         tasks.spawn(sites::run(
             ServedSites::new(&settings),

@@ -59,6 +59,9 @@ pub(crate) async fn run(
         // This process was stopped, its machine asleep, or the broker away: what passed meanwhile passed while we were away.
         slept |= time::elapsed(looked, now) > AWAY;
         let due = due(&folded, &decisions, now);
+        if due.is_empty() && guard.clock_is_off {
+            guard.nothing_is_due();
+        }
         if slept || connections.has_changed().unwrap_or(false) || !due.is_empty() {
             // An extension may wait in the broker. Wiping can't be undone, so no host is released before it is folded.
             let up_to_date = is_up_to_date(&store, &folded, &stop).await;
@@ -78,7 +81,7 @@ pub(crate) async fn run(
             };
             let long_behind = behind.is_some_and(|since| time::elapsed(since, now) > BEHIND);
             guard.alarm_if_behind(long_behind);
-            let clock_is_right = !due.is_empty() && guard.clock_is_right(&store).await;
+            let clock_is_right = up_to_date && guard.clock_is_right(&store).await;
             if up_to_date || long_behind {
                 fire(
                     &due,
@@ -106,7 +109,7 @@ pub(crate) async fn run(
             tokio::time::sleep(SHORTEST).await;
         };
         // What is stopped stays due.
-        let shortest = if guard.stopped || behind.is_some() {
+        let shortest = if guard.stopped || guard.clock_is_off || behind.is_some() {
             STOPPED
         } else {
             SHORTEST
@@ -136,6 +139,8 @@ pub(crate) struct ReleaseGuard {
     pub(crate) most: usize,
     pub(crate) alarms: Alarms,
     pub(crate) stopped: bool,
+    /// Our clock is not the broker's, or is not known to be.
+    pub(crate) clock_is_off: bool,
 }
 
 impl ReleaseGuard {
@@ -149,23 +154,31 @@ impl ReleaseGuard {
         }
     }
 
+    /// It is compared again when something is due.
+    fn nothing_is_due(&mut self) {
+        self.clock_is_off = false;
+        self.alarms.clear(RELEASES_STOPPED, "clock");
+    }
+
     /// Whether our clock is the broker's, nearly; where the broker does not tell, it is not known to be.
-    async fn clock_is_right(&self, store: &EventStore) -> bool {
+    async fn clock_is_right(&mut self, store: &EventStore) -> bool {
         match store.broker_clock().await {
             Ok(clock) => self.agrees_with(&clock),
+            // It answered a moment before, so this is no outage.
             Err(error) => {
-                tracing::debug!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot compare our clock with the broker's; no host is released meanwhile"
+                let text = format!(
+                    "our clock can't be compared with the broker's ({error}): no host is released because its end did not come"
                 );
+                self.alarms.raise(RELEASES_STOPPED, "clock", &text);
+                self.clock_is_off = true;
                 false
             }
         }
     }
 
-    fn agrees_with(&self, clock: &BrokerClock) -> bool {
-        let off = clock.off_by();
-        if off <= CLOCK_TOLERANCE {
+    fn agrees_with(&mut self, clock: &BrokerClock) -> bool {
+        self.clock_is_off = clock.off_by() > CLOCK_TOLERANCE;
+        if !self.clock_is_off {
             self.alarms.clear(RELEASES_STOPPED, "clock");
             return true;
         }
@@ -284,10 +297,11 @@ mod tests {
     #[test]
     fn a_clock_that_is_far_from_the_broker_s_stops_releases_with_an_alarm_until_they_agree() {
         let alarms = Alarms::new(&Metrics::new("test", "0"));
-        let guard = ReleaseGuard {
+        let mut guard = ReleaseGuard {
             most: 5,
             alarms: alarms.clone(),
             stopped: false,
+            clock_is_off: false,
         };
         let now = Timestamp::UNIX_EPOCH;
         let clock = |off: u64| BrokerClock {

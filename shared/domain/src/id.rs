@@ -94,8 +94,9 @@ impl ReservationId {
     }
 
     /// A reservation of our own making: that of an adopted host of which nobody knows whose it is.
-    pub fn of_unknown(host: &HostRef) -> Self {
-        Self::new(Source::new(UNKNOWN), host.uid.as_str())
+    /// `adoption`: the sequence of the operator's delivery, since a host may be adopted again.
+    pub fn of_unknown(host: &HostRef, adoption: u64) -> Self {
+        Self::new(Source::new(UNKNOWN), format!("{}@{adoption}", host.uid))
     }
 
     /// Whether it is one of our own making.

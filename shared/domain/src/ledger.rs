@@ -135,6 +135,28 @@ impl Ledger {
             })
     }
 
+    fn has_adopted(&self, id: &ResourceId, reservation: &ReservationId) -> bool {
+        let holding = self.resource(id).and_then(Resource::holding);
+        holding.is_some_and(|holding| {
+            holding.adopted_at.is_some() && holding.reservation == *reservation
+        })
+    }
+
+    /// Why a host can't be adopted for a reservation on `id`; none where it can: it must not stand elsewhere, nor be over.
+    pub fn obstacle_to_adoption(
+        &self,
+        id: &ResourceId,
+        reservation: &ReservationId,
+    ) -> Option<String> {
+        if let Some(place) = self.place_of(reservation).filter(|place| *place != id) {
+            return Some(format!("reservation {reservation} stands on {place}"));
+        }
+        let known = self.resource(id)?.reservations.get(reservation)?;
+        known
+            .outcome()
+            .map(|_| format!("reservation {reservation} is over"))
+    }
+
     /// The reservations that are live where they should not be, with where they are instead: what a crash in the middle of a
     /// move left, or an end that was decided on the old resource during one. What is over is over everywhere.
     pub fn strays(&self) -> Vec<(ResourceId, ReservationId, ResourceId)> {
@@ -149,6 +171,8 @@ impl Ledger {
             .collect();
         all()
             .filter(|(_, (_, known))| known.is_live())
+            // An adopted host is in use: only an end or an operator's word releases it.
+            .filter(|(id, (reservation, _))| !self.has_adopted(id, reservation))
             .filter_map(|(id, (reservation, _))| {
                 let place = over
                     .get(reservation)

@@ -15,6 +15,7 @@
 //! Each entry is handled by a task of its own, so reservations don't wait for each other. The reports about one reservation
 //! leave in the ledger's order: each waits until the one before it is settled, whichever notifier has that one in its hands.
 
+mod alone;
 mod attempt;
 mod claim;
 mod dead_letter;
@@ -36,6 +37,7 @@ use tokio::sync::{Semaphore, broadcast};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use alone::BeingSettled;
 pub(crate) use dead_letter::{DEAD_LETTERS_ALARM, DEAD_LETTERS_TEXT, SERVICE};
 
 use crate::circuit::Circuit;
@@ -75,6 +77,7 @@ pub(crate) struct Outbox {
     pub(crate) way: Way,
     pub(crate) metrics: ReportMetrics,
     pub(crate) alarms: Alarms,
+    pub(crate) being_settled: BeingSettled,
     /// Told of each report that is settled here.
     pub(crate) settled: broadcast::Sender<ReportKey>,
     pub(crate) stopping: CancellationToken,

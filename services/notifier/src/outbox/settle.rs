@@ -71,6 +71,8 @@ impl Outbox {
             entry,
             index,
         };
+        let alone = self.being_settled.alone_with(&report.key);
+        let _alone = self.unless_stopping(alone).await?;
         // It stands as owed before it waits for anything, so that those behind it know that there is something to wait for.
         let Some(owed) = self.still_owed(&report.key).await? else {
             return Ok(());

@@ -66,7 +66,9 @@ pub async fn adoptable_hosts_in(
     let mut found = Vec::new();
     for namespace in ServedSites::new(settings).namespaces() {
         let hosts = cluster
-            .hosts_where(namespace, |host| adoptable(host, &settings.provision_image))
+            .hosts_where(namespace, |host| {
+                adoptable(host, &settings.provision_image, &settings.installation)
+            })
             .await
             .map_err(|error| ListError(error.into()))?;
         found.extend(hosts.iter().map(describe));
@@ -74,10 +76,15 @@ pub async fn adoptable_hosts_in(
     Ok(found)
 }
 
-fn adoptable(host: &BareMetalHost, image: &str) -> bool {
+fn adoptable(host: &BareMetalHost, image: &str, installation: &str) -> bool {
     match host.consumer() {
         Consumer::None => host.is_of_the_service_before() && host.image_url() == Some(image),
-        Consumer::Reservation(_) => host.image_url().is_some(),
+        // Of a ledger of this installation that was lost; another installation's hosts are not ours to take.
+        Consumer::Reservation(name) => {
+            host.image_url().is_some()
+                && name.parse::<ReservationId>().is_ok()
+                && host.annotation(INSTALLATION) == Some(installation)
+        }
         Consumer::Foreign(_) => false,
     }
 }
@@ -112,6 +119,12 @@ fn describe(host: &BareMetalHost) -> AdoptableHost {
 fn obstacle(host: &BareMetalHost, holding: &Holding, writer: &Writer) -> Option<String> {
     if host.metadata.deletion_timestamp.is_some() {
         return Some("it is being deleted".to_owned());
+    }
+    if let Some(standstill) = host.standstill() {
+        return Some(format!("it is {standstill}"));
+    }
+    if host.spec.externally_provisioned || host.spec.custom_deploy.is_some() {
+        return Some("someone else provisions it".to_owned());
     }
     if let Verdict::Newer(_) = writer.check(host) {
         return Some("a newer decision has written it".to_owned());
@@ -170,7 +183,7 @@ impl Driver {
             self.wait(&look.id, Some(&format!("it can't be adopted: {obstacle}")));
             return Ok(Next::After(BLOCKED));
         }
-        if self.is_paused(&look.id) {
+        if self.is_paused_now(look).await? {
             return Ok(Next::After(BLOCKED));
         }
         self.wait(&look.id, None);
@@ -205,7 +218,7 @@ impl Driver {
             self.wait(&look.id, Some(&obstacle));
             return Ok(Next::After(BLOCKED));
         }
-        if self.is_paused(&look.id) {
+        if self.is_paused_now(look).await? {
             return Ok(Next::After(BLOCKED));
         }
         let patch = json!({

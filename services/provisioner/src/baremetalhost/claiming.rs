@@ -41,7 +41,7 @@ impl Driver {
             self.wait(&look.id, Some(&obstacle));
             return Ok(Next::After(BLOCKED));
         }
-        if self.is_paused(&look.id) {
+        if self.is_paused_now(look).await? {
             return Ok(Next::After(BLOCKED));
         }
         self.wait(&look.id, None);

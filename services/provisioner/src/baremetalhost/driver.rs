@@ -199,20 +199,25 @@ impl Driver {
         text.is_some()
     }
 
-    /// Why a host is not released now, whatever the ledger asks for: an operator's word. Wiping can't be undone, so the broker
-    /// is asked for what others ordered meanwhile.
-    async fn is_kept_by_an_operator(&self, look: &Look) -> Result<bool, LookError> {
+    /// As [`Driver::is_paused`], after the broker was asked for what operators ordered meanwhile: before each write.
+    pub(super) async fn is_paused_now(&self, look: &Look) -> Result<bool, LookError> {
         self.decisions.catch_up_on(&look.id).await?;
         let sites = look.state.sites().cloned().map(Scope::Site);
         for scope in sites.chain([Scope::Everything]) {
             self.decisions.catch_up_on(&scope.resource()).await?;
         }
+        Ok(self.is_paused(&look.id))
+    }
+
+    /// Whether a host is not released now, whatever the ledger asks for: an operator's word. Wiping can't be undone.
+    async fn is_kept_by_an_operator(&self, look: &Look) -> Result<bool, LookError> {
+        let paused = self.is_paused_now(look).await?;
         if let Some(note) = &self.folded.resource(&look.id).orders.held {
             let text = format!("held by {}: {}", note.by, note.why);
             self.wait(&look.id, Some(&text));
             return Ok(true);
         }
-        Ok(self.is_paused(&look.id))
+        Ok(paused)
     }
 
     async fn keep(&self, look: &Look, holding: &Holding) -> Result<Next, LookError> {

@@ -29,7 +29,12 @@ impl Driver {
         let sight = match self.sight(look, next).await {
             Ok(sight) => sight,
             Err(error) => {
-                self.turns.obstructed(&look.id, &look.state);
+                // A place that it has all the same goes to another.
+                if self.turns.obstructed(&look.id, &look.state) {
+                    let (text, upon) = (error.to_string(), look.state.version);
+                    self.observe(look, Observation::PlaceUnused { text, upon })
+                        .await?;
+                }
                 return Err(error);
             }
         };

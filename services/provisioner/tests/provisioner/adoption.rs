@@ -165,7 +165,7 @@ async fn an_end_for_a_host_that_was_not_adopted_is_alarmed_and_touches_nothing()
     let provisioner = world.provisioner();
     world.says(end("1", "node01")).await;
     world.until("ReservationEnded").await;
-    world.until_shown(&provisioner, "not_adopted").await;
+    provisioner.until_shown("not_adopted").await;
     world.quiet().await;
     assert_eq!(world.written("node01"), Vec::<Value>::new());
 }
@@ -188,7 +188,7 @@ async fn a_host_that_changed_since_it_was_listed_is_not_adopted_and_shown() {
     };
     world.order(OperatorOrder::Adopt(Box::new(adopted))).await;
     world.until("HostAdopted").await;
-    world.until_shown(&provisioner, "can't be adopted").await;
+    provisioner.until_shown("can't be adopted").await;
     assert_eq!(world.written("node01"), Vec::<Value>::new());
 }
 

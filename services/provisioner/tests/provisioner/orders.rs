@@ -20,17 +20,6 @@ impl World {
         self.deliver(message.to_delivery(Timestamp::now())).await;
     }
 
-    /// Waits until `/readyz?verbose` says `text`.
-    pub(crate) async fn until_shown(&self, provisioner: &crate::world::Running, text: &str) {
-        for _ in 0..300 {
-            if provisioner.readyz().await.contains(text) {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        }
-        panic!("{text} is not in {}", provisioner.readyz().await);
-    }
-
     fn image(&self, host: &str) -> Value {
         self.cluster.host(NS, host).unwrap()["spec"]["image"]["url"].clone()
     }
@@ -63,7 +52,7 @@ async fn a_held_host_is_not_released_whatever_comes_until_it_is_let_go() {
     world.until("HostHeld").await;
     world.says(end("1", "node01")).await;
     world.until("ReservationEnded").await;
-    world.until_shown(&provisioner, "held by ada").await;
+    provisioner.until_shown("held by ada").await;
     world.quiet().await;
     assert!(world.image("node01").is_string());
 
@@ -85,7 +74,7 @@ async fn while_everything_is_paused_all_is_decided_and_no_host_is_written() {
     world.until("DrivingPaused").await;
     world.says(start("1", "node01")).await;
     world.until("ReservationStarted").await;
-    world.until_shown(&provisioner, "paused by ada").await;
+    provisioner.until_shown("paused by ada").await;
     world.quiet().await;
     assert!(world.cluster.writes_to_host(NS, "node01").is_empty());
 
@@ -104,7 +93,7 @@ async fn while_everything_is_paused_all_is_decided_and_no_host_is_written() {
         .await;
     world.says(end("1", "node01")).await;
     world.until("ReservationEnded").await;
-    world.until_shown(&provisioner, "shown waiting").await;
+    provisioner.until_shown("shown waiting").await;
     world.quiet().await;
     assert!(world.image("node01").is_string());
     world.order(OperatorOrder::Resume { resource }).await;
@@ -185,7 +174,7 @@ async fn a_host_that_is_never_wiped_is_given_to_the_next_only_when_an_operator_a
             ..
         }
     ));
-    world.until_shown(&provisioner, "operator_needed").await;
+    provisioner.until_shown("operator_needed").await;
     assert_eq!(world.claims("node01"), ["reservation-system:1"]);
     world
         .order(OperatorOrder::Allow {
@@ -246,9 +235,7 @@ async fn a_resource_that_is_deleted_under_its_holder_is_alarmed_and_not_wiped() 
     world
         .until_fact(|fact| is_about(fact, "HeldResourceDeleted", "1"))
         .await;
-    world
-        .until_shown(&provisioner, "held_resource_deleted")
-        .await;
+    provisioner.until_shown("held_resource_deleted").await;
     world.quiet().await;
     assert!(world.image("node01").is_string());
 }

@@ -448,7 +448,7 @@ impl Resource {
                 host: holding.host.clone(),
                 secret: holding.secret.clone(),
                 image_url: holding.terms.image.url.clone(),
-                claimed: holding.stage != Stage::Claiming,
+                claimed: !matches!(holding.stage, Stage::Adopting | Stage::Claiming),
                 adopted: holding.adopted_at.is_some(),
                 ordered: recorded.version,
                 since: recorded.at,

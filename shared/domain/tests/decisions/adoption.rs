@@ -125,3 +125,57 @@ fn a_free_host_that_is_handed_back_is_switched_on_once() {
     story.observed(clean());
     assert_eq!(story.resource.orders.handed_back, None);
 }
+
+#[test]
+fn what_was_said_before_an_adoption_is_of_somebody_who_had_the_host_before() {
+    let mut story = adopted(None, None);
+    let mut word = story.word("a", Said::Deleted, 3 * HOUR, None);
+    word.knowledge.said_at = at(HOUR + 30 * MINUTE);
+    story.decide(&Command::Said(Box::new(word)));
+    assert!(story.resource.holding().is_some());
+}
+
+#[test]
+fn a_start_that_reached_both_services_waits_for_its_end_which_releases_the_adopted_host() {
+    let mut story = adopted(None, None);
+    let facts = story.said("a", start());
+    assert_eq!(names(&facts), ["ReservationStarted", "ReservationWaits"]);
+    // The sender tells of an end up to a minute after it.
+    assert_eq!(story.wait_until(3 * HOUR + 40), []);
+    let facts = story.said("a", Said::End);
+    assert_eq!(names(&facts), ["ReservationEnded", "ReservationEnded"]);
+    assert_eq!(end(&facts), Some((EndCause::End, EndOutcome::Completed)));
+    assert!(matches!(desired(&story.resource), Desired::Release(_)));
+}
+
+#[test]
+fn a_host_that_was_adopted_and_given_back_may_be_adopted_again() {
+    let mut story = adopted(None, None);
+    story.said("a", Said::End);
+    story.observed(Observation::Released {
+        left: HostLeft::Off,
+        not_wiped: false,
+    });
+    let Order::Adopt(mut again) = adoption(None, None) else {
+        panic!()
+    };
+    again.delivery.sequence += 1;
+    let facts = story.ordered(Order::Adopt(again));
+    assert_eq!(names(&facts), ["HostAdopted"]);
+}
+
+#[test]
+fn an_adopted_host_is_not_taken_back_though_its_reservation_is_known_elsewhere() {
+    let node: ResourceId = "baremetalhost/metal3/node01".parse().unwrap();
+    let elsewhere: ResourceId = "baremetalhost/metal3/node02".parse().unwrap();
+    let mut ledger = Ledger::default();
+    let mut story = unknown();
+    let facts = story.said("a", Said::Announced);
+    ledger.apply(&elsewhere, Version(1), at(0), None, &facts);
+    let obstacle = ledger.obstacle_to_adoption(&node, &id("a")).unwrap();
+    assert!(obstacle.contains("node02"), "{obstacle}");
+    // An adoption that was decided all the same is in use: the sweep for strays leaves it alone.
+    let facts = moving_over().ordered(adoption(Some(id("a")), Some(3 * HOUR)));
+    ledger.apply(&node, Version(2), at(0), None, &facts);
+    assert_eq!(ledger.strays(), []);
+}

@@ -3,9 +3,8 @@
 //! Pure. Every (state, command) pair has an answer; where nothing follows, it is an empty list. Deciding the same command
 //! again after its facts were folded gives no facts, so a repeated delivery, observation or timer has no second effect.
 //!
-//! `said`: what a delivery says; `ordered`: what an operator orders; `observed`: what the driver read; `passed`: what time
-//! itself decides.
-//! `said`: what a delivery says; `settled`: where a site's hosts are; `observed`: what the driver read; `passed`: what time itself decides.
+//! `said`: what a delivery says; `ordered`: what an operator orders; `settled`: where a site's hosts are; `observed`: what the
+//! driver read; `passed`: what time itself decides.
 
 mod observed;
 mod ordered;

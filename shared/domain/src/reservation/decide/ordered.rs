@@ -37,10 +37,9 @@ impl Decision<'_> {
 
     /// Only where nobody has the resource, and the reservation is not over.
     fn adopt(&mut self, adoption: &Adoption, note: Note) {
-        let reservation = adoption
-            .reservation
-            .clone()
-            .unwrap_or_else(|| ReservationId::of_unknown(&adoption.host));
+        let reservation = adoption.reservation.clone().unwrap_or_else(|| {
+            ReservationId::of_unknown(&adoption.host, adoption.delivery.sequence)
+        });
         let known = self.resource.reservations.get(&reservation);
         if self.resource.occupancy != Occupancy::Free || known.is_some_and(|known| !known.is_live())
         {

@@ -6,7 +6,7 @@ use super::super::fact::{
     MovedIn, Note, Refused, Started, TenantKey, Terms, WaitReason,
 };
 use super::super::knowledge::KnownTimes;
-use super::super::resource::{Occupancy, Phase};
+use super::super::resource::{Occupancy, Outcome, Phase};
 use super::Decision;
 use crate::id::{ReservationId, ResourceId, UserId};
 use crate::time;
@@ -21,7 +21,10 @@ impl Decision<'_> {
         match (&word.said, phase) {
             (Said::End | Said::Deleted, phase)
                 if self.is_the_unknown_one(word)
-                    && !matches!(phase, Some(Phase::Over(_) | Phase::Moved)) =>
+                    && !matches!(
+                        phase,
+                        Some(Phase::Over(Outcome::Completed | Outcome::Cancelled) | Phase::Moved)
+                    ) =>
             {
                 self.end_adopted(word);
             }
@@ -69,9 +72,10 @@ impl Decision<'_> {
     /// that moment.
     fn is_the_unknown_one(&self, word: &Word) -> bool {
         let schedule = word.knowledge.schedule;
-        self.resource
-            .unknown_since()
-            .is_some_and(|since| schedule.start <= since && since <= schedule.end)
+        // What was said before is of somebody who had the host before.
+        self.resource.unknown_since().is_some_and(|since| {
+            schedule.start <= since && since <= schedule.end && since <= word.knowledge.said_at
+        })
     }
 
     /// The end of an adopted host's reservation, whose name comes to light with it: its user had the host.
@@ -88,7 +92,10 @@ impl Decision<'_> {
         else {
             return;
         };
-        self.end_as(word, cause, EndOutcome::Completed);
+        let known = self.resource.reservations.get(&word.reservation);
+        if known.is_none_or(|known| known.is_live()) {
+            self.end_as(word, cause, EndOutcome::Completed);
+        }
         let ended = self.ended_without_delivery(holder, cause);
         self.add(Fact::ReservationEnded(ended));
     }
