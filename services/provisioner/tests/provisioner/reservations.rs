@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use bellhop_domain::reservation::{EndOutcome, Fact, FailureReason, HostLeft, WaitReason};
+use bellhop_domain::reservation::{
+    EndCause, EndOutcome, Fact, FailureReason, HostLeft, WaitReason,
+};
 use bellhop_simulator::cluster::{Fault, HostSpec, HostState};
 use serde_json::json;
 
@@ -301,6 +303,31 @@ async fn a_missing_end_is_told_held_and_then_released() {
         .await;
     world.until("DeadlinePassed").await;
     assert!(!world.fact_names().await.contains(&"ReservationEnded"));
+    world.until("HostReleased").await;
+    world.until_host("node01", is_clean).await;
+}
+
+#[tokio::test]
+async fn a_missing_end_releases_at_once_where_nothing_is_held() {
+    let world = World::with_host("node01").await;
+    let mut settings = world.settings();
+    settings.deadline_grace = Duration::from_secs(1);
+    settings.deadline_hold = Duration::ZERO;
+    let _provisioner = world.provisioner_with(settings);
+    world
+        .says(flat(
+            "EVENT_START",
+            "1",
+            "node01",
+            in_seconds(-10),
+            in_seconds(3),
+        ))
+        .await;
+    let ended = world.until("ReservationEnded").await;
+    assert!(
+        matches!(&ended, Fact::ReservationEnded(ended) if ended.cause == EndCause::Deadline),
+        "{ended:?}"
+    );
     world.until("HostReleased").await;
     world.until_host("node01", is_clean).await;
 }
