@@ -204,11 +204,13 @@ impl ReleaseGuard {
                 .resource(resource)
                 .map(|state| timer::timers(state, policy))
         });
-        let releases = timers
-            .unwrap_or_default()
-            .iter()
-            .any(|(due, timer)| matches!(timer, Timer::Hold(_)) && *due <= now && *due >= up_since);
-        if !releases {
+        let timers = timers.unwrap_or_default();
+        let due = || timers.iter().filter(|(due, _)| *due <= now);
+        // Another reservation proves that this one is over: that is no missing end any more, and decided first.
+        let proven = due().any(|(_, timer)| matches!(timer, Timer::ProvenOver(_)));
+        let releases =
+            due().any(|(due, timer)| matches!(timer, Timer::Hold(_)) && *due >= up_since);
+        if proven || !releases {
             return true;
         }
         self.stopped |=

@@ -486,4 +486,23 @@ async fn many_ends_that_do_not_come_stop_the_releases_with_one_alarm() {
         .filter(|name| *name == "ReservationEnded")
         .count();
     assert_eq!(ended, 2);
+
+    // A later reservation of the third host proves that its holder is over, whatever is stopped.
+    for host in hosts {
+        let next = format!("after-{host}");
+        world
+            .says(flat(
+                "EVENT_START",
+                &next,
+                host,
+                in_seconds(0),
+                in_seconds(3600),
+            ))
+            .await;
+    }
+    world
+        .until_fact(|fact| {
+            matches!(fact, Fact::ReservationEnded(ended) if ended.cause == EndCause::ProvenOver)
+        })
+        .await;
 }
