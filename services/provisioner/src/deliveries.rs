@@ -160,8 +160,12 @@ impl Deliveries {
                 let command = Command::Ordered(word);
                 return self.ordered(&command, &place, delivery.id.as_str()).await;
             }
-            Meaning::ResourceDeleted(named, number) => {
-                return self.resource_deleted(named, number, delivery).await;
+            Meaning::ResourceDeleted(Place::Named { resource, .. }, number) => {
+                return self.resource_deleted(resource, number, delivery).await;
+            }
+            Meaning::ResourceDeleted(Place::NotOurs(not_ours), _) => {
+                self.note_other_site(&not_ours, delivery);
+                return Ok("nothing_to_do");
             }
             Meaning::Nothing(reason) => {
                 tracing::debug!(reason, "nothing to do");
@@ -181,9 +185,7 @@ impl Deliveries {
         let named = match place {
             Place::Named { resource, .. } => Some(resource),
             Place::NotOurs(not_ours) => {
-                if let NotOurs::Site(site) = &not_ours {
-                    self.other_sites.came(site.as_ref(), delivery.received_at);
-                }
+                self.note_other_site(&not_ours, delivery);
                 if self.folded.place_of(&word.reservation).is_none() {
                     tracing::debug!(%not_ours, "nothing to do");
                     return Ok("nothing_to_do");
@@ -195,6 +197,12 @@ impl Deliveries {
         self.decide_where_it_stands(&word, named, delivery.id.as_str())
             .await?;
         Ok("decided")
+    }
+
+    fn note_other_site(&self, not_ours: &NotOurs, delivery: &Delivery) {
+        if let NotOurs::Site(site) = not_ours {
+            self.other_sites.came(site.as_ref(), delivery.received_at);
+        }
     }
 
     /// An operator's word about a reservation is decided where that stands, even if it is moved meanwhile.

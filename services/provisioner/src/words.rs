@@ -37,7 +37,7 @@ pub(crate) enum Meaning {
     /// An operator's word, to be decided there.
     Order(Box<OperatorWord>, OrderPlace),
     /// The sender deleted this resource, which has this number of its own.
-    ResourceDeleted(ResourceId, Option<i64>),
+    ResourceDeleted(Place, Option<i64>),
     /// Nothing to do: the reason.
     Nothing(&'static str),
 }
@@ -115,12 +115,8 @@ impl Reading {
         let booking = match &webhook.content {
             Content::Booking(booking) => booking,
             Content::Resource(resource) if webhook.event_type == EventType::ResourceDeleted => {
-                return Ok(match self.place(resource) {
-                    Place::Named {
-                        resource: named, ..
-                    } => Meaning::ResourceDeleted(named, resource.id),
-                    Place::NotOurs(_) => Meaning::Nothing("not a resource of ours"),
-                });
+                let place = self.place(resource);
+                return Ok(Meaning::ResourceDeleted(place, resource.id));
             }
             _ => return Ok(Meaning::Nothing("not about a booking")),
         };

@@ -44,6 +44,10 @@ impl Driver {
         if self.is_paused_now(look).await? {
             return Ok(Next::After(BLOCKED));
         }
+        // Whose it is may have changed since.
+        if self.folded.resource(&look.id).version != look.state.version {
+            return Ok(Next::Again);
+        }
         self.wait(&look.id, None);
         let written = self
             .write_claim(look, holding, &host, cluster)

@@ -5,7 +5,8 @@ use std::time::Duration;
 use bellhop_domain::reservation::{Fact, FailureReason, WaitReason};
 use bellhop_provisioner::ProvisionerSettings;
 use bellhop_simulator::cluster::HostSpec;
-use serde_json::Value;
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use crate::installation::{PATIENCE, is_about};
 use crate::world::{NS, Running, World, end, start};
@@ -114,6 +115,20 @@ async fn two_servers_of_one_name_are_given_each_to_the_reservations_of_its_site(
         told.contains("[+]kubernetes ok") && !told.contains("alarm"),
         "{told}"
     );
+}
+
+#[tokio::test]
+async fn a_deletion_of_another_site_s_resource_is_alarmed_too() {
+    let world = two_sites().await;
+    let provisioner = world.provisioner_with(naming(&world, "site-1"));
+    world
+        .says(json!({
+            "eventType": "RESOURCE_DELETED", "timestamp": Timestamp::now(), "webhookId": "12",
+            "data": {"id": 31, "name": "node01", "type": {"id": 3, "name": "Server"}, "siteId": "site-2"},
+        }))
+        .await;
+    until_readyz(&provisioner, |told| told.contains("alarm other_site")).await;
+    assert!(world.facts().await.is_empty());
 }
 
 #[tokio::test]
