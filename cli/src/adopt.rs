@@ -4,7 +4,7 @@
 
 use std::io::Write;
 
-use bellhop_domain::id::{ReservationId, ResourceId};
+use bellhop_domain::id::{ReservationId, ResourceId, SiteId};
 use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::{Desired, Occupancy, Scope, desired};
 use bellhop_event_store::{EventStore, Mode};
@@ -39,6 +39,11 @@ pub(crate) struct AdoptSettings {
     /// When that reservation ends, for example 2026-12-03T17:30:00Z
     #[arg(long, requires = "reservation")]
     until: Option<Timestamp>,
+
+    /// The site that the hosts are of, by its id, so that `pause --site` covers them. Without it, what SITE_IDS says of their
+    /// namespace; where that is more than one site or unset, a pause of any site covers them until their end comes
+    #[arg(long, value_name = "ID")]
+    site: Option<String>,
 }
 
 /// Which hosts are handed back.
@@ -113,6 +118,7 @@ pub(crate) async fn adopt(settings: AdoptSettings) -> Result<(), Failure> {
         if settings.dry_run {
             continue;
         }
+        let site = site_of(&host, settings.site.as_deref(), &ledger)?;
         let order = OperatorOrder::Adopt(Box::new(AdoptedHost {
             resource: host.resource,
             host: host.host,
@@ -120,10 +126,44 @@ pub(crate) async fn adopt(settings: AdoptSettings) -> Result<(), Failure> {
             secret: host.secret,
             reservation,
             until: settings.until,
+            site,
         }));
         orders::say_one(&store, ledger.version(), &settings.says, order).await?;
     }
     Ok(())
+}
+
+/// The site that a host is of; none where nobody knows. A wrong name would let through what a pause of the right one is meant
+/// for, so none is believed that can't be checked.
+fn site_of(
+    host: &AdoptableHost,
+    said: Option<&str>,
+    ledger: &Ledger,
+) -> Result<Option<SiteId>, Failure> {
+    let Some(said) = said.map(SiteId::new) else {
+        return Ok(match host.sites.as_deref() {
+            Some([one]) => Some(one.clone()),
+            _ => None,
+        });
+    };
+    let known = match &host.sites {
+        Some(sites) => sites.clone(),
+        None => ledger.sites().cloned().collect(),
+    };
+    if known.contains(&said) {
+        return Ok(Some(said));
+    }
+    let known: Vec<&str> = known.iter().map(SiteId::as_str).collect();
+    let known = match (&host.sites, known.is_empty()) {
+        (Some(_), _) => format!("SITE_IDS names {} for its namespace", known.join(", ")),
+        (None, false) => format!("webhooks of {} came so far", known.join(", ")),
+        (None, true) => "no webhook of any site came so far, so leave --site out".to_owned(),
+    };
+    Err(one_line(&format!(
+        "host {} is not known to be of site {said}: {known}",
+        host.host
+    ))
+    .into())
 }
 
 /// A host that the ledger knows somebody to have.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::capacity::{self, Capacity};
 use crate::id::{ReservationId, ResourceId, SiteId, Version};
-use crate::reservation::{Fact, Knowledge, Note, Recorded, Resource, Scope};
+use crate::reservation::{Fact, HostSites, Knowledge, Note, Recorded, Resource, Scope};
 
 /// Everything that the ledger says. Its serialised form is a snapshot: what folds it must be the same code, so change
 /// [`Ledger::FORMAT`] whenever folding or a state's form changes.
@@ -24,7 +24,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// The format of the serialised form.
-    pub const FORMAT: u32 = 8;
+    pub const FORMAT: u32 = 9;
 
     /// Takes in one message about a resource. One that was taken in before changes nothing.
     pub fn apply(
@@ -122,17 +122,24 @@ impl Ledger {
         self.places.get(reservation).map(|place| &place.resource)
     }
 
-    /// Why no host of a resource is written now: the widest pause that covers it, and the order.
+    /// Why no host of a resource is written now: the widest pause that covers it, and the order. Where nobody knows of which
+    /// site the host is, a pause of any site may be meant for it.
     pub fn paused(&self, id: &ResourceId) -> Option<(Scope, &Note)> {
-        let sites = self.resources.get(id).into_iter().flat_map(Resource::sites);
-        let sites = sites.cloned().map(Scope::Site);
-        [Scope::Everything, Scope::Resource(id.clone())]
-            .into_iter()
-            .chain(sites)
-            .find_map(|scope| {
-                let orders = &self.resources.get(&scope.resource())?.orders;
-                Some((scope, orders.paused.as_ref()?))
-            })
+        let paused = |scope: Scope| {
+            let orders = &self.resources.get(&scope.resource())?.orders;
+            Some((scope, orders.paused.as_ref()?))
+        };
+        let wide = [Scope::Everything, Scope::Resource(id.clone())];
+        wide.into_iter().find_map(paused).or_else(|| {
+            match self.resources.get(id).map(Resource::host_sites) {
+                Some(HostSites::These(sites)) => {
+                    sites.into_iter().map(Scope::Site).find_map(paused)
+                }
+                Some(HostSites::Any) | None => self.resources.iter().find_map(|(id, resource)| {
+                    Some((Scope::site_of(id)?, resource.orders.paused.as_ref()?))
+                }),
+            }
+        })
     }
 
     fn has_adopted(&self, id: &ResourceId, reservation: &ReservationId) -> bool {

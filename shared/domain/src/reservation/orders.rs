@@ -42,7 +42,7 @@ impl Orders {
 pub enum Scope {
     /// Every host.
     Everything,
-    /// The hosts that reservations of this site have or wait for.
+    /// The hosts that reservations of this site have or wait for, and those of which nobody knows of which site they are.
     Site(SiteId),
     /// One resource's host.
     Resource(ResourceId),
@@ -56,6 +56,11 @@ impl Scope {
             Self::Site(site) => ResourceId::new(ResourceKind::new(SITE), "-", site.as_str()),
             Self::Resource(resource) => resource.clone(),
         }
+    }
+
+    /// The site whose hosts a pseudo-resource stands for.
+    pub fn site_of(resource: &ResourceId) -> Option<Self> {
+        (resource.kind().as_str() == SITE).then(|| Self::Site(SiteId::new(resource.name())))
     }
 
     /// Whether a resource is a pseudo-resource: what is ordered for it matters to others.
