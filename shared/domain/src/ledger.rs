@@ -122,24 +122,31 @@ impl Ledger {
         self.places.get(reservation).map(|place| &place.resource)
     }
 
-    /// Why no host of a resource is written now: the widest pause that covers it, and the order. Where nobody knows of which
-    /// site the host is, a pause of any site may be meant for it.
+    /// Why no host of a resource is written now: the widest pause that covers it, and the order.
     pub fn paused(&self, id: &ResourceId) -> Option<(Scope, &Note)> {
-        let paused = |scope: Scope| {
-            let orders = &self.resources.get(&scope.resource())?.orders;
-            Some((scope, orders.paused.as_ref()?))
-        };
-        let wide = [Scope::Everything, Scope::Resource(id.clone())];
-        wide.into_iter().find_map(paused).or_else(|| {
-            match self.resources.get(id).map(Resource::host_sites) {
-                Some(HostSites::These(sites)) => {
-                    sites.into_iter().map(Scope::Site).find_map(paused)
-                }
-                Some(HostSites::Any) | None => self.resources.iter().find_map(|(id, resource)| {
-                    Some((Scope::site_of(id)?, resource.orders.paused.as_ref()?))
-                }),
+        let own = || self.pause_of(Scope::Resource(id.clone()));
+        self.pause_of(Scope::Everything)
+            .or_else(|| self.site_pause(id))
+            .or_else(own)
+    }
+
+    /// The pause of a site that covers a resource, and the order. Where nobody knows of which site its host is, a pause of any
+    /// site may be meant for it.
+    pub fn site_pause(&self, id: &ResourceId) -> Option<(Scope, &Note)> {
+        match self.resources.get(id).map(Resource::host_sites) {
+            Some(HostSites::These(sites)) => {
+                let mut sites = sites.into_iter().map(Scope::Site);
+                sites.find_map(|scope| self.pause_of(scope))
             }
-        })
+            Some(HostSites::Any) | None => self.resources.iter().find_map(|(id, resource)| {
+                Some((Scope::site_of(id)?, resource.orders.paused.as_ref()?))
+            }),
+        }
+    }
+
+    fn pause_of(&self, scope: Scope) -> Option<(Scope, &Note)> {
+        let orders = &self.resources.get(&scope.resource())?.orders;
+        Some((scope, orders.paused.as_ref()?))
     }
 
     fn has_adopted(&self, id: &ResourceId, reservation: &ReservationId) -> bool {

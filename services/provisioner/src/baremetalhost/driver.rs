@@ -190,8 +190,12 @@ impl Driver {
     /// Whether an operator stopped all writes to the resource's host. Shown where it is.
     pub(super) fn is_paused(&self, id: &ResourceId) -> bool {
         let text = self.folded.read(|ledger| {
-            let (_, note) = ledger.paused(id)?;
-            Some(format!("paused by {}: {}", note.by, note.why))
+            let (scope, note) = ledger.paused(id)?;
+            let with = match scope {
+                Scope::Resource(_) => String::new(),
+                wider => format!(" (with {wider})"),
+            };
+            Some(format!("paused by {}{with}: {}", note.by, note.why))
         });
         if let Some(text) = &text {
             self.wait(id, Some(text));
