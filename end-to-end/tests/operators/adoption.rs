@@ -74,6 +74,7 @@ async fn hosts_of_the_service_before_are_adopted_as_they_are_and_each_is_release
     alarms_the_end_for_one_that_was_not_adopted(&mut system).await;
     adopts_one_for_a_reservation(&mut system).await;
     adopts_the_others_of_unknown_reservations(&mut system).await;
+    adopts_the_one_that_was_left_and_releases_it(&system).await;
 }
 
 async fn lists_them_and_refuses_what_is_wrong(system: &System) {
@@ -130,10 +131,7 @@ async fn alarms_the_end_for_one_that_was_not_adopted(system: &mut System) {
     let booking = running(system, MARA, 4);
     system.reservations.end_event(booking.id).await.unwrap();
     until_shown(system, "alarm not_adopted metal3/node04", true).await;
-    system
-        .wait_for_notification(&booking, "INFO")
-        .await
-        .unwrap();
+    until_told(system, &booking, "before we began to prepare the server").await;
     let logged = system.wait_for_log(&booking, |log| log.event_type == "EVENT_END");
     logged.await.unwrap();
     tokio::time::sleep(A_WHILE).await;
@@ -264,4 +262,21 @@ async fn adopts_the_others_of_unknown_reservations(system: &mut System) {
         released.site.as_ref().map(|site| site.as_str()),
         Some("site-1")
     );
+}
+
+/// As the alarm says: its user is done, so it is adopted and released.
+async fn adopts_the_one_that_was_left_and_releases_it(system: &System) {
+    let said = say_at_the_cluster(system, &["adopt"]).await.well();
+    assert!(
+        said.contains("metal3/node04") && said.contains("adopted: 1"),
+        "{said}"
+    );
+    until_consumer(system, 4, "adopted:").await;
+    let said = say_at_the_cluster(system, &["release", "node04"])
+        .await
+        .well();
+    assert!(said.contains("recorded ReservationEnded"), "{said}");
+    system.wait_for_host(4, is_clean).await.unwrap();
+    let said = say_at_the_cluster(system, &["adopt"]).await.well();
+    assert!(said.contains("no host can be adopted"), "{said}");
 }
