@@ -3,16 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bellhop_domain::id::{HostRef, LedgerId, ReservationId};
+use http::Request;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::client::Body;
 use kube::core::ApiResource;
 use kube::{Client, Config, Resource};
 use serde_json::Value;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::host::{BareMetalHost, RESOURCE};
 use crate::settings::ProvisionerSettings;
@@ -23,6 +28,8 @@ pub(crate) const PAGE: u32 = 500;
 const ANSWER: Duration = Duration::from_secs(15);
 /// How long a watch may say nothing: longer than kube lets the server hold one.
 const WATCH: Duration = Duration::from_secs(300);
+/// The least time from one watch to the next: whoever closes watches as soon as they are open is not asked in a rush.
+const BETWEEN_WATCHES: Duration = Duration::from_secs(1);
 /// Who we are in managed fields.
 const FIELD_MANAGER: &str = "bellhop-provisioner";
 
@@ -160,9 +167,18 @@ impl Cluster {
         answered: impl Fn() + Clone + Send + 'static,
     ) -> Api<BareMetalHost> {
         let watching = self.watching.clone();
-        let requests = tower::service_fn(move |request| {
-            let (watching, answered) = (watching.clone(), answered.clone());
+        let begun = Arc::<Mutex<Option<Instant>>>::default();
+        let requests = tower::service_fn(move |request: Request<Body>| {
+            let (watching, answered, begun) = (watching.clone(), answered.clone(), begun.clone());
             async move {
+                let query = request.uri().query().unwrap_or_default();
+                if query.split('&').any(|part| part == "watch=true") {
+                    let mut begun = begun.lock().await;
+                    if let Some(before) = *begun {
+                        tokio::time::sleep_until(before + BETWEEN_WATCHES).await;
+                    }
+                    *begun = Some(Instant::now());
+                }
                 let answer = watching.send(request).await?;
                 if answer.status().is_success() {
                     answered();

@@ -6,6 +6,7 @@
 //! [`server`]; nothing else knows which server it is. Where the two differ, the simulator is wrong.
 
 mod answers;
+mod between;
 mod held_hosts;
 mod hosts_of_others;
 mod operator;
@@ -17,4 +18,5 @@ mod role;
 mod server;
 mod stage;
 mod types;
+mod watches;
 mod wording;
