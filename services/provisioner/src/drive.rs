@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alarms::AlarmBoard;
 use crate::baremetalhost::driver::Driver;
+use crate::baremetalhost::late_secrets;
 use crate::baremetalhost::watch::{self, ChangedHost};
 use crate::folded::{Change, FoldedLedger};
 use crate::settings::ProvisionerSettings;
@@ -21,7 +22,7 @@ use crate::work_queue::WorkQueue;
 /// one provisioner.
 const WORKERS: usize = 16;
 
-/// Starts the watches, the sweep and the workers.
+/// Starts the watches, the sweeps and the workers.
 pub(crate) fn drive(
     settings: &ProvisionerSettings,
     driver: &Arc<Driver>,
@@ -55,6 +56,10 @@ pub(crate) fn drive(
         sweep,
         stop.clone(),
     ));
+    tasks.spawn({
+        let (driver, stop) = (driver.clone(), stop.clone());
+        async move { late_secrets::run(&driver, sweep, &stop).await }
+    });
     for _ in 0..WORKERS {
         let (driver, queue, stop) = (driver.clone(), queue.clone(), stop.clone());
         tasks.spawn(async move {

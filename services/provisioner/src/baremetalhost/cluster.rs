@@ -94,6 +94,11 @@ impl ClusterError {
         }
     }
 
+    /// We lack the right to do it.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        self.has_reason("Forbidden")
+    }
+
     fn has_reason(&self, reason: &str) -> bool {
         matches!(&*self.cause, kube::Error::Api(status) if status.reason == reason)
     }
@@ -305,12 +310,13 @@ impl WritableCluster {
         }
     }
 
-    /// Deletes our user-data secret, by its `uid`; one that belongs to someone else, or that is gone, is let be.
+    /// Deletes our user-data secret, by its `uid`; one that belongs to someone else, or that is gone, is let be. Returns whether
+    /// there was one.
     pub(crate) async fn delete_secret(
         &self,
         name: &str,
         owner: &SecretOwner<'_>,
-    ) -> Result<(), ClusterError> {
+    ) -> Result<bool, ClusterError> {
         self.delete_secret_if(name, owner, |found| belongs_to(found, owner))
             .await
     }
@@ -329,7 +335,8 @@ impl WritableCluster {
                 .is_some_and(|of| of == ledger)
         };
         self.delete_secret_if(name, owner, |found| !is_in_use(found))
-            .await
+            .await?;
+        Ok(())
     }
 
     async fn delete_secret_if(
@@ -337,16 +344,16 @@ impl WritableCluster {
         name: &str,
         owner: &SecretOwner<'_>,
         may_go: impl Fn(&Secret) -> bool,
-    ) -> Result<(), ClusterError> {
+    ) -> Result<bool, ClusterError> {
         // An adopted host may have had no user data.
         if name.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let Some(found) = self.secret(&owner.host.namespace, name).await? else {
-            return Ok(());
+            return Ok(false);
         };
         if !may_go(&found) {
-            return Ok(());
+            return Ok(false);
         }
         let preconditions = Preconditions {
             uid: found.meta().uid.clone(),
@@ -362,8 +369,8 @@ impl WritableCluster {
             .delete(name, &parameters)
             .await
         {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
             Err(error) => Err(ClusterError::new(format!("delete secret {name}"), error)),
         }
     }

@@ -112,8 +112,11 @@ impl Resource {
                 not_wiped,
                 ..
             } => {
-                if matches!(&self.occupancy, Occupancy::Releasing(release) if release.reservation == *reservation)
+                if let Occupancy::Releasing(release) = &self.occupancy
+                    && release.reservation == *reservation
                 {
+                    let release = Release::clone(release);
+                    self.spend_secret(release, recorded.at);
                     self.occupancy = Occupancy::Free;
                     if *not_wiped {
                         self.not_wiped = Some(reservation.clone());

@@ -1,5 +1,6 @@
-//! A go-between for the provisioner's requests: it counts lists and watches of hosts, and asks for a watch otherwise than the
-//! provisioner did, so that it is the API server itself that closes it, or says that its version is forgotten.
+//! A go-between for the provisioner's requests: it counts some, asks for a watch otherwise than the provisioner did, so that it
+//! is the API server itself that closes it, or says that its version is forgotten, and keeps back what makes a secret, as if the
+//! provisioner slept just then.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,21 @@ struct Seen {
     counts: Counts,
     /// Watches that wait to be let through.
     held: u32,
+    secrets: Secrets,
+}
+
+/// What is done with requests that make a secret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Secrets {
+    /// They go through.
+    #[default]
+    Made,
+    /// They are to wait.
+    Kept,
+    /// One waits, whatever becomes of who sent it.
+    Waiting,
+    /// It goes through now.
+    LetGo,
 }
 
 /// How many requests went through.
@@ -45,6 +61,10 @@ pub(crate) struct Counts {
     pub(crate) lists: u32,
     /// Watches of hosts.
     pub(crate) watches: u32,
+    /// Reads of a secret.
+    pub(crate) secrets_read: u32,
+    /// Secrets that were made.
+    pub(crate) secrets_made: u32,
 }
 
 /// What the next watches ask for.
@@ -102,6 +122,32 @@ impl Between {
             .await;
     }
 
+    /// Waits until so many secrets were read.
+    pub(crate) async fn until_secrets_read(&self, count: u32) {
+        self.until(|seen| seen.counts.secrets_read >= count).await;
+    }
+
+    /// Keeps back what will make the next secret.
+    pub(crate) fn keep_secret_back(&self) {
+        self.set_secrets(Secrets::Kept);
+    }
+
+    /// Waits until something is kept back.
+    pub(crate) async fn until_secret_waits(&self) {
+        self.until(|seen| seen.secrets == Secrets::Waiting).await;
+    }
+
+    /// Lets it through, and waits until the secret is made.
+    pub(crate) async fn let_secret_through(&self) {
+        self.set_secrets(Secrets::LetGo);
+        self.until(|seen| seen.counts.secrets_made > 0).await;
+    }
+
+    fn set_secrets(&self, secrets: Secrets) {
+        let state = &self.shared.state;
+        state.send_modify(|seen| seen.secrets = secrets);
+    }
+
     async fn until(&self, is_so: impl Fn(&Seen) -> bool) {
         let mut states = self.shared.state.subscribe();
         let waiting = states.wait_for(|seen| is_so(seen));
@@ -110,47 +156,73 @@ impl Between {
     }
 }
 
-/// Hands a request on, and its answer back as it comes.
+/// Hands a request on, and its answer back as it comes. What was sent is handed on even if its sender is gone.
 async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    let query = head.uri.query().unwrap_or_default();
-    let is_watch = query.split('&').any(|part| part == "watch=true");
-    let is_list = head.method == http::Method::GET && head.uri.path().ends_with("/baremetalhosts");
-    let query = match (is_watch, is_list) {
-        (true, _) => match shared.next_watch(query).await {
-            Some(query) => query,
-            None => return axum::body::Body::empty().into_response(),
-        },
-        (false, true) => {
-            shared.state.send_modify(|seen| seen.counts.lists += 1);
-            query.to_owned()
-        }
-        (false, false) => query.to_owned(),
-    };
-    let mut onward = http::Request::builder()
-        .method(head.method)
-        .uri(format!("{}?{query}", head.uri.path()));
-    if let Some(form) = head.headers.get(http::header::CONTENT_TYPE) {
-        onward = onward.header(http::header::CONTENT_TYPE, form);
-    }
-    let body = to_bytes(body, usize::MAX).await.unwrap();
-    let onward = onward.body(Body::from(body.to_vec())).unwrap();
-    match shared.client.send(onward).await {
-        Ok(answer) => {
-            let (head, body) = answer.into_parts();
-            let mut back = Response::new(axum::body::Body::new(body));
-            *back.status_mut() = head.status;
-            if let Some(form) = head.headers.get(http::header::CONTENT_TYPE) {
-                let headers = back.headers_mut();
-                headers.insert(http::header::CONTENT_TYPE, form.clone());
-            }
-            back
-        }
-        Err(_) => http::StatusCode::BAD_GATEWAY.into_response(),
-    }
+    let handed_on = tokio::spawn(async move { shared.hand_on(request).await });
+    handed_on.await.unwrap()
 }
 
 impl Shared {
+    async fn hand_on(&self, request: Request) -> Response {
+        let (head, body) = request.into_parts();
+        let query = head.uri.query().unwrap_or_default();
+        let is_watch = query.split('&').any(|part| part == "watch=true");
+        let (method, path) = (head.method.as_str(), head.uri.path());
+        let query = if is_watch {
+            match self.next_watch(query).await {
+                Some(query) => query,
+                None => return axum::body::Body::empty().into_response(),
+            }
+        } else {
+            query.to_owned()
+        };
+        let makes_secret = method == "POST" && path.ends_with("/secrets");
+        if makes_secret {
+            self.keep_back().await;
+        }
+        self.state.send_modify(|seen| match method {
+            "GET" if !is_watch && path.ends_with("/baremetalhosts") => seen.counts.lists += 1,
+            "GET" if path.contains("/secrets/") => seen.counts.secrets_read += 1,
+            _ => {}
+        });
+        let mut onward = http::Request::builder()
+            .method(method)
+            .uri(format!("{path}?{query}"));
+        if let Some(form) = head.headers.get(http::header::CONTENT_TYPE) {
+            onward = onward.header(http::header::CONTENT_TYPE, form);
+        }
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        let onward = onward.body(Body::from(body.to_vec())).unwrap();
+        let Ok(answer) = self.client.send(onward).await else {
+            return http::StatusCode::BAD_GATEWAY.into_response();
+        };
+        if makes_secret && answer.status().is_success() {
+            self.state.send_modify(|seen| seen.counts.secrets_made += 1);
+        }
+        let (head, body) = answer.into_parts();
+        let mut back = Response::new(axum::body::Body::new(body));
+        *back.status_mut() = head.status;
+        if let Some(form) = head.headers.get(http::header::CONTENT_TYPE) {
+            let headers = back.headers_mut();
+            headers.insert(http::header::CONTENT_TYPE, form.clone());
+        }
+        back
+    }
+
+    /// Waits until a secret may be made.
+    async fn keep_back(&self) {
+        let mut states = self.state.subscribe();
+        self.state.send_if_modified(|seen| {
+            let kept = seen.secrets == Secrets::Kept;
+            if kept {
+                seen.secrets = Secrets::Waiting;
+            }
+            kept
+        });
+        let may = |seen: &Seen| matches!(seen.secrets, Secrets::Made | Secrets::LetGo);
+        states.wait_for(may).await.unwrap();
+    }
+
     /// What a watch that asked for `query` asks the API server for; none where it is over at once.
     async fn next_watch(&self, query: &str) -> Option<String> {
         if matches!(self.state.borrow().watches, Watches::Held) {

@@ -9,6 +9,7 @@ mod answers;
 mod between;
 mod held_hosts;
 mod hosts_of_others;
+mod late_secrets;
 mod leaving;
 mod operator;
 mod readiness;
