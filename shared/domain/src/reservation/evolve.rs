@@ -124,6 +124,7 @@ impl Resource {
                 }
             }
             Fact::HostClaimed { reservation }
+            | Fact::AdoptionRefused { reservation, .. }
             | Fact::ProvisioningResumed { reservation }
             | Fact::ProvisioningSuspended { reservation, .. }
             | Fact::ProvisioningErrorSeen { reservation, .. }
@@ -381,6 +382,7 @@ impl Resource {
             changed: false,
             hold_until: None,
             adopted_at: None,
+            adoption_refused: None,
         };
         *phase = Phase::Holding;
         self.occupancy = Occupancy::Held(Box::new(holding));
@@ -428,6 +430,7 @@ impl Resource {
             changed: false,
             hold_until: None,
             adopted_at: Some(recorded.at),
+            adoption_refused: None,
             given_upon: recorded.version,
         }));
     }
@@ -480,6 +483,10 @@ impl Holding {
             }
             (Fact::HostClaimed { .. }, stage @ Stage::Adopting) => {
                 *stage = Stage::Ready { troubled: false };
+                self.adoption_refused = None;
+            }
+            (Fact::AdoptionRefused { text, .. }, Stage::Adopting) => {
+                self.adoption_refused = Some(text.clone());
             }
             (Fact::ProvisioningResumed { .. }, Stage::Preparing { working_since, .. }) => {
                 working_since.get_or_insert(recorded.at);

@@ -132,6 +132,8 @@ pub struct Holding {
     pub hold_until: Option<Timestamp>,
     /// Since when it has a host that somebody else prepared; none where we did.
     pub adopted_at: Option<Timestamp>,
+    /// Why the API server refuses our `consumerRef` on that host; none once it is there.
+    pub adoption_refused: Option<String>,
 }
 
 /// How far a holder's host is.

@@ -11,6 +11,7 @@ mod held_hosts;
 mod hosts_of_others;
 mod late_secrets;
 mod leaving;
+mod moving_over;
 mod operator;
 mod readiness;
 mod refusals;

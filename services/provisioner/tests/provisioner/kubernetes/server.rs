@@ -202,6 +202,18 @@ pub(crate) fn shipped_role() -> (Value, Value) {
     (role, binding)
 }
 
+/// What admission refuses: as a policy, and as the simulator's fault.
+struct Ban {
+    /// What the policy asks of a host, in its own language.
+    allowed: &'static str,
+    /// Where in the body the fault looks.
+    pointer: &'static str,
+    /// Whether it looks for a null there.
+    removal: bool,
+    /// A change of a spec that is refused.
+    refused: Value,
+}
+
 /// What refuses requests until it is lifted.
 pub(crate) enum Refusing {
     Fault(FaultId),
@@ -293,28 +305,54 @@ impl Place {
 
     /// Admission refuses every host that gets an image, with this message.
     pub(crate) async fn refuse_images(&self, reason: &str, message: &str) -> Refusing {
-        self.refuse_by_policy("!has(object.spec.image)", false, reason, message)
-            .await
+        let ban = Ban {
+            allowed: "!has(object.spec.image)",
+            pointer: "/spec/image",
+            removal: false,
+            refused: json!({"image": {"url": "http://images.invalid/canary"}}),
+        };
+        self.refuse(ban, reason, message).await
+    }
+
+    /// Admission refuses every host that gets a consumer, with this message.
+    pub(crate) async fn refuse_consumers(&self, reason: &str, message: &str) -> Refusing {
+        let ban = Ban {
+            allowed: "!has(object.spec.consumerRef)",
+            pointer: "/spec/consumerRef",
+            removal: false,
+            refused: json!({"consumerRef": {"kind": "Canary", "name": "canary"}}),
+        };
+        self.refuse(ban, reason, message).await
+    }
+
+    /// Admission refuses to switch a host on, with this message.
+    pub(crate) async fn refuse_switching_on(&self, reason: &str, message: &str) -> Refusing {
+        let ban = Ban {
+            allowed: "!object.spec.online",
+            pointer: "/spec/online",
+            removal: false,
+            refused: json!({"online": true}),
+        };
+        self.refuse(ban, reason, message).await
     }
 
     /// Admission refuses to take the image from a host, with this message.
     pub(crate) async fn refuse_removals_of_images(&self, reason: &str, message: &str) -> Refusing {
-        let allowed = "has(object.spec.image) || !has(oldObject.spec.image)";
-        self.refuse_by_policy(allowed, true, reason, message).await
+        let ban = Ban {
+            allowed: "has(object.spec.image) || !has(oldObject.spec.image)",
+            pointer: "/spec/image",
+            removal: true,
+            refused: json!({"image": null}),
+        };
+        self.refuse(ban, reason, message).await
     }
 
-    async fn refuse_by_policy(
-        &self,
-        allowed: &str,
-        removal: bool,
-        reason: &str,
-        message: &str,
-    ) -> Refusing {
+    async fn refuse(&self, ban: Ban, reason: &str, message: &str) -> Refusing {
         let Server::Real(_) = &self.server else {
             return self.inject(Fault::new(FaultKind::AdmissionDenies {
                 forbidden: reason == "Forbidden",
-                pointer: "/spec/image".to_owned(),
-                removal,
+                pointer: ban.pointer.to_owned(),
+                removal: ban.removal,
                 message: message.to_owned(),
             }));
         };
@@ -325,7 +363,7 @@ impl Place {
                 "failurePolicy": "Fail",
                 "matchConstraints": {"resourceRules": [{"apiGroups": ["metal3.io"], "apiVersions": ["*"],
                                                         "operations": ["UPDATE"], "resources": ["baremetalhosts"]}]},
-                "validations": [{"expression": allowed, "message": message, "reason": reason}],
+                "validations": [{"expression": ban.allowed, "message": message, "reason": reason}],
             },
         });
         let binding = json!({
@@ -346,11 +384,20 @@ impl Place {
             .await
             .unwrap();
         let requests = self.requests();
-        let image = json!({"spec": {"image": {"url": "http://images.invalid/canary"}}});
-        let none = json!({"spec": {"image": null}});
+        let image = json!({"image": {"url": "http://images.invalid/canary"}});
+        // What is refused must change something, or the policy is not asked.
+        let (set, unset) = if ban.removal {
+            (image, ban.refused)
+        } else {
+            (
+                ban.refused,
+                json!({"image": null, "consumerRef": null, "online": false}),
+            )
+        };
+        let (set, unset) = (json!({"spec": set}), json!({"spec": unset}));
         self.until(|| async {
-            let set = requests.patch(&canary, &image).await;
-            set.is_err() || requests.patch(&canary, &none).await.is_err()
+            let is_set = requests.patch(&canary, &set).await;
+            is_set.is_err() || requests.patch(&canary, &unset).await.is_err()
         })
         .await;
         Refusing::Objects {
