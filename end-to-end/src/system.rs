@@ -226,6 +226,12 @@ impl System {
         &mut self.services
     }
 
+    /// All replicas, taken out: they can be stopped and started while the rest is asked. They end with the list.
+    #[must_use]
+    pub fn take_services(&mut self) -> Vec<Service> {
+        std::mem::take(&mut self.services)
+    }
+
     /// The folder of the services' logs and files.
     pub fn folder(&self) -> &Path {
         self.folder.path()

@@ -112,8 +112,11 @@ impl Resource {
                 not_wiped,
                 ..
             } => {
-                if matches!(&self.occupancy, Occupancy::Releasing(release) if release.reservation == *reservation)
+                if let Occupancy::Releasing(release) = &self.occupancy
+                    && release.reservation == *reservation
                 {
+                    let release = Release::clone(release);
+                    self.spend_secret(release, recorded.at);
                     self.occupancy = Occupancy::Free;
                     if *not_wiped {
                         self.not_wiped = Some(reservation.clone());
@@ -121,6 +124,7 @@ impl Resource {
                 }
             }
             Fact::HostClaimed { reservation }
+            | Fact::AdoptionRefused { reservation, .. }
             | Fact::ProvisioningResumed { reservation }
             | Fact::ProvisioningSuspended { reservation, .. }
             | Fact::ProvisioningErrorSeen { reservation, .. }
@@ -387,6 +391,7 @@ impl Resource {
             changed: false,
             hold_until: None,
             adopted_at: None,
+            adoption_refused: None,
         };
         *phase = Phase::Holding;
         self.occupancy = Occupancy::Held(Box::new(holding));
@@ -437,6 +442,7 @@ impl Resource {
             changed: false,
             hold_until: None,
             adopted_at: Some(recorded.at),
+            adoption_refused: None,
             given_upon: recorded.version,
         }));
         self.bind_to(&adopted.reservation);
@@ -490,6 +496,10 @@ impl Holding {
             }
             (Fact::HostClaimed { .. }, stage @ Stage::Adopting) => {
                 *stage = Stage::Ready { troubled: false };
+                self.adoption_refused = None;
+            }
+            (Fact::AdoptionRefused { text, .. }, Stage::Adopting) => {
+                self.adoption_refused = Some(text.clone());
             }
             (Fact::ProvisioningResumed { .. }, Stage::Preparing { working_since, .. }) => {
                 working_since.get_or_insert(recorded.at);

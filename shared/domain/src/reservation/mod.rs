@@ -63,5 +63,5 @@ pub use orders::{Orders, Scope};
 pub use rehoming::Rehoming;
 pub use resource::{
     Binding, Holding, HostSites, Occupancy, Outcome, Phase, Recorded, Release, Reservation,
-    Resource, Stage,
+    Resource, SPENT_SECRETS, SpentSecret, Stage,
 };

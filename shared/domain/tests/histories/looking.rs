@@ -1,7 +1,7 @@
 //! A replica with a look at a host: read, delete a secret, decide, append, make a secret, write. It may stop, and be killed,
 //! between any two of them.
 
-use bellhop_domain::reservation::{Command, Observation, Occupancy, Resource, TenantKey};
+use bellhop_domain::reservation::{Command, Observation, Resource, TenantKey};
 
 use super::cluster::{Refusal, Secret};
 use super::host::{Host, State, Write};
@@ -199,16 +199,5 @@ impl World {
         if !still_has_it {
             self.cluster.delete_secret(secret, &planned.reservation);
         }
-    }
-
-    /// Whether a holder has this secret, or a release will find it.
-    pub(crate) fn is_needed(&self, secret: &str) -> bool {
-        self.truth
-            .resources()
-            .any(|(_, state)| match &state.occupancy {
-                Occupancy::Free => false,
-                Occupancy::Held(holding) => holding.secret == secret,
-                Occupancy::Releasing(release) => release.secret == secret,
-            })
     }
 }

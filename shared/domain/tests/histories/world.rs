@@ -1,7 +1,7 @@
 //! Everything together: the sender's deliveries on their way, the ledger, two replicas of the provisioner that stop between
 //! any two steps, the cluster, and time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bellhop_domain::id::{ReservationId, ResourceId, ResourceKind, Version};
 use bellhop_domain::ledger::Ledger;
@@ -44,8 +44,6 @@ pub(crate) struct World {
     pub(crate) keys: BTreeMap<u64, Key>,
     /// Which image is configured, by its number.
     pub(crate) configured: u32,
-    /// Secrets whose maker was killed before it could find that its reservation was over: nobody looks for those.
-    pub(crate) orphans: BTreeSet<String>,
     /// Deliveries on their way: when they arrive, and which.
     pub(crate) coming: Vec<(i64, Sent)>,
     /// Those that the broker has.
@@ -99,7 +97,6 @@ impl World {
                 })
                 .collect(),
             configured: 0,
-            orphans: BTreeSet::new(),
             coming,
             waiting: Vec::new(),
             story: setting.tell.then(Vec::new),
