@@ -3,7 +3,7 @@
 use bellhop_domain::id::{HostRef, ReservationId, SiteId};
 use bellhop_domain::reservation::{Fact, Image, Scope};
 use bellhop_operators::{AdoptedHost, OperatorOrder};
-use bellhop_provisioner::{AdoptableHost, adoptable_hosts_in};
+use bellhop_provisioner::{AdoptableHost, ProvisionerSettings, adoptable_hosts_in};
 use bellhop_simulator::cluster::HostSpec;
 use serde_json::{Value, json};
 
@@ -50,11 +50,13 @@ async fn prepared_before(name: &str) -> World {
 
 impl World {
     async fn adoptable(&self) -> Vec<AdoptableHost> {
+        self.adoptable_with(self.settings()).await
+    }
+
+    async fn adoptable_with(&self, settings: ProvisionerSettings) -> Vec<AdoptableHost> {
         let mut configuration = kube::Config::new(self.cluster.url().parse().unwrap());
         configuration.default_namespace = NS.to_owned();
-        adoptable_hosts_in(&self.settings(), configuration)
-            .await
-            .unwrap()
+        adoptable_hosts_in(&settings, configuration).await.unwrap()
     }
 
     async fn adopt(&self, reservation: Option<ReservationId>) {
@@ -221,6 +223,22 @@ async fn a_host_that_is_gone_when_it_is_adopted_fails_and_holds_nothing() {
         .await;
     world.until("ReservationFailed").await;
     world.until("HostReleased").await;
+}
+
+#[tokio::test]
+async fn of_which_site_an_adoptable_host_is_says_its_namespace_where_sites_are_named() {
+    let world = prepared_before("node01").await;
+    assert_eq!(world.adoptable().await[0].sites, None);
+    for (named, sites) in [
+        ("site-1,site-2=lab2", vec!["site-1"]),
+        ("site-1,site-2", vec!["site-1", "site-2"]),
+    ] {
+        let mut settings = world.settings();
+        settings.site_ids = Some(named.parse().unwrap());
+        let found = world.adoptable_with(settings).await;
+        let sites: Vec<SiteId> = sites.into_iter().map(SiteId::new).collect();
+        assert_eq!(found[0].sites, Some(sites), "{named}");
+    }
 }
 
 #[tokio::test]
