@@ -112,13 +112,7 @@ impl Resource {
                 not_wiped,
                 ..
             } => {
-                if matches!(&self.occupancy, Occupancy::Releasing(release) if release.reservation == *reservation)
-                {
-                    self.occupancy = Occupancy::Free;
-                    if *not_wiped {
-                        self.not_wiped = Some(reservation.clone());
-                    }
-                }
+                self.released(reservation, *not_wiped);
             }
             Fact::HostClaimed { reservation }
             | Fact::ProvisioningResumed { reservation }
@@ -381,13 +375,28 @@ impl Resource {
         };
         *phase = Phase::Holding;
         self.occupancy = Occupancy::Held(Box::new(holding));
-        self.not_wiped = None;
         self.orders.handed_back = None;
         let binding = self
             .reservations
             .get(reservation)
             .and_then(Reservation::binding);
         self.bound_to = binding.or_else(|| self.bound_to.take());
+    }
+
+    /// A host that our claim never reached is as whoever had it before left it.
+    fn released(&mut self, reservation: &ReservationId, not_wiped: bool) {
+        let Occupancy::Releasing(release) = &self.occupancy else {
+            return;
+        };
+        if release.reservation != *reservation {
+            return;
+        }
+        if not_wiped {
+            self.not_wiped = Some(reservation.clone());
+        } else if release.claimed {
+            self.not_wiped = None;
+        }
+        self.occupancy = Occupancy::Free;
     }
 
     fn adopted(&mut self, adopted: &Adopted, recorded: &Recorded<'_>) {

@@ -179,3 +179,24 @@ fn an_adopted_host_is_not_taken_back_though_its_reservation_is_known_elsewhere()
     ledger.apply(&node, Version(2), at(0), None, &facts);
     assert_eq!(ledger.strays(), []);
 }
+
+#[test]
+fn an_adopted_host_is_not_taken_back_though_its_booking_is_said_to_start_later() {
+    let mut story = adopted(Some(id("a")), Some(3 * HOUR));
+    let mut word = story.word("a", Said::Announced, 6 * HOUR, None);
+    word.knowledge.schedule.start = at(5 * HOUR);
+    let facts = story.decide(&Command::Said(Box::new(word)));
+    assert_eq!(names(&facts), ["ReservationChanged"]);
+    assert!(matches!(desired(&story.resource), Desired::Keep(_)));
+}
+
+#[test]
+fn an_end_that_is_older_than_a_known_extension_does_not_release_an_adopted_host() {
+    let mut story = adopted(None, None);
+    let end = story.word("a", Said::End, 3 * HOUR, None);
+    story.now += MINUTE;
+    let extended = story.word("a", Said::Changed, 5 * HOUR, None);
+    story.decide(&Command::Said(Box::new(extended)));
+    assert_eq!(story.decide(&Command::Said(Box::new(end))), []);
+    assert!(matches!(desired(&story.resource), Desired::Keep(_)));
+}

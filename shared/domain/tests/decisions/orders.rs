@@ -8,6 +8,7 @@ fn note() -> Note {
     Note {
         by: "ada".to_owned(),
         why: "its user asked".to_owned(),
+        at: None,
     }
 }
 
@@ -69,6 +70,7 @@ fn every_order_has_an_answer_in_every_state() {
             ("retry", |story| {
                 story.ordered(Order::BringKey {
                     reservation: a(),
+        user: None,
                     delivery: delivery(),
                 })
             }),
@@ -195,6 +197,7 @@ fn a_key_that_an_operator_brings_lets_a_start_go_ahead_with_it() {
     assert_eq!(story.observed(clean()), []);
     let brought = story.ordered(Order::BringKey {
         reservation: a(),
+        user: None,
         delivery: delivery(),
     });
     assert_eq!(names(&brought), ["KeyBrought"]);

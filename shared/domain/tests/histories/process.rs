@@ -23,12 +23,12 @@ impl World {
         if let Some(handling) = &frozen.handling
             && !handling.acknowledged
         {
-            self.waiting.push(handling.sent.clone());
+            self.waiting.push(handling.delivery.clone());
         }
     }
 
-    /// Works until a write is due, and stops before it.
-    pub(crate) fn stall(&mut self, replica: usize, resource: usize, secret_made: bool) -> Verdict {
+    /// Works until a write is due, and stops before it: before it asks whether it may, or so many steps further.
+    pub(crate) fn stall(&mut self, replica: usize, resource: usize, further: u32) -> Verdict {
         // An offer, a claim that is due, and what may follow from a reading in between.
         for _ in 0..4 {
             self.follow(replica);
@@ -36,7 +36,7 @@ impl World {
             while let Some(look) = &self.replicas[replica].look {
                 match look.step {
                     LookStep::Planned(_) => {
-                        self.go_on(replica, u32::from(secret_made))?;
+                        self.go_on(replica, further)?;
                         self.freeze(replica);
                         return Ok(());
                     }
@@ -69,7 +69,7 @@ impl World {
         self.tell(|| format!("{replica} is killed and started"));
         let killed = std::mem::take(&mut self.replicas[replica]);
         if let Some(handling) = killed.handling.filter(|handling| !handling.acknowledged) {
-            self.waiting.push(handling.sent);
+            self.waiting.push(handling.delivery);
         }
         if let Some(LookStep::SecretMade(planned)) = killed.look.map(|look| look.step)
             && let Write::Claim { secret, .. } = planned.write

@@ -128,6 +128,11 @@ pub(crate) fn bookings_that_stay() -> impl Strategy<Value = Vec<Booking>> {
     })
 }
 
+/// The sender's number of a resource.
+pub(crate) fn number(resource: usize) -> i64 {
+    31 + resource as i64
+}
+
 /// The reservation that the sender's `index`-th booking is.
 pub(crate) fn reservation(index: usize) -> ReservationId {
     ReservationId::new(Source::new("s"), index.to_string())
@@ -290,8 +295,8 @@ impl Row<'_> {
                     id,
                 },
                 user: Some(UserId::new(format!("u{}", self.user))),
-                resource_number: Some(31 + self.resource as i64),
-                site: None,
+                resource_number: Some(number(self.resource)),
+                site: Some(super::orders::site()),
                 site_named: false,
                 payload: String::new(),
             },

@@ -17,6 +17,7 @@
 //! R1 and R11 are the services' and have tests there.
 
 mod facts;
+mod orders;
 mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,9 +28,10 @@ use bellhop_domain::reservation::{
 };
 use jiff::Timestamp;
 
+use super::delivery::Delivery;
 use super::host::{Host, State};
 use super::replica::Decision;
-use super::sender::{Sent, at};
+use super::sender::at;
 use super::world::{AWAY, Verdict};
 
 macro_rules! ensure {
@@ -57,6 +59,16 @@ struct Record {
     image: Option<String>,
     /// The host that it was given.
     host: Option<HostRef>,
+    /// The host that was adopted for it.
+    adopted: Option<orders::Adopted>,
+    /// Our claim was written on it.
+    taken_over: bool,
+    /// Our claim was seen on it: it is in use.
+    in_use: bool,
+    /// An operator said that its end is not missed before this.
+    extended_until: Option<Timestamp>,
+    /// An operator let it go ahead.
+    allowed: bool,
 }
 
 pub(crate) struct Judge {
@@ -68,6 +80,9 @@ pub(crate) struct Judge {
     heard: BTreeSet<u64>,
     /// When nobody was there, from and to.
     absences: Vec<(i64, i64)>,
+    orders: orders::Orders,
+    /// Which resources' hosts were released and not wiped.
+    not_wiped: BTreeSet<usize>,
 }
 
 impl Judge {
@@ -78,6 +93,8 @@ impl Judge {
             finals: BTreeMap::new(),
             heard: BTreeSet::new(),
             absences: Vec::new(),
+            orders: orders::Orders::default(),
+            not_wiped: BTreeSet::new(),
         }
     }
 
@@ -99,8 +116,7 @@ impl Judge {
     /// R3: an end or a deletion that was heard is final, whether or not its start was heard before; but for an end that is
     /// older than a known extension.
     /// `known`: what each resource knows of it.
-    pub(crate) fn heard(&mut self, word: &Word, known: &[&Reservation]) -> Verdict {
-        self.heard.insert(word.delivery.sequence);
+    pub(crate) fn heard(&self, word: &Word, known: &[&Reservation]) -> Verdict {
         let extended = |known: &&Reservation| known.times.extends_beyond(&word.knowledge);
         let is_final = match word.said {
             Said::Deleted => true,
@@ -128,8 +144,13 @@ impl Judge {
         Ok(())
     }
 
+    /// The delivery with this sequence was handled.
+    pub(crate) fn handled(&mut self, sequence: u64) {
+        self.heard.insert(sequence);
+    }
+
     /// R5: no host is released without an end while an extension waits in the broker.
-    pub(crate) fn fires(&self, decision: &Decision, waiting: &[Sent]) -> Verdict {
+    pub(crate) fn fires(&self, decision: &Decision, waiting: &[Delivery]) -> Verdict {
         for fact in &decision.facts {
             let Fact::ReservationEnded(ended) = fact else {
                 continue;
@@ -148,7 +169,7 @@ impl Judge {
                     && !matches!(word.said, Said::End | Said::Deleted)
             };
             ensure!(
-                !waiting.iter().any(|sent| extends(&sent.word)),
+                !(waiting.iter().filter_map(Delivery::said)).any(|sent| extends(&sent.word)),
                 "R5: {} is released while its extension waits in the broker",
                 ended.reservation
             );
