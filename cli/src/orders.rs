@@ -180,7 +180,7 @@ fn order(command: OrderCommand, ledger: &Ledger) -> Result<OperatorOrder, Failur
         OrderCommand::Retry(settings) => {
             let reservation = reservation(&settings.on.reservation, ledger)?;
             OperatorOrder::Retry {
-                user: user(&reservation, ledger),
+                user: owner(&reservation, ledger),
                 reservation,
                 ssh_public_key: key(&settings.ssh_key_file)?,
             }
@@ -211,7 +211,7 @@ fn order(command: OrderCommand, ledger: &Ledger) -> Result<OperatorOrder, Failur
 }
 
 /// Whose a reservation is, where told.
-fn user(reservation: &ReservationId, ledger: &Ledger) -> Option<UserId> {
+fn owner(reservation: &ReservationId, ledger: &Ledger) -> Option<UserId> {
     let place = ledger.place_of(reservation)?;
     let known = ledger.resource(place)?.reservations.get(reservation)?;
     known.user.clone()

@@ -183,6 +183,7 @@ fn an_adopted_host_is_not_taken_back_though_its_reservation_is_known_elsewhere()
 #[test]
 fn an_adopted_host_is_not_taken_back_though_its_booking_is_said_to_start_later() {
     let mut story = adopted(Some(id("a")), Some(3 * HOUR));
+    story.now += MINUTE;
     let mut word = story.word("a", Said::Announced, 6 * HOUR, None);
     word.knowledge.schedule.start = at(5 * HOUR);
     let facts = story.decide(&Command::Said(Box::new(word)));

@@ -92,7 +92,10 @@ pub(crate) enum Says {
         earlier: bool,
     },
     Allow,
-    Retry,
+    /// With the key of the owner, or of the one that it was when the operator looked.
+    Retry {
+        earlier: bool,
+    },
     Hold,
     Unhold,
     Pause(Covers),
@@ -200,10 +203,6 @@ impl From<u32> for Action {
                     seconds: 60 + amount % 9000,
                 },
             },
-            92 => Self::Operator {
-                resource,
-                says: Says::HandBack,
-            },
             93 if amount % 2 == 0 => Self::NeverWipe { resource },
             94 if amount % 4 == 0 => Self::DeleteResource {
                 resource,
@@ -227,14 +226,16 @@ fn said(kind: u32, amount: i64) -> Says {
         80 => Says::Extend {
             seconds: 60 + amount % 9000,
         },
-        81 => Says::Release {
+        81 => Says::Release { earlier: false },
+        87 => Says::Release { earlier: true },
+        82 => Says::Allow,
+        83 => Says::Retry {
             earlier: amount % 2 == 0,
         },
-        82 => Says::Allow,
-        83 => Says::Retry,
-        84 => Says::Hold,
-        85 => Says::Unhold,
-        86 => Says::Pause(covers),
+        84 if amount % 2 == 0 => Says::Hold,
+        84 => Says::Unhold,
+        85 if amount % 2 == 0 => Says::Pause(covers),
+        85 => Says::HandBack,
         _ => Says::Resume(covers),
     }
 }

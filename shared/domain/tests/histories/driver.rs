@@ -54,7 +54,7 @@ impl Driver {
         state: &Resource,
         host: Option<&Host>,
         configured: &str,
-        paused: bool,
+        paused: impl Fn() -> bool,
     ) -> Plan {
         if self.is(Mutant::UnknownHolderReleased)
             && let Some(lost) = host.and_then(|host| unknown_holder(state, host))
@@ -63,7 +63,7 @@ impl Driver {
         }
         match desired(state) {
             Desired::Nothing => Plan::default(),
-            Desired::Wait | Desired::Offer { .. } if paused => Plan::default(),
+            Desired::Wait | Desired::Offer { .. } if paused() => Plan::default(),
             Desired::Adopt(holding) => self.adopt(state, holding, the_same(host, holding)),
             Desired::SwitchOn => self.switch_on(state, host),
             Desired::Wait => match host {
@@ -255,7 +255,8 @@ impl Driver {
             forget: forget.clone(),
             ..Plan::observe(Observation::Released {
                 left,
-                not_wiped: host.is_some_and(|host| host.never_wiped),
+                not_wiped: host.is_some_and(|host| host.never_wiped)
+                    && (release.claimed || !self.is(Mutant::UnseenClaimTakenForWiped)),
             })
         };
         let Some(host) = host else {

@@ -47,7 +47,7 @@ impl World {
             LookStep::Read => {
                 let read = self.as_read(replica, &look);
                 let configured = sender::image(self.replicas[replica].image);
-                let paused = self.is_paused(replica, look.resource);
+                let paused = || self.is_paused(replica, look.resource);
                 let plan = self
                     .driver
                     .plan(&look.state, read.as_ref(), &configured, paused);

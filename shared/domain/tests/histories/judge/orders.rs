@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bellhop_domain::id::{HostRef, ReservationId};
+use bellhop_domain::id::{HostRef, ReservationId, UserId};
 use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::{
     Command, EndCause, Fact, FailureReason, Occupancy, Order, Phase, Resource, Said, TenantKey,
@@ -124,7 +124,8 @@ impl Judge {
                 "R4: {fact:?} by {order:?}"
             ),
             Fact::KeyBrought { note: Some(_), .. } => ensure!(
-                matches!(order, Some(Order::BringKey { reservation, .. }) if Some(reservation) == id && lacks_a_key(before, reservation)),
+                matches!(order, Some(Order::BringKey { reservation, user, .. })
+                    if Some(reservation) == id && lacks_a_key(before, reservation, user.as_ref())),
                 "R9: {fact:?} by {order:?}"
             ),
             Fact::HostAdopted(_) => ensure!(
@@ -260,10 +261,12 @@ pub(super) fn holder_stays(before: &Resource, after: &Resource, command: &Comman
     Ok(())
 }
 
-fn lacks_a_key(before: &Resource, id: &ReservationId) -> bool {
+/// Whether it waits for the key of this owner.
+fn lacks_a_key(before: &Resource, id: &ReservationId, owner: Option<&UserId>) -> bool {
     before.reservations.get(id).is_some_and(|known| {
-        matches!(&known.phase, Phase::Waiting(waiting) | Phase::Postponed(waiting)
-            if waiting.key != TenantKey::InDelivery)
+        let lacks = matches!(&known.phase, Phase::Waiting(waiting) | Phase::Postponed(waiting)
+            if waiting.key != TenantKey::InDelivery);
+        lacks && known.user.as_ref() == owner
     })
 }
 
