@@ -36,14 +36,20 @@ pub(crate) fn run() -> Result<(), Failure> {
         }
     };
     let nats_server = nats_server()?;
-    announce("tests: the suite about Kubernetes, on the real API server");
-    steps::run(
-        cargo("test")
+    let suite = || {
+        let mut command = cargo("test");
+        command
             .args(["--locked", "--package", "bellhop-provisioner"])
             .args(["--test", "provisioner", "kubernetes::"])
-            .env("NATS_SERVER", nats_server)
-            .env("BELLHOP_TEST_KUBECONFIG", kubeconfig),
-    )
+            .env("NATS_SERVER", &nats_server)
+            .env("BELLHOP_TEST_KUBECONFIG", &kubeconfig);
+        command
+    };
+    announce("tests: the suite about Kubernetes, on the real API server");
+    let tested = steps::run(&mut suite());
+    announce("tests: nothing of it is left there");
+    let left = steps::run(suite().args(["--", "--ignored"]));
+    tested.and(left)
 }
 
 /// The folder with `kube-apiserver` and `etcd`; built if they are not there.
@@ -129,6 +135,8 @@ fn cache() -> Result<PathBuf, Failure> {
 struct ApiServer {
     folder: PathBuf,
     children: Vec<Child>,
+    /// Ends when this process has ended, whichever way, and removes what is left of the folder then.
+    _caretaker: Child,
 }
 
 impl Drop for ApiServer {
@@ -150,6 +158,7 @@ impl ApiServer {
             .create(&folder)
             .map_err(|source| Failure::File(folder.clone(), source))?;
         let mut server = Self {
+            _caretaker: caretaker(&folder)?,
             folder,
             children: Vec::new(),
         };
@@ -268,6 +277,20 @@ impl ApiServer {
         }
         Ok(())
     }
+}
+
+/// A process that removes `folder` when its standard input ends, which only this process holds. The kernel ends the servers
+/// with us, but not what they stored: an interrupted run drops nothing.
+fn caretaker(folder: &Path) -> Result<Child, Failure> {
+    let script = r#"trap "" INT TERM HUP; cat; sleep 1; rm -rf "$0""#;
+    Command::new("sh")
+        .args(["-c", script])
+        .arg(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|source| Failure::NotRun("sh".to_owned(), source))
 }
 
 fn free_port() -> Result<u16, Failure> {

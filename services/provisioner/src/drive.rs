@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alarms::AlarmBoard;
 use crate::baremetalhost::driver::Driver;
-use crate::baremetalhost::host::BareMetalHost;
-use crate::baremetalhost::watch;
+use crate::baremetalhost::late_secrets;
+use crate::baremetalhost::watch::{self, ChangedHost};
 use crate::folded::{Change, FoldedLedger};
 use crate::settings::ProvisionerSettings;
 use crate::sites::ServedSites;
@@ -22,7 +22,7 @@ use crate::work_queue::WorkQueue;
 /// one provisioner.
 const WORKERS: usize = 16;
 
-/// Starts the watches, the sweep and the workers.
+/// Starts the watches, the sweeps and the workers.
 pub(crate) fn drive(
     settings: &ProvisionerSettings,
     driver: &Arc<Driver>,
@@ -36,7 +36,7 @@ pub(crate) fn drive(
     for namespace in namespaces {
         let (driver, queue, stop) = (driver.clone(), queue.clone(), stop.clone());
         tasks.spawn(async move {
-            let changed = |host: &BareMetalHost| ask_about(host, &driver.folded, &queue);
+            let changed = |host: ChangedHost<'_>| ask_about(host, &driver.folded, &queue);
             watch::run(
                 &driver.cluster,
                 &namespace,
@@ -56,6 +56,10 @@ pub(crate) fn drive(
         sweep,
         stop.clone(),
     ));
+    tasks.spawn({
+        let (driver, stop) = (driver.clone(), stop.clone());
+        async move { late_secrets::run(&driver, sweep, &stop).await }
+    });
     for _ in 0..WORKERS {
         let (driver, queue, stop) = (driver.clone(), queue.clone(), stop.clone());
         tasks.spawn(async move {
@@ -81,18 +85,18 @@ fn watched(sites: &ServedSites, folded: &FoldedLedger) -> BTreeSet<String> {
 }
 
 /// Asks for a look at every resource that a changed host may matter to.
-fn ask_about(host: &BareMetalHost, folded: &FoldedLedger, queue: &WorkQueue) {
+fn ask_about(host: ChangedHost<'_>, folded: &FoldedLedger, queue: &WorkQueue) {
     let concerned = folded.resources_where(|id, resource| {
-        id.namespace() == host.namespace()
+        id.namespace() == host.namespace
             && match desired(resource) {
                 Desired::Nothing => false,
                 Desired::Wait | Desired::SwitchOn | Desired::Offer { .. } => {
-                    id.name() == host.answers_to() || id.name() == host.name()
+                    id.name() == host.answers_to || id.name() == host.name
                 }
                 Desired::Adopt(holding) | Desired::Claim(holding) | Desired::Keep(holding) => {
-                    holding.host.name == host.name()
+                    holding.host.name == host.name
                 }
-                Desired::Release(release) => release.host.name == host.name(),
+                Desired::Release(release) => release.host.name == host.name,
             }
     });
     concerned.iter().for_each(|resource| queue.ask(resource));

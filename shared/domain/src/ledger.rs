@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::capacity::{self, Capacity};
 use crate::id::{ReservationId, ResourceId, SiteId, Version};
-use crate::reservation::{Fact, Knowledge, Note, Recorded, Resource, Scope};
+use crate::reservation::{Fact, Knowledge, Note, Recorded, Resource, Scope, SpentSecret};
 
 /// Everything that the ledger says. Its serialised form is a snapshot: what folds it must be the same code, so change
 /// [`Ledger::FORMAT`] whenever folding or a state's form changes.
@@ -24,7 +24,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// The format of the serialised form.
-    pub const FORMAT: u32 = 9;
+    pub const FORMAT: u32 = 11;
 
     /// Takes in one message about a resource. One that was taken in before changes nothing.
     pub fn apply(
@@ -120,6 +120,25 @@ impl Ledger {
     /// Where a known reservation stands: deliveries about it are decided there, whatever resource they name.
     pub fn place_of(&self, reservation: &ReservationId) -> Option<&ResourceId> {
         self.places.get(reservation).map(|place| &place.resource)
+    }
+
+    /// The secrets that nobody needs any more, and nobody ever will: their reservations are over.
+    pub fn spent_secrets(&self) -> impl Iterator<Item = &SpentSecret> {
+        self.resources.values().flat_map(move |resource| {
+            resource.spent_secrets.iter().filter(move |spent| {
+                let here = resource.reservations.get(&spent.reservation);
+                here.is_some_and(|known| !known.is_live())
+                    && self.is_over(&spent.reservation)
+                    && !resource.needs_secret(&spent.secret)
+            })
+        })
+    }
+
+    /// Whether a reservation is over where it stands.
+    fn is_over(&self, reservation: &ReservationId) -> bool {
+        let place = self.place_of(reservation).and_then(|id| self.resource(id));
+        let known = place.and_then(|resource| resource.reservations.get(reservation));
+        known.is_some_and(|known| known.outcome().is_some())
     }
 
     /// Why no host of a resource is written now: the widest pause that covers it, and the order.

@@ -62,6 +62,7 @@ pub(super) fn owes(fact: &Fact, occasion: &Occasion<'_>) -> bool {
         | Fact::DrivingResumed { .. }
         // It was ready long before, and its user knows.
         | Fact::HostAdopted(_)
+        | Fact::AdoptionRefused { .. }
         | Fact::HandBackOrdered { .. }
         | Fact::HostHandedBack { .. }
         // An operator decides what becomes of it.

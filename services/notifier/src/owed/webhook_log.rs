@@ -34,6 +34,7 @@ pub(super) fn owes(fact: &Fact) -> bool {
         | Fact::DrivingPaused { .. }
         | Fact::DrivingResumed { .. }
         | Fact::HostAdopted(_)
+        | Fact::AdoptionRefused { .. }
         | Fact::HandBackOrdered { .. }
         | Fact::HostHandedBack { .. }
         | Fact::HeldResourceDeleted { .. }

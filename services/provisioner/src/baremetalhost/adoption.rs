@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tracing::Instrument;
 
 use super::claim;
+use super::claiming::refusable;
 use super::cluster::{Cluster, WritableCluster};
 use super::driver::{BLOCKED, Driver, Look, LookError, reference};
 use super::fence::{Verdict, Writer};
@@ -19,6 +20,9 @@ use super::host::{
 use crate::settings::ProvisionerSettings;
 use crate::sites::ServedSites;
 use crate::work_queue::Next;
+
+/// The alarm for a host that can't be switched on again.
+pub(super) const HAND_BACK_REFUSED: &str = "hand_back_refused";
 
 /// A host that can be adopted.
 #[derive(Clone, Debug)]
@@ -186,12 +190,23 @@ impl Driver {
         if self.is_paused_now(look).await? {
             return Ok(Next::After(BLOCKED));
         }
-        self.wait(&look.id, None);
         let patch = patch(&host, holding, &writer, &self.installation);
-        self.write(cluster, &holding.host, &patch, "adopt")
+        let written = self
+            .write(cluster, &holding.host, &patch, "adopt")
             .instrument(look.span("adopt"))
-            .await?;
-        Ok(Next::Again)
+            .await;
+        match refusable(written)? {
+            Ok(_) => {
+                self.wait(&look.id, None);
+                Ok(Next::Again)
+            }
+            Err(text) => {
+                self.wait(&look.id, Some(&format!("it can't be adopted: {text}")));
+                self.observe(look, Observation::AdoptionRefused { text })
+                    .await?;
+                Ok(Next::Failed)
+            }
+        }
     }
 
     /// Switches on the host of a resource that nobody has.
@@ -214,7 +229,9 @@ impl Driver {
             return Ok(Next::Again);
         }
         let writer = self.writer(look);
+        let key = look.id.to_string();
         if let Some(obstacle) = claim::obstacle(&host, &writer) {
+            self.alarms.clear(HAND_BACK_REFUSED, &key);
             self.wait(&look.id, Some(&obstacle));
             return Ok(Next::After(BLOCKED));
         }
@@ -229,8 +246,18 @@ impl Driver {
             },
             "spec": {"online": true},
         });
-        self.write(cluster, &reference(&host), &patch, "hand back")
-            .await?;
-        Ok(Next::Again)
+        let host = reference(&host);
+        let written = self.write(cluster, &host, &patch, "hand back").await;
+        match refusable(written)? {
+            Ok(_) => {
+                self.alarms.clear(HAND_BACK_REFUSED, &key);
+                Ok(Next::Again)
+            }
+            Err(text) => {
+                self.wait(&look.id, Some(&format!("it can't be switched on: {text}")));
+                self.alarms.raise(HAND_BACK_REFUSED, &key, &text);
+                Ok(Next::Failed)
+            }
+        }
     }
 }

@@ -228,6 +228,7 @@ pub(crate) mod tests {
             changed: false,
             hold_until: None,
             adopted_at: None,
+            adoption_refused: None,
         }
     }
 

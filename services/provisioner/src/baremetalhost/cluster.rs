@@ -3,16 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bellhop_domain::id::{HostRef, LedgerId, ReservationId};
+use http::Request;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::client::Body;
 use kube::core::ApiResource;
 use kube::{Client, Config, Resource};
 use serde_json::Value;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::host::{BareMetalHost, RESOURCE};
 use crate::settings::ProvisionerSettings;
@@ -23,6 +28,8 @@ pub(crate) const PAGE: u32 = 500;
 const ANSWER: Duration = Duration::from_secs(15);
 /// How long a watch may say nothing: longer than kube lets the server hold one.
 const WATCH: Duration = Duration::from_secs(300);
+/// The least time from one watch to the next: whoever closes watches as soon as they are open is not asked in a rush.
+const BETWEEN_WATCHES: Duration = Duration::from_secs(1);
 /// Who we are in managed fields.
 const FIELD_MANAGER: &str = "bellhop-provisioner";
 
@@ -85,6 +92,11 @@ impl ClusterError {
             kube::Error::Api(status) if status.code == 400 => Some(&status.message),
             _ => None,
         }
+    }
+
+    /// We lack the right to do it.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        self.has_reason("Forbidden")
     }
 
     fn has_reason(&self, reason: &str) -> bool {
@@ -160,9 +172,18 @@ impl Cluster {
         answered: impl Fn() + Clone + Send + 'static,
     ) -> Api<BareMetalHost> {
         let watching = self.watching.clone();
-        let requests = tower::service_fn(move |request| {
-            let (watching, answered) = (watching.clone(), answered.clone());
+        let begun = Arc::<Mutex<Option<Instant>>>::default();
+        let requests = tower::service_fn(move |request: Request<Body>| {
+            let (watching, answered, begun) = (watching.clone(), answered.clone(), begun.clone());
             async move {
+                let query = request.uri().query().unwrap_or_default();
+                if query.split('&').any(|part| part == "watch=true") {
+                    let mut begun = begun.lock().await;
+                    if let Some(before) = *begun {
+                        tokio::time::sleep_until(before + BETWEEN_WATCHES).await;
+                    }
+                    *begun = Some(Instant::now());
+                }
                 let answer = watching.send(request).await?;
                 if answer.status().is_success() {
                     answered();
@@ -289,12 +310,13 @@ impl WritableCluster {
         }
     }
 
-    /// Deletes our user-data secret, by its `uid`; one that belongs to someone else, or that is gone, is let be.
+    /// Deletes our user-data secret, by its `uid`; one that belongs to someone else, or that is gone, is let be. Returns whether
+    /// there was one.
     pub(crate) async fn delete_secret(
         &self,
         name: &str,
         owner: &SecretOwner<'_>,
-    ) -> Result<(), ClusterError> {
+    ) -> Result<bool, ClusterError> {
         self.delete_secret_if(name, owner, |found| belongs_to(found, owner))
             .await
     }
@@ -313,7 +335,8 @@ impl WritableCluster {
                 .is_some_and(|of| of == ledger)
         };
         self.delete_secret_if(name, owner, |found| !is_in_use(found))
-            .await
+            .await?;
+        Ok(())
     }
 
     async fn delete_secret_if(
@@ -321,16 +344,16 @@ impl WritableCluster {
         name: &str,
         owner: &SecretOwner<'_>,
         may_go: impl Fn(&Secret) -> bool,
-    ) -> Result<(), ClusterError> {
+    ) -> Result<bool, ClusterError> {
         // An adopted host may have had no user data.
         if name.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let Some(found) = self.secret(&owner.host.namespace, name).await? else {
-            return Ok(());
+            return Ok(false);
         };
         if !may_go(&found) {
-            return Ok(());
+            return Ok(false);
         }
         let preconditions = Preconditions {
             uid: found.meta().uid.clone(),
@@ -346,8 +369,8 @@ impl WritableCluster {
             .delete(name, &parameters)
             .await
         {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
             Err(error) => Err(ClusterError::new(format!("delete secret {name}"), error)),
         }
     }

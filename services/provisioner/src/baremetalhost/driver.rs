@@ -14,6 +14,7 @@ use bellhop_service::trace_context::{TraceParent, set_parent};
 use sha2::{Digest, Sha256};
 use tracing::{Instrument, Span};
 
+use super::adoption::HAND_BACK_REFUSED;
 use super::claim;
 use super::claiming::refusable;
 use super::cluster::{Cluster, ClusterError, SecretOwner, WritableCluster};
@@ -151,7 +152,11 @@ impl Driver {
     }
 
     async fn bring_about(&self, look: &Look, cluster: &WritableCluster) -> Result<Next, LookError> {
-        match desired(&look.state) {
+        let desired = desired(&look.state);
+        if desired != Desired::SwitchOn {
+            self.alarms.clear(HAND_BACK_REFUSED, &look.id.to_string());
+        }
+        match desired {
             Desired::Nothing => {
                 self.wait(&look.id, None);
                 Ok(Next::Rest)

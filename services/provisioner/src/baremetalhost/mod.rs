@@ -12,7 +12,8 @@
 //! - [`host`] what we read of a host; [`fence`] who may write it; [`claim`] and [`release`] what is written, and when: pure;
 //! - [`shadow`] the look of a shadow, which writes nothing;
 //! - [`cluster`] the Kubernetes API; [`watch`] what changes there; [`driver`] the look itself, with `finding` the host,
-//!   `offering` it and `claiming` it, and [`adoption`] of hosts that somebody else prepared; [`user_data`] the cloud-config.
+//!   `offering` it and `claiming` it, and [`adoption`] of hosts that somebody else prepared; [`user_data`] the cloud-config;
+//! - [`late_secrets`] what a provisioner that slept may leave.
 
 pub mod adoption;
 pub(crate) mod claim;
@@ -22,6 +23,7 @@ pub(crate) mod driver;
 pub(crate) mod fence;
 mod finding;
 pub(crate) mod host;
+pub(crate) mod late_secrets;
 mod offering;
 pub(crate) mod release;
 pub(crate) mod shadow;

@@ -1,7 +1,7 @@
 //! What changes in the cluster. A watch may miss what happened while it was away, so a change is only a reason to look; what
 //! is kept of each host is just enough to know whom to look for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use futures::StreamExt;
@@ -102,12 +102,17 @@ impl KnownHosts {
         });
     }
 
-    /// All hosts of a namespace were listed: those of before that are not among them are gone.
-    fn listed(&self, namespace: &str, names: &[String]) {
+    /// All hosts of a namespace were listed: those of before that are not among them are gone, and returned.
+    fn listed(&self, namespace: &str, names: &BTreeSet<String>) -> BTreeMap<String, KnownHost> {
+        let mut gone = BTreeMap::new();
         self.change(namespace, |known| {
-            known.hosts.retain(|name, _| names.contains(name));
+            let hosts = std::mem::take(&mut known.hosts);
+            (known.hosts, gone) = hosts
+                .into_iter()
+                .partition(|(name, _)| names.contains(name));
             known.complete = true;
         });
+        gone
     }
 
     /// Notes how the watch of a namespace is, and says how all are together.
@@ -165,6 +170,24 @@ impl KnownHosts {
     }
 }
 
+/// A host that was made, changed or deleted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChangedHost<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) answers_to: &'a str,
+}
+
+impl<'a> From<&'a BareMetalHost> for ChangedHost<'a> {
+    fn from(host: &'a BareMetalHost) -> Self {
+        Self {
+            namespace: host.namespace(),
+            name: host.name(),
+            answers_to: host.answers_to(),
+        }
+    }
+}
+
 /// Watches the hosts of one namespace until told to stop; calls `changed` with each that changes.
 pub(crate) async fn run(
     cluster: &Cluster,
@@ -172,7 +195,7 @@ pub(crate) async fn run(
     known: &KnownHosts,
     dependency: &Dependency,
     stop: &CancellationToken,
-    changed: impl Fn(&BareMetalHost),
+    changed: impl Fn(ChangedHost<'_>),
 ) {
     let configuration = watcher::Config::default().page_size(PAGE);
     let answered = {
@@ -183,7 +206,7 @@ pub(crate) async fn run(
     let hosts = cluster.watched_hosts(namespace, answered);
     let events = watcher::watcher(hosts, configuration).default_backoff();
     let mut events = std::pin::pin!(events);
-    let mut listed = Vec::new();
+    let mut listed = BTreeSet::new();
     loop {
         let event = tokio::select! {
             () = stop.cancelled() => return,
@@ -207,26 +230,33 @@ fn take(
     event: watcher::Event<BareMetalHost>,
     namespace: &str,
     known: &KnownHosts,
-    listed: &mut Vec<String>,
-    changed: &impl Fn(&BareMetalHost),
+    listed: &mut BTreeSet<String>,
+    changed: &impl Fn(ChangedHost<'_>),
 ) {
     match event {
         watcher::Event::Init => listed.clear(),
         watcher::Event::InitApply(host) => {
-            listed.push(host.name().to_owned());
+            listed.insert(host.name().to_owned());
             known.put(&host);
-            changed(&host);
+            changed((&host).into());
         }
+        // No event tells of what was deleted while there was no watch.
         watcher::Event::InitDone => {
-            known.listed(namespace, listed);
+            for (name, host) in known.listed(namespace, listed) {
+                changed(ChangedHost {
+                    namespace,
+                    name: &name,
+                    answers_to: &host.answers_to,
+                });
+            }
         }
         watcher::Event::Apply(host) => {
             known.put(&host);
-            changed(&host);
+            changed((&host).into());
         }
         watcher::Event::Delete(host) => {
             known.remove(&host);
-            changed(&host);
+            changed((&host).into());
         }
     }
 }
@@ -248,8 +278,8 @@ mod tests {
     #[test]
     fn an_interrupted_watch_of_one_namespace_is_told_while_that_of_another_works() {
         let (known, kubernetes) = (KnownHosts::default(), kubernetes());
-        known.listed("a", &[]);
-        known.listed("b", &[]);
+        known.listed("a", &BTreeSet::new());
+        known.listed("b", &BTreeSet::new());
         let why = || WatchState::Interrupted("forbidden".to_owned());
         known.tell("b", why(), &kubernetes);
         known.tell("a", WatchState::Works, &kubernetes);
@@ -269,10 +299,10 @@ mod tests {
         known.tell("b", why, &kubernetes);
         let told = "the hosts of a are not listed yet; the hosts of b can't be listed: forbidden";
         assert_eq!(kubernetes.state(), DependencyState::Down(told.to_owned()));
-        known.listed("a", &[]);
+        known.listed("a", &BTreeSet::new());
         known.tell("b", WatchState::Works, &kubernetes);
         assert!(matches!(kubernetes.state(), DependencyState::Down(_)));
-        known.listed("b", &[]);
+        known.listed("b", &BTreeSet::new());
         known.say(&kubernetes);
         assert_eq!(kubernetes.state(), DependencyState::Ok);
     }

@@ -7,10 +7,10 @@ use bellhop_simulator::cluster::HostSpec;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::installation::nested;
+use crate::installation::{Installation, nested};
 use crate::world::{KEY, NS, World, end, flat, in_seconds, is_clean, start};
 
-impl World {
+impl Installation {
     pub(crate) async fn order(&self, order: OperatorOrder) {
         let message = OperatorMessage {
             order,
@@ -19,7 +19,9 @@ impl World {
         };
         self.deliver(message.to_delivery(Timestamp::now())).await;
     }
+}
 
+impl World {
     fn image(&self, host: &str) -> Value {
         self.cluster.host(NS, host).unwrap()["spec"]["image"]["url"].clone()
     }

@@ -27,6 +27,8 @@ pub enum AlarmKind {
     OperatorNeeded,
     /// The sender deleted a resource under its holder.
     HeldResourceDeleted,
+    /// The API server refuses to mark an adopted host as ours.
+    AdoptionRefused,
 }
 
 impl AlarmKind {
@@ -42,6 +44,7 @@ impl AlarmKind {
             Self::OwnerChanged => "owner_changed",
             Self::OperatorNeeded => "operator_needed",
             Self::HeldResourceDeleted => "held_resource_deleted",
+            Self::AdoptionRefused => "adoption_refused",
         }
     }
 }
@@ -127,6 +130,13 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
                 AlarmKind::DeadlinePassed,
                 id,
                 format!("its end passed without an end event; held until {until}"),
+            );
+        }
+        if let Some(text) = &holding.adoption_refused {
+            raise(
+                AlarmKind::AdoptionRefused,
+                id,
+                format!("{} can't carry our consumerRef: {text}", holding.host),
             );
         }
         if holding.changed {

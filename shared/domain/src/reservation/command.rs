@@ -242,6 +242,11 @@ pub enum Observation {
         /// Why, in words.
         text: String,
     },
+    /// The adopted host can't carry our `consumerRef`: the API server refuses it.
+    AdoptionRefused {
+        /// Why, in words.
+        text: String,
+    },
     /// The assigned host carries our claim.
     Claimed(ClaimedHost),
     /// The assigned host does not exist any more.

@@ -112,9 +112,10 @@ impl Resource {
                 not_wiped,
                 ..
             } => {
-                self.released(reservation, *not_wiped);
+                self.released(reservation, *not_wiped, recorded.at);
             }
             Fact::HostClaimed { reservation }
+            | Fact::AdoptionRefused { reservation, .. }
             | Fact::ProvisioningResumed { reservation }
             | Fact::ProvisioningSuspended { reservation, .. }
             | Fact::ProvisioningErrorSeen { reservation, .. }
@@ -372,6 +373,7 @@ impl Resource {
             changed: false,
             hold_until: None,
             adopted_at: None,
+            adoption_refused: None,
         };
         *phase = Phase::Holding;
         self.occupancy = Occupancy::Held(Box::new(holding));
@@ -384,18 +386,20 @@ impl Resource {
     }
 
     /// A host that our claim never reached is as whoever had it before left it.
-    fn released(&mut self, reservation: &ReservationId, not_wiped: bool) {
+    fn released(&mut self, reservation: &ReservationId, not_wiped: bool, at: Timestamp) {
         let Occupancy::Releasing(release) = &self.occupancy else {
             return;
         };
         if release.reservation != *reservation {
             return;
         }
+        let release = Release::clone(release);
         if not_wiped {
             self.not_wiped = Some(reservation.clone());
         } else if release.claimed {
             self.not_wiped = None;
         }
+        self.spend_secret(release, at);
         self.occupancy = Occupancy::Free;
     }
 
@@ -434,6 +438,7 @@ impl Resource {
             changed: false,
             hold_until: None,
             adopted_at: Some(recorded.at),
+            adoption_refused: None,
             given_upon: recorded.version,
         }));
     }
@@ -486,6 +491,10 @@ impl Holding {
             }
             (Fact::HostClaimed { .. }, stage @ Stage::Adopting) => {
                 *stage = Stage::Ready { troubled: false };
+                self.adoption_refused = None;
+            }
+            (Fact::AdoptionRefused { text, .. }, Stage::Adopting) => {
+                self.adoption_refused = Some(text.clone());
             }
             (Fact::ProvisioningResumed { .. }, Stage::Preparing { working_since, .. }) => {
                 working_since.get_or_insert(recorded.at);

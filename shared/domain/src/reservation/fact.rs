@@ -102,6 +102,14 @@ pub enum Fact {
     /// An operator took over a host that somebody else prepared (the service before Bellhop, a lost ledger): its image and
     /// user data count as ours from here on (R6).
     HostAdopted(Box<Adopted>),
+    /// The API server refuses to let an adopted host carry our `consumerRef` (admission): it is tried again, and an operator must
+    /// see to it. Nothing else follows: its user has the host all the while.
+    AdoptionRefused {
+        /// Whose.
+        reservation: ReservationId,
+        /// What the API server says.
+        text: String,
+    },
     /// An operator wants the free resource's host on again, as the service before Bellhop needs it.
     HandBackOrdered {
         /// Who ordered it, and why.
@@ -648,6 +656,7 @@ impl Fact {
             | Self::SiteSettled { reservation }
             | Self::HostAssigned { reservation, .. }
             | Self::HostClaimed { reservation }
+            | Self::AdoptionRefused { reservation, .. }
             | Self::ProvisioningResumed { reservation }
             | Self::ProvisioningSuspended { reservation, .. }
             | Self::ProvisioningErrorSeen { reservation, .. }
@@ -699,6 +708,7 @@ impl Fact {
             Self::DrivingResumed { .. } => "DrivingResumed",
             Self::HeldResourceDeleted { .. } => "HeldResourceDeleted",
             Self::HostAdopted(_) => "HostAdopted",
+            Self::AdoptionRefused { .. } => "AdoptionRefused",
             Self::HandBackOrdered { .. } => "HandBackOrdered",
             Self::HostHandedBack { .. } => "HostHandedBack",
             Self::ChangeCameTooLate(_) => "ChangeCameTooLate",

@@ -3,7 +3,7 @@
 //! [`Resource::evolve`] takes every fact in every state: one that does not fit changes nothing, so a fact that is folded
 //! twice has no second effect.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
@@ -44,7 +44,28 @@ pub struct Resource {
     pub not_wiped: Option<ReservationId>,
     /// To which of the sender's resources its host is bound: the one whose reservation had it last.
     pub bound_to: Option<Binding>,
+    /// The secrets of those that had its host last, the latest at the end: one that was made too late is found by its name
+    /// alone (R9).
+    pub spent_secrets: VecDeque<SpentSecret>,
 }
+
+/// The user-data secret of a reservation whose host was given back. It was deleted then; a provisioner that slept may make it
+/// once more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpentSecret {
+    /// Whose it was.
+    pub reservation: ReservationId,
+    /// On which host.
+    pub host: HostRef,
+    /// Its name.
+    pub secret: String,
+    /// When the host was given back.
+    pub released: Timestamp,
+}
+
+/// How many secrets that were spent are remembered for a resource. Whoever makes one too late slept while fewer than so many
+/// others had the host.
+pub const SPENT_SECRETS: usize = 16;
 
 /// One of the sender's resources, whatever it is called.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +132,8 @@ pub struct Holding {
     pub hold_until: Option<Timestamp>,
     /// Since when it has a host that somebody else prepared; none where we did.
     pub adopted_at: Option<Timestamp>,
+    /// Why the API server refuses our `consumerRef` on that host; none once it is there.
+    pub adoption_refused: Option<String>,
 }
 
 /// How far a holder's host is.
@@ -324,6 +347,33 @@ impl Resource {
         match &self.occupancy {
             Occupancy::Held(holding) => Some(holding),
             Occupancy::Free | Occupancy::Releasing(_) => None,
+        }
+    }
+
+    /// Notes that the host of `release` is given back. The secret of an adopted one is not of our making.
+    pub(super) fn spend_secret(&mut self, release: Release, released: Timestamp) {
+        if release.adopted {
+            return;
+        }
+        self.spent_secrets
+            .retain(|spent| spent.secret != release.secret);
+        self.spent_secrets.push_back(SpentSecret {
+            reservation: release.reservation,
+            host: release.host,
+            secret: release.secret,
+            released,
+        });
+        while self.spent_secrets.len() > SPENT_SECRETS {
+            self.spent_secrets.pop_front();
+        }
+    }
+
+    /// Whether its holder, or a host on its way back, has this secret.
+    pub(crate) fn needs_secret(&self, secret: &str) -> bool {
+        match &self.occupancy {
+            Occupancy::Free => false,
+            Occupancy::Held(holding) => holding.secret == secret,
+            Occupancy::Releasing(release) => release.secret == secret,
         }
     }
 

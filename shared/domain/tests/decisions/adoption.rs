@@ -46,6 +46,25 @@ fn a_host_that_was_adopted_for_a_reservation_is_released_at_its_end() {
 }
 
 #[test]
+fn an_adoption_that_the_api_server_refuses_is_recorded_once_and_alarmed_until_it_is_there() {
+    let mut story = moving_over();
+    story.ordered(adoption(Some(id("a")), Some(3 * HOUR)));
+    let refused = |text: &str| Observation::AdoptionRefused {
+        text: text.to_owned(),
+    };
+    let facts = story.observed(refused("frozen"));
+    assert_eq!(names(&facts), ["AdoptionRefused"]);
+    assert_eq!(story.observed(refused("frozen still")), []);
+    assert!(matches!(desired(&story.resource), Desired::Adopt(_)));
+    let alarm = alarms(&story.resource).remove(0);
+    assert_eq!(alarm.kind, AlarmKind::AdoptionRefused);
+    assert!(alarm.text.contains("frozen"), "{}", alarm.text);
+    assert_eq!(names(&story.observed(provisioned())), ["HostClaimed"]);
+    assert_eq!(alarms(&story.resource), []);
+    assert_eq!(story.observed(refused("late")), []);
+}
+
+#[test]
 fn a_host_that_was_adopted_for_a_reservation_has_the_deadline_that_the_operator_named() {
     let mut story = adopted(Some(id("a")), Some(3 * HOUR));
     let passed = story.wait_until(3 * HOUR + 11 * MINUTE);

@@ -6,6 +6,7 @@
 
 mod adoption;
 mod orders;
+mod spent_secrets;
 
 use std::time::Duration;
 

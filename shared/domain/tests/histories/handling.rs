@@ -221,12 +221,18 @@ impl World {
         (!decision.facts.is_empty()).then_some(decision)
     }
 
-    /// What a crash in the middle of a move left is finished.
+    /// What a crash in the middle of a move left is finished, and what was made too late is found.
     pub(crate) fn sweep(&mut self, replica: usize) -> Verdict {
         self.follow(replica);
         while let Some(decision) = self.let_go(replica, None) {
             self.append(decision)?;
             self.follow(replica);
+        }
+        if !self.is(Mutant::SecretKept) {
+            for spent in self.replicas[replica].ledger.spent_secrets() {
+                self.cluster
+                    .delete_secret(&spent.secret, &spent.reservation);
+            }
         }
         Ok(())
     }

@@ -232,15 +232,4 @@ impl World {
             self.cluster.delete_secret(secret, &planned.reservation);
         }
     }
-
-    /// Whether a holder has this secret, or a release will find it.
-    pub(crate) fn is_needed(&self, secret: &str) -> bool {
-        self.truth
-            .resources()
-            .any(|(_, state)| match &state.occupancy {
-                Occupancy::Free => false,
-                Occupancy::Held(holding) => holding.secret == secret,
-                Occupancy::Releasing(release) => release.secret == secret,
-            })
-    }
 }

@@ -51,7 +51,7 @@ pub(crate) enum Mutant {
     TimeoutRunsAlways,
     /// The user data of the tenant before is used once more.
     FormerTenantsKey,
-    /// The secret stays when its host is given back.
+    /// The secret stays when its host is given back, and nobody looks for it later.
     SecretKept,
     /// An image that someone removed by hand is set again.
     ImageSetAgain,

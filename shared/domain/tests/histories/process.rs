@@ -1,6 +1,5 @@
 //! A replica as a process: it freezes and goes on, and is killed and started.
 
-use super::host::Write;
 use super::replica::{LookStep, Replica};
 use super::world::{AWAY, Verdict, World};
 
@@ -70,12 +69,6 @@ impl World {
         let killed = std::mem::take(&mut self.replicas[replica]);
         if let Some(handling) = killed.handling.filter(|handling| !handling.acknowledged) {
             self.waiting.push(handling.delivery);
-        }
-        if let Some(LookStep::SecretMade(planned)) = killed.look.map(|look| look.step)
-            && let Write::Claim { secret, .. } = planned.write
-            && !self.is_needed(&secret)
-        {
-            self.orphans.insert(secret);
         }
         self.replicas[replica] = Replica {
             image: self.configured,

@@ -48,8 +48,6 @@ pub(crate) struct World {
     pub(crate) keys: BTreeMap<u64, Key>,
     /// Which image is configured, by its number.
     pub(crate) configured: u32,
-    /// Secrets whose maker was killed before it could find that its reservation was over: nobody looks for those.
-    pub(crate) orphans: BTreeSet<String>,
     /// All that the sender says.
     pub(crate) all_sent: Vec<Sent>,
     /// Deliveries on their way: when they arrive, and which.
@@ -112,7 +110,6 @@ impl World {
                 })
                 .collect(),
             configured: 0,
-            orphans: BTreeSet::new(),
             taken: (coming.iter())
                 .map(|(_, sent)| sent.word.delivery.sequence)
                 .collect(),

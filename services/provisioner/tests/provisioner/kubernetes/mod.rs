@@ -6,8 +6,12 @@
 //! [`server`]; nothing else knows which server it is. Where the two differ, the simulator is wrong.
 
 mod answers;
+mod between;
 mod held_hosts;
 mod hosts_of_others;
+mod late_secrets;
+mod leaving;
+mod moving_over;
 mod operator;
 mod readiness;
 mod refusals;
@@ -17,4 +21,5 @@ mod role;
 mod server;
 mod stage;
 mod types;
+mod watches;
 mod wording;

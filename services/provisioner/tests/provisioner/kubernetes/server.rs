@@ -11,22 +11,27 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::leaving;
 use super::operator::Operator;
 use super::requests::Requests;
 
 /// The kubeconfig of an administrator of a real API server; unset: the simulated cluster.
-const KUBECONFIG: &str = "BELLHOP_TEST_KUBECONFIG";
+pub(super) const KUBECONFIG: &str = "BELLHOP_TEST_KUBECONFIG";
 /// A file with Metal3's own definition of BareMetalHosts, for a real API server that has none.
 const DEFINITION: &str = "BELLHOP_TEST_METAL3_DEFINITION";
 
-/// What every namespace of the suite has, so that one that was left behind can be found.
-const LABEL: &str = "bellhop.dev/test";
+/// What every namespace of the suite has, so that one that was left behind can be found; and the definition of hosts, if it
+/// is the suite's.
+pub(super) const LABEL: &str = "bellhop.dev/test";
 
-const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
-const BINDINGS: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings";
-const FLOWS: &str = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas";
-const LEVELS: &str = "/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations";
+pub(super) const HOSTS_DEFINITION: &str =
+    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/baremetalhosts.metal3.io";
+pub(super) const POLICIES: &str =
+    "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
+pub(super) const BINDINGS: &str =
+    "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings";
+pub(super) const FLOWS: &str = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas";
+pub(super) const LEVELS: &str = "/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations";
 
 /// The account that the shipped RoleBinding names.
 pub(crate) const ACCOUNT: &str = "webhook-server-client-sa";
@@ -55,7 +60,7 @@ impl Place {
     pub(crate) async fn new() -> Self {
         match std::env::var_os(KUBECONFIG) {
             None => simulated().await,
-            Some(path) => real(path.into()).await,
+            Some(_) => real().await,
         }
     }
 }
@@ -66,46 +71,7 @@ impl Drop for Place {
         if let Server::Simulated(_) = self.server {
             return;
         }
-        let (requests, namespace) = (self.administrator.clone(), self.namespace.clone());
-        // The test's own runtime waits in this call. A panic here must not hide the test's.
-        let removal = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            runtime.unwrap().block_on(async {
-                remove(&Requests::new(requests), &namespace).await;
-            });
-        });
-        if removal.join().is_err() {
-            eprintln!(
-                "namespace {} stays: kubectl delete namespace -l {LABEL}=true",
-                self.namespace
-            );
-        }
-    }
-}
-
-/// Removes a namespace of the suite, with all that was made for it elsewhere.
-async fn remove(requests: &Requests, namespace: &str) {
-    for kind in [BINDINGS, POLICIES, FLOWS, LEVELS] {
-        let _not_there = requests
-            .delete(&format!("{kind}/{namespace}"), json!({}))
-            .await;
-    }
-    let hosts = format!("/apis/metal3.io/v1alpha1/namespaces/{namespace}/baremetalhosts");
-    requests.delete(&hosts, json!({})).await.unwrap();
-    // Nobody plays Metal3 any more, who would take its finalizer away.
-    let left = requests.get(&hosts).await.unwrap();
-    for host in left["items"].as_array().unwrap() {
-        let path = format!("{hosts}/{}", host["metadata"]["name"].as_str().unwrap());
-        let _gone = requests
-            .patch(&path, &json!({"metadata": {"finalizers": null}}))
-            .await;
-    }
-    let path = format!("/api/v1/namespaces/{namespace}");
-    if let Err(refused) = requests.delete(&path, json!({})).await {
-        // Some tests delete it themselves.
-        assert!(matches!(refused.code, 404 | 409), "{refused:?}");
+        leaving::remove_now(&self.namespace, &self.administrator);
     }
 }
 
@@ -123,16 +89,24 @@ async fn simulated() -> Place {
     }
 }
 
-async fn real(path: PathBuf) -> Place {
+/// The administrator of the real API server.
+pub(super) async fn administrator() -> Config {
+    let path = PathBuf::from(std::env::var_os(KUBECONFIG).unwrap());
     let kubeconfig = Kubeconfig::read_from(path).unwrap();
-    let administrator =
-        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-    let administrator = administrator.unwrap();
+    let options = KubeConfigOptions::default();
+    Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .unwrap()
+}
+
+async fn real() -> Place {
+    let administrator = administrator().await;
     let requests = Requests::new(administrator.clone());
     static DEFINED: OnceCell<()> = OnceCell::const_new();
     DEFINED.get_or_init(|| define_hosts(&requests)).await;
 
     let namespace = format!("bellhop-test-{:08x}", rand::random::<u32>());
+    leaving::note(&namespace, &administrator).await;
     let object = json!({"apiVersion": "v1", "kind": "Namespace",
                         "metadata": {"name": namespace, "labels": {LABEL: "true"}}});
     requests
@@ -159,13 +133,15 @@ async fn define_hosts(requests: &Requests) {
     while requests.get("/readyz").await.is_err() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    let path = format!("{DEFINITIONS}/baremetalhosts.metal3.io");
-    if requests.get(&path).await.is_err() {
-        let definition = match std::env::var_os(DEFINITION) {
+    let path = HOSTS_DEFINITION;
+    if requests.get(path).await.is_err() {
+        let mut definition: Value = match std::env::var_os(DEFINITION) {
             Some(file) => serde_saphyr::from_str(&std::fs::read_to_string(file).unwrap()).unwrap(),
             None => definition(),
         };
-        requests.apply(&path, &definition).await.unwrap();
+        // So that it goes at the end.
+        definition["metadata"]["labels"][LABEL] = json!("true");
+        requests.apply(path, &definition).await.unwrap();
     }
     let established = |object: &Value| {
         object["status"]["conditions"]
@@ -176,7 +152,7 @@ async fn define_hosts(requests: &Requests) {
             })
     };
     let hosts = "/apis/metal3.io/v1alpha1/baremetalhosts";
-    while !established(&requests.get(&path).await.unwrap()) || requests.get(hosts).await.is_err() {
+    while !established(&requests.get(path).await.unwrap()) || requests.get(hosts).await.is_err() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
 }
@@ -224,6 +200,18 @@ pub(crate) fn shipped_role() -> (Value, Value) {
     );
     assert_eq!(binding["subjects"][0]["name"], ACCOUNT);
     (role, binding)
+}
+
+/// What admission refuses: as a policy, and as the simulator's fault.
+struct Ban {
+    /// What the policy asks of a host, in its own language.
+    allowed: &'static str,
+    /// Where in the body the fault looks.
+    pointer: &'static str,
+    /// Whether it looks for a null there.
+    removal: bool,
+    /// A change of a spec that is refused.
+    refused: Value,
 }
 
 /// What refuses requests until it is lifted.
@@ -317,28 +305,54 @@ impl Place {
 
     /// Admission refuses every host that gets an image, with this message.
     pub(crate) async fn refuse_images(&self, reason: &str, message: &str) -> Refusing {
-        self.refuse_by_policy("!has(object.spec.image)", false, reason, message)
-            .await
+        let ban = Ban {
+            allowed: "!has(object.spec.image)",
+            pointer: "/spec/image",
+            removal: false,
+            refused: json!({"image": {"url": "http://images.invalid/canary"}}),
+        };
+        self.refuse(ban, reason, message).await
+    }
+
+    /// Admission refuses every host that gets a consumer, with this message.
+    pub(crate) async fn refuse_consumers(&self, reason: &str, message: &str) -> Refusing {
+        let ban = Ban {
+            allowed: "!has(object.spec.consumerRef)",
+            pointer: "/spec/consumerRef",
+            removal: false,
+            refused: json!({"consumerRef": {"kind": "Canary", "name": "canary"}}),
+        };
+        self.refuse(ban, reason, message).await
+    }
+
+    /// Admission refuses to switch a host on, with this message.
+    pub(crate) async fn refuse_switching_on(&self, reason: &str, message: &str) -> Refusing {
+        let ban = Ban {
+            allowed: "!object.spec.online",
+            pointer: "/spec/online",
+            removal: false,
+            refused: json!({"online": true}),
+        };
+        self.refuse(ban, reason, message).await
     }
 
     /// Admission refuses to take the image from a host, with this message.
     pub(crate) async fn refuse_removals_of_images(&self, reason: &str, message: &str) -> Refusing {
-        let allowed = "has(object.spec.image) || !has(oldObject.spec.image)";
-        self.refuse_by_policy(allowed, true, reason, message).await
+        let ban = Ban {
+            allowed: "has(object.spec.image) || !has(oldObject.spec.image)",
+            pointer: "/spec/image",
+            removal: true,
+            refused: json!({"image": null}),
+        };
+        self.refuse(ban, reason, message).await
     }
 
-    async fn refuse_by_policy(
-        &self,
-        allowed: &str,
-        removal: bool,
-        reason: &str,
-        message: &str,
-    ) -> Refusing {
+    async fn refuse(&self, ban: Ban, reason: &str, message: &str) -> Refusing {
         let Server::Real(_) = &self.server else {
             return self.inject(Fault::new(FaultKind::AdmissionDenies {
                 forbidden: reason == "Forbidden",
-                pointer: "/spec/image".to_owned(),
-                removal,
+                pointer: ban.pointer.to_owned(),
+                removal: ban.removal,
                 message: message.to_owned(),
             }));
         };
@@ -349,7 +363,7 @@ impl Place {
                 "failurePolicy": "Fail",
                 "matchConstraints": {"resourceRules": [{"apiGroups": ["metal3.io"], "apiVersions": ["*"],
                                                         "operations": ["UPDATE"], "resources": ["baremetalhosts"]}]},
-                "validations": [{"expression": allowed, "message": message, "reason": reason}],
+                "validations": [{"expression": ban.allowed, "message": message, "reason": reason}],
             },
         });
         let binding = json!({
@@ -370,11 +384,20 @@ impl Place {
             .await
             .unwrap();
         let requests = self.requests();
-        let image = json!({"spec": {"image": {"url": "http://images.invalid/canary"}}});
-        let none = json!({"spec": {"image": null}});
+        let image = json!({"image": {"url": "http://images.invalid/canary"}});
+        // What is refused must change something, or the policy is not asked.
+        let (set, unset) = if ban.removal {
+            (image, ban.refused)
+        } else {
+            (
+                ban.refused,
+                json!({"image": null, "consumerRef": null, "online": false}),
+            )
+        };
+        let (set, unset) = (json!({"spec": set}), json!({"spec": unset}));
         self.until(|| async {
-            let set = requests.patch(&canary, &image).await;
-            set.is_err() || requests.patch(&canary, &none).await.is_err()
+            let is_set = requests.patch(&canary, &set).await;
+            is_set.is_err() || requests.patch(&canary, &unset).await.is_err()
         })
         .await;
         Refusing::Objects {

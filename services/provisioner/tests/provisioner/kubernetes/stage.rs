@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::between::Between;
 use super::requests::{Event, Refused, Requests};
 use super::server::Place;
 use crate::installation::{Installation, PATIENCE, Running};
@@ -108,6 +109,18 @@ impl Stage {
         configuration.cluster_url = format!("{scheme}://127.0.0.1:{}", self.line.port)
             .parse()
             .unwrap();
+        self.provisioner_in(configuration, settings)
+    }
+
+    /// One that reaches the API server through a go-between alone. Nothing sweeps: what it learns of hosts it learns by its
+    /// watch.
+    pub(crate) fn provisioner_over(&self, between: &Between) -> Running {
+        let address = format!("http://127.0.0.1:{}", between.port);
+        let configuration = kube::Config::new(address.parse().unwrap());
+        let settings = ProvisionerSettings {
+            sweep_interval: Duration::from_secs(3600),
+            ..self.settings_for(&self.place.namespace)
+        };
         self.provisioner_in(configuration, settings)
     }
 

@@ -152,6 +152,15 @@ impl Decision<'_> {
                     FailureReason::CannotClaim { text: text.clone() },
                 );
             }
+            // Once: what a webhook says may be another thing each time.
+            (Observation::AdoptionRefused { text }, Stage::Adopting)
+                if holding.adoption_refused.is_none() =>
+            {
+                self.add(Fact::AdoptionRefused {
+                    reservation: reservation.clone(),
+                    text: text.clone(),
+                });
+            }
             (Observation::Claimed(host), Stage::Adopting | Stage::Claiming) => {
                 self.add(Fact::HostClaimed {
                     reservation: reservation.clone(),
