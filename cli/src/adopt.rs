@@ -1,15 +1,16 @@
-//! Taking over the hosts that the service before Bellhop prepared, and the way back.
+//! Taking over the hosts that the service before Bellhop prepared, and those that a lost ledger of ours left.
 //!
-//! Both run with the environment of a provisioner: its broker, its cluster, its image.
+//! It runs with the environment of a provisioner: its broker, its cluster, its image.
 
+use std::fmt::Write as _;
 use std::io::Write;
 
-use bellhop_domain::id::{ReservationId, ResourceId};
+use bellhop_domain::id::{ReservationId, SiteId};
 use bellhop_domain::ledger::Ledger;
-use bellhop_domain::reservation::{Desired, Occupancy, Scope, desired};
+use bellhop_domain::reservation::Occupancy;
 use bellhop_event_store::{EventStore, Mode};
 use bellhop_operators::{AdoptedHost, OperatorOrder};
-use bellhop_provisioner::{AdoptableHost, ProvisionerSettings, adoptable_hosts};
+use bellhop_provisioner::{AdoptableHost, ProvisionerSettings, adoptable_hosts, why_not_adoptable};
 use bellhop_service::one_line;
 use bellhop_service::settings::parse;
 use jiff::Timestamp;
@@ -23,7 +24,7 @@ pub(crate) struct AdoptSettings {
     #[command(flatten)]
     says: Says,
 
-    /// Only this host; again for more of them. All that can be adopted without it
+    /// Only this host, `node17` or `metal3/node17`; again for more of them. All that can be adopted without it
     #[arg(long = "host", value_name = "NAME")]
     hosts: Vec<String>,
 
@@ -31,29 +32,30 @@ pub(crate) struct AdoptSettings {
     #[arg(long)]
     dry_run: bool,
 
-    /// The reservation that has the host: `reservation-system:5120`. Without it, the host is held until an end or deletion
-    /// comes whose start and end enclose now
-    #[arg(long, requires = "until")]
+    /// The reservation that has the one --host: `reservation-system:5120`. Without it, the host is held until an end or
+    /// deletion comes whose start and end enclose now
+    #[arg(long, requires = "until", requires = "hosts")]
     reservation: Option<ReservationId>,
 
     /// When that reservation ends, for example 2026-12-03T17:30:00Z
     #[arg(long, requires = "reservation")]
     until: Option<Timestamp>,
+
+    /// The site that the hosts are of, by its id, so that `pause --site` covers them. Without it, what SITE_IDS says of their
+    /// namespace; where that is more than one site or unset, a pause of any site covers them until their end comes
+    #[arg(long, value_name = "ID")]
+    site: Option<String>,
 }
 
-/// Which hosts are handed back.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct HandBackSettings {
-    #[command(flatten)]
-    says: Says,
-
-    /// Only this host; again for more of them. All that are free without it
-    #[arg(long = "host", value_name = "NAME")]
-    hosts: Vec<String>,
+/// A host that is to be adopted, and for whom.
+struct Candidate {
+    host: AdoptableHost,
+    reservation: Option<ReservationId>,
+    site: Option<SiteId>,
 }
 
-/// A shadow writes no host, so neither word could ever be carried out there.
-fn refuse_in_a_shadow(says: &Says) -> Result<(), Failure> {
+/// A shadow writes no host, so neither adoption nor its way back could ever be carried out there.
+pub(crate) fn refuse_in_a_shadow(says: &Says) -> Result<(), Failure> {
     match says.event_store().mode {
         Mode::Live => Ok(()),
         Mode::Shadow => Err("a shadow writes no host: MODE must be live".into()),
@@ -62,106 +64,195 @@ fn refuse_in_a_shadow(says: &Says) -> Result<(), Failure> {
 
 pub(crate) async fn adopt(settings: AdoptSettings) -> Result<(), Failure> {
     refuse_in_a_shadow(&settings.says)?;
+    if settings.reservation.is_some() && settings.hosts.len() > 1 {
+        return Err("--reservation has one host: name it with one --host".into());
+    }
+    if let Some(until) = settings.until.filter(|until| *until <= Timestamp::now()) {
+        return Err(format!("--until {until} has passed already").into());
+    }
     let provisioner: ProvisionerSettings = parse(["provisioner"])?;
     let store = EventStore::connect(settings.says.event_store(), "bellhop-operator").await?;
     let ledger = orders::fold(&store).await?;
-    let mut hosts = adoptable_hosts(&provisioner).await?;
-    hosts.retain(|host| !is_held(host, &ledger));
-    if let Some(missing) = settings
-        .hosts
-        .iter()
-        .find(|name| !hosts.iter().any(|host| host.host.name == **name))
-    {
-        return Err(format!(
-            "host {missing} can't be adopted: it has another image than PROVISION_IMAGE, other user data than \
-             {missing}-userdata, a consumerRef, or is held already"
-        )
-        .into());
+    let mut candidates = Vec::new();
+    for host in chosen(&settings, &provisioner, &ledger).await? {
+        candidates.push(Candidate {
+            reservation: settings.reservation.clone().or(host.reservation.clone()),
+            site: site_of(&host, settings.site.as_deref(), &ledger)?,
+            host,
+        });
     }
-    if !settings.hosts.is_empty() {
-        hosts.retain(|host| settings.hosts.contains(&host.host.name));
+    let (mut adopted, mut left) = (0, 0);
+    for candidate in candidates {
+        let obstacle = candidate.obstacle(&ledger);
+        let line = candidate.line(settings.until, obstacle.as_deref());
+        writeln!(std::io::stdout(), "{}", one_line(&line))?;
+        match obstacle {
+            Some(_) => left += 1,
+            None => {
+                adopted += 1;
+                if !settings.dry_run {
+                    let order = candidate.order(settings.until);
+                    orders::say_one(&store, &ledger, &settings.says, order).await?;
+                }
+            }
+        }
     }
-    if settings.reservation.is_some() && hosts.len() != 1 {
-        return Err("--reservation is for one --host".into());
+    sum_up(settings.dry_run, adopted, left)
+}
+
+fn sum_up(dry_run: bool, adopted: usize, left: usize) -> Result<(), Failure> {
+    let mut out = std::io::stdout();
+    match (dry_run, adopted) {
+        (_, 0) if left == 0 => writeln!(out, "no host can be adopted")?,
+        (_, 0) => {}
+        (true, _) => writeln!(
+            out,
+            "nothing was changed; without --dry-run, hosts that are adopted: {adopted}"
+        )?,
+        (false, _) => writeln!(out, "hosts that are adopted: {adopted}")?,
     }
-    if settings
-        .until
-        .is_some_and(|until| until <= Timestamp::now())
-    {
-        return Err("--until has passed already".into());
+    match left {
+        0 => Ok(()),
+        left => Err(format!("hosts that can't be adopted so: {left}; each line says why").into()),
     }
-    if hosts.is_empty() {
-        writeln!(std::io::stdout(), "no host can be adopted")?;
+}
+
+/// The hosts that were named, or all that can be adopted.
+async fn chosen(
+    settings: &AdoptSettings,
+    provisioner: &ProvisionerSettings,
+    ledger: &Ledger,
+) -> Result<Vec<AdoptableHost>, Failure> {
+    let all = adoptable_hosts(provisioner).await?;
+    if settings.hosts.is_empty() {
+        let free = all.into_iter().filter(|host| has(host, ledger).is_none());
+        return Ok(free.collect());
     }
-    for host in hosts {
-        let reservation = settings.reservation.clone().or(host.reservation.clone());
-        let whose = reservation.as_ref().map_or_else(
-            || "held until an end comes for it".to_owned(),
-            |reservation| format!("for {reservation}"),
-        );
-        writeln!(
-            std::io::stdout(),
-            "{}",
-            one_line(&format!("{} {} {whose}", host.host, host.image.url))
-        )?;
-        let obstacle = reservation
-            .as_ref()
-            .and_then(|reservation| ledger.obstacle_to_adoption(&host.resource, reservation));
+    let mut chosen: Vec<AdoptableHost> = Vec::new();
+    for name in &settings.hosts {
+        let named: Vec<&AdoptableHost> = all
+            .iter()
+            .filter(|host| host.host.name == *name || host.host.to_string() == *name)
+            .collect();
+        match named.as_slice() {
+            [] => {
+                let why = why_not_adoptable(provisioner, name).await?;
+                let why = why.unwrap_or_else(|| "it is another one by now".to_owned());
+                return Err(one_line(&format!("host {name} can't be adopted: {why}")).into());
+            }
+            [one] => {
+                if let Some(holder) = has(one, ledger) {
+                    let text = format!("host {name} can't be adopted: {holder} has it already");
+                    return Err(one_line(&text).into());
+                }
+                if chosen.iter().all(|host| host.host != one.host) {
+                    chosen.push((*one).clone());
+                }
+            }
+            several => {
+                let several: Vec<_> = several.iter().map(|host| &host.host).collect();
+                return Err(format!(
+                    "host {name} may be any of {}: name one whole",
+                    orders::list(&several)
+                )
+                .into());
+            }
+        }
+    }
+    Ok(chosen)
+}
+
+impl Candidate {
+    /// Why it can't be adopted for its reservation.
+    fn obstacle(&self, ledger: &Ledger) -> Option<String> {
+        let reservation = self.reservation.as_ref()?;
+        if let Some(other) = &self.host.reservation
+            && other != reservation
+        {
+            return Some(format!(
+                "its consumerRef is {other}: adopt it for that one, or take the consumerRef away first"
+            ));
+        }
+        ledger.obstacle_to_adoption(&self.host.resource, reservation)
+    }
+
+    fn line(&self, until: Option<Timestamp>, obstacle: Option<&str>) -> String {
+        let mut line = format!("{} {}", self.host.host, self.host.image.url);
+        // Writing to a String can't fail.
+        let _infallible = match (&self.reservation, until) {
+            (Some(reservation), Some(until)) => write!(line, " for {reservation} until {until}"),
+            (Some(reservation), None) => {
+                write!(
+                    line,
+                    " for {reservation}, without a deadline until its end comes"
+                )
+            }
+            (None, _) => write!(line, " held until an end comes for it"),
+        };
+        if let Some(site) = &self.site {
+            let _infallible = write!(line, " of site {site}");
+        }
         if let Some(obstacle) = obstacle {
-            return Err(format!("host {} can't be adopted for it: {obstacle}", host.host).into());
+            let _infallible = write!(line, ": can't be: {obstacle}");
         }
-        if settings.dry_run {
-            continue;
-        }
-        let order = OperatorOrder::Adopt(Box::new(AdoptedHost {
+        line
+    }
+
+    fn order(self, until: Option<Timestamp>) -> OperatorOrder {
+        let host = self.host;
+        OperatorOrder::Adopt(Box::new(AdoptedHost {
             resource: host.resource,
             host: host.host,
             image: host.image,
             secret: host.secret,
-            reservation,
-            until: settings.until,
-        }));
-        orders::say_one(&store, ledger.version(), &settings.says, order).await?;
+            reservation: self.reservation,
+            until,
+            site: self.site,
+        }))
     }
-    Ok(())
 }
 
-/// A host that the ledger knows somebody to have.
-fn is_held(host: &AdoptableHost, ledger: &Ledger) -> bool {
-    ledger.resources().any(|(_, resource)| {
-        let held = match &resource.occupancy {
-            Occupancy::Free => return false,
-            Occupancy::Held(holding) => &holding.host,
-            Occupancy::Releasing(release) => &release.host,
+/// The site that a host is of; none where nobody knows. A wrong name would let through what a pause of the right one is meant
+/// for, so none is believed that can't be checked.
+fn site_of(
+    host: &AdoptableHost,
+    said: Option<&str>,
+    ledger: &Ledger,
+) -> Result<Option<SiteId>, Failure> {
+    let Some(said) = said.map(SiteId::new) else {
+        return Ok(match host.sites.as_deref() {
+            Some([one]) => Some(one.clone()),
+            _ => None,
+        });
+    };
+    let known = match &host.sites {
+        Some(sites) => sites.clone(),
+        None => ledger.sites().cloned().collect(),
+    };
+    if known.contains(&said) {
+        return Ok(Some(said));
+    }
+    let known: Vec<&str> = known.iter().map(SiteId::as_str).collect();
+    let known = match (&host.sites, known.is_empty()) {
+        (Some(_), _) => format!("SITE_IDS names {} for its namespace", known.join(", ")),
+        (None, false) => format!("webhooks of {} came so far", known.join(", ")),
+        (None, true) => "no webhook of any site came so far, so leave --site out".to_owned(),
+    };
+    Err(one_line(&format!(
+        "host {} is not known to be of site {said}: {known}",
+        host.host
+    ))
+    .into())
+}
+
+/// Who has a host, as far as the ledger knows.
+fn has<'a>(host: &AdoptableHost, ledger: &'a Ledger) -> Option<&'a ReservationId> {
+    ledger.resources().find_map(|(_, resource)| {
+        let (held, reservation) = match &resource.occupancy {
+            Occupancy::Free => return None,
+            Occupancy::Held(holding) => (&holding.host, &holding.reservation),
+            Occupancy::Releasing(release) => (&release.host, &release.reservation),
         };
-        held.uid == host.host.uid
+        (held.uid == host.host.uid).then_some(reservation)
     })
-}
-
-pub(crate) async fn hand_back(settings: HandBackSettings) -> Result<(), Failure> {
-    refuse_in_a_shadow(&settings.says)?;
-    let store = EventStore::connect(settings.says.event_store(), "bellhop-operator").await?;
-    let ledger = orders::fold(&store).await?;
-    let mut free: Vec<ResourceId> = ledger
-        .resources()
-        .filter(|(id, _)| !Scope::covers_more_than(id))
-        .filter(|(_, resource)| desired(resource) == Desired::Nothing)
-        .map(|(id, _)| id.clone())
-        .collect();
-    free.sort();
-    if let Some(missing) = settings
-        .hosts
-        .iter()
-        .find(|name| !free.iter().any(|id| id.name() == **name))
-    {
-        return Err(format!("{missing} is not free, or no reservation ever had it").into());
-    }
-    if !settings.hosts.is_empty() {
-        free.retain(|id| settings.hosts.iter().any(|name| name == id.name()));
-    }
-    for resource in free {
-        let order = OperatorOrder::HandBack { resource };
-        orders::say_one(&store, ledger.version(), &settings.says, order).await?;
-    }
-    Ok(())
 }

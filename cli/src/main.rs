@@ -7,6 +7,7 @@ mod adopt;
 mod all;
 mod dead_letters;
 mod facts;
+mod hand_back;
 mod orders;
 mod settings;
 mod spool;
@@ -22,11 +23,13 @@ use bellhop_service::settings::{TelemetrySettings, parse};
 use bellhop_service::{shutdown, telemetry};
 use tokio_util::sync::CancellationToken;
 
-use crate::adopt::{AdoptSettings, HandBackSettings};
+use crate::adopt::AdoptSettings;
 use crate::all::AllSettings;
 use crate::dead_letters::DeadLettersCommand;
 use crate::facts::FactsSettings;
+use crate::hand_back::HandBackSettings;
 use crate::orders::OrderCommand;
+use crate::orders::standing::StandingSettings;
 use crate::spool::SpoolCommand;
 
 /// Gets bare-metal servers ready when reservations start, and takes them back when they end.
@@ -58,6 +61,8 @@ enum Command {
     },
     #[command(flatten)]
     Order(OrderCommand),
+    /// Prints what operators ordered and stands still, one a line: what is paused, held and to be handed back
+    Orders(StandingSettings),
     /// Takes over the hosts that the service before Bellhop prepared; run it with the environment of a provisioner
     Adopt(AdoptSettings),
     /// Switches free hosts on again, for the way back to the service before Bellhop
@@ -111,7 +116,8 @@ fn start(command: Command) -> Result<(), Failure> {
         Command::Spool { command } => runtime.block_on(spool::run(command)),
         Command::Order(command) => runtime.block_on(orders::say(command)),
         Command::Adopt(settings) => runtime.block_on(adopt::adopt(settings)),
-        Command::HandBack(settings) => runtime.block_on(adopt::hand_back(settings)),
+        Command::Orders(settings) => runtime.block_on(orders::standing::print(settings)),
+        Command::HandBack(settings) => runtime.block_on(hand_back::hand_back(settings)),
         Command::Ingress(settings) => {
             let telemetry = telemetry::install(&settings.telemetry, "ingress", version)?;
             let result =

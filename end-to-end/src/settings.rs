@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bellhop_nats_server::NatsServer;
 use bellhop_simulator::cluster::{Cluster, HostSpec, Pauses};
@@ -57,7 +57,7 @@ pub(crate) fn variables(
     reservations: &ReservationSystem,
     traces: &TraceCollector,
 ) -> Result<BTreeMap<String, String>, io::Error> {
-    let kubeconfig = folder.join("kubeconfig");
+    let kubeconfig = kubeconfig(folder);
     std::fs::write(&kubeconfig, cluster.kubeconfig())?;
     let secrets = folder.join("webhook-secrets.json");
     let by_webhook: Map<String, Value> = webhooks
@@ -93,6 +93,11 @@ pub(crate) fn variables(
     let further = settings.variables.iter().cloned();
     let all = usual.into_iter().chain(further);
     Ok(all.map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+/// The file that leads to the cluster.
+pub(crate) fn kubeconfig(folder: &Path) -> PathBuf {
+    folder.join("kubeconfig")
 }
 
 /// The host of a server: clean, off, with an address.

@@ -226,6 +226,12 @@ impl System {
         &mut self.services
     }
 
+    /// All replicas, taken out: they can be stopped and started while the rest is asked. They end with the list.
+    #[must_use]
+    pub fn take_services(&mut self) -> Vec<Service> {
+        std::mem::take(&mut self.services)
+    }
+
     /// The folder of the services' logs and files.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -272,11 +278,37 @@ impl System {
     /// # Errors
     /// The program can't be started.
     pub async fn command(&self, words: &[&str]) -> Result<std::process::Output, HarnessError> {
+        self.command_with(words, &[]).await
+    }
+
+    /// As [`System::command`], with what of a provisioner's environment leads to its hosts.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn command_at_the_cluster(
+        &self,
+        words: &[&str],
+    ) -> Result<std::process::Output, HarnessError> {
+        let kubeconfig = settings::kubeconfig(self.folder());
+        let variables = [
+            ("KUBECONFIG", kubeconfig.display().to_string()),
+            ("K8S_NAMESPACE", NAMESPACE.to_owned()),
+            ("PROVISION_IMAGE", site::IMAGE.to_owned()),
+        ];
+        self.command_with(words, &variables).await
+    }
+
+    async fn command_with(
+        &self,
+        words: &[&str],
+        variables: &[(&str, String)],
+    ) -> Result<std::process::Output, HarnessError> {
         let mut command = tokio::process::Command::new(program::bellhop()?);
         command
             .args(words)
             .env_clear()
             .env("NATS_URL", self.nats.url())
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(std::process::Stdio::null())
             .kill_on_drop(true);
         Ok(command.output().await?)

@@ -171,6 +171,12 @@ impl Decisions {
         self.read_up_to(newest).await
     }
 
+    /// Waits until all that others decided by now is folded.
+    pub(crate) async fn catch_up_with_all(&self) -> Result<(), DecisionError> {
+        let end = self.store.ledger_end().await?;
+        self.read_up_to(end).await
+    }
+
     /// The patience that decisions are made with.
     pub(crate) fn policy(&self) -> &Policy {
         &self.policy
@@ -191,6 +197,9 @@ fn log(resource: &ResourceId, entry: &NewEntry) {
     for fact in &entry.facts {
         let (name, cause) = (fact.name(), &entry.cause);
         let reservation = fact.reservation().map(tracing::field::display);
+        // Who ordered it, and why.
+        let by = fact.note().map(|note| note.by.as_str());
+        let why = fact.note().map(|note| note.why.as_str());
         match fact {
             Fact::ReservationFailed { reason, .. } => {
                 tracing::error!(%resource, reservation, cause, ?reason, "{name}");
@@ -209,21 +218,13 @@ fn log(resource: &ResourceId, entry: &NewEntry) {
             Fact::HostReleased {
                 not_wiped: true, ..
             } => tracing::warn!(%resource, reservation, cause, "{name}: released, not wiped"),
-            Fact::HostHeld { note }
-            | Fact::HostUnheld { note }
-            | Fact::DrivingPaused { note }
-            | Fact::DrivingResumed { note }
-            | Fact::StartAllowed { note, .. }
-            | Fact::DeadlineExtended { note, .. } => {
-                tracing::info!(%resource, reservation, cause, by = note.by, why = note.why, "{name}");
-            }
             Fact::HostAssigned { host, .. } => {
                 tracing::info!(%resource, reservation, cause, %host, "{name}")
             }
             Fact::ReservationEnded(ended) => {
-                tracing::info!(%resource, reservation, cause, outcome = ?ended.outcome, ended_by = ?ended.cause, "{name}");
+                tracing::info!(%resource, reservation, cause, by, why, outcome = ?ended.outcome, ended_by = ?ended.cause, "{name}");
             }
-            _ => tracing::info!(%resource, reservation, cause, "{name}"),
+            _ => tracing::info!(%resource, reservation, cause, by, why, "{name}"),
         }
     }
 }

@@ -34,7 +34,9 @@ mod turns;
 mod words;
 mod work_queue;
 
-pub use baremetalhost::adoption::{AdoptableHost, adoptable_hosts, adoptable_hosts_in};
+pub use baremetalhost::adoption::{
+    AdoptableHost, adoptable_hosts, adoptable_hosts_in, why_not_adoptable,
+};
 pub use images::ImageCatalogueError;
 pub use settings::{ChecksumType, ImageFormat, NoSshKey, ProvisionerSettings};
 pub use start::{ProvisionerError, run, run_in};

@@ -71,6 +71,12 @@ impl ServedSites {
             .map_or(Standing::Other, Standing::Named)
     }
 
+    /// The sites whose hosts `SITE_IDS` says are in this namespace; none where it is not set.
+    pub(crate) fn sites_in(&self, namespace: &str) -> Option<Vec<SiteId>> {
+        let ids = self.ids.as_ref()?;
+        Some(ids.sites_in(namespace, &self.usual).cloned().collect())
+    }
+
     /// The namespaces of all hosts that are served.
     pub(crate) fn namespaces(&self) -> Vec<&str> {
         match &self.ids {

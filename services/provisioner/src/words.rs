@@ -204,6 +204,7 @@ impl Reading {
                 let adoption = Adoption {
                     reservation: adopted.reservation,
                     until: adopted.until,
+                    site: adopted.site,
                     host: adopted.host,
                     secret: adopted.secret,
                     terms: Terms {

@@ -9,6 +9,8 @@ mod adoption;
 mod capacity;
 #[path = "provisioner/changes.rs"]
 mod changes;
+#[path = "provisioner/clocks.rs"]
+mod clocks;
 #[path = "provisioner/cluster_faults.rs"]
 mod cluster_faults;
 #[path = "provisioner/dead_letters.rs"]

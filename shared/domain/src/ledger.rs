@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::capacity::{self, Capacity};
 use crate::id::{ReservationId, ResourceId, SiteId, Version};
-use crate::reservation::{Fact, Knowledge, Note, Recorded, Resource, Scope, SpentSecret};
+use crate::reservation::{
+    Fact, HostSites, Knowledge, Note, Recorded, Resource, Scope, SpentSecret,
+};
 
 /// Everything that the ledger says. Its serialised form is a snapshot: what folds it must be the same code, so change
 /// [`Ledger::FORMAT`] whenever folding or a state's form changes.
@@ -24,7 +26,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// The format of the serialised form.
-    pub const FORMAT: u32 = 11;
+    pub const FORMAT: u32 = 12;
 
     /// Takes in one message about a resource. One that was taken in before changes nothing.
     pub fn apply(
@@ -143,15 +145,29 @@ impl Ledger {
 
     /// Why no host of a resource is written now: the widest pause that covers it, and the order.
     pub fn paused(&self, id: &ResourceId) -> Option<(Scope, &Note)> {
-        let sites = self.resources.get(id).into_iter().flat_map(Resource::sites);
-        let sites = sites.cloned().map(Scope::Site);
-        [Scope::Everything, Scope::Resource(id.clone())]
-            .into_iter()
-            .chain(sites)
-            .find_map(|scope| {
-                let orders = &self.resources.get(&scope.resource())?.orders;
-                Some((scope, orders.paused.as_ref()?))
-            })
+        let own = || self.pause_of(Scope::Resource(id.clone()));
+        self.pause_of(Scope::Everything)
+            .or_else(|| self.site_pause(id))
+            .or_else(own)
+    }
+
+    /// The pause of a site that covers a resource, and the order. Where nobody knows of which site its host is, a pause of any
+    /// site may be meant for it.
+    pub fn site_pause(&self, id: &ResourceId) -> Option<(Scope, &Note)> {
+        match self.resources.get(id).map(Resource::host_sites) {
+            Some(HostSites::These(sites)) => {
+                let mut sites = sites.into_iter().map(Scope::Site);
+                sites.find_map(|scope| self.pause_of(scope))
+            }
+            Some(HostSites::Any) | None => self.resources.iter().find_map(|(id, resource)| {
+                Some((Scope::site_of(id)?, resource.orders.paused.as_ref()?))
+            }),
+        }
+    }
+
+    fn pause_of(&self, scope: Scope) -> Option<(Scope, &Note)> {
+        let orders = &self.resources.get(&scope.resource())?.orders;
+        Some((scope, orders.paused.as_ref()?))
     }
 
     fn has_adopted(&self, id: &ResourceId, reservation: &ReservationId) -> bool {

@@ -112,6 +112,16 @@ fn a_field_that_a_later_version_added_does_not_keep_an_older_one_from_reading() 
 }
 
 #[test]
+fn who_ordered_a_fact_and_why_is_told_of_every_fact_that_an_operator_s_word_led_to() {
+    for line in lines() {
+        let written: serde_json::Value = serde_json::from_str(line).unwrap();
+        let fact: Fact = serde_json::from_str(line).unwrap();
+        let note = fact.note().map(|note| serde_json::to_value(note).unwrap());
+        assert_eq!(note.as_ref(), written.get("note"), "{line}");
+    }
+}
+
+#[test]
 fn a_failure_stands_in_the_ledger_in_metal3s_own_words() {
     let fact = Fact::ReservationFailed {
         reservation: ReservationId::new(Source::new("reservation-system"), "5120"),

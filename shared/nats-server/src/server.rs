@@ -18,6 +18,9 @@ use crate::guardian;
 /// A start takes some 60 ms; a big store on a loaded machine takes longer. Past this something is wrong.
 const START_LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(5);
+/// The system calls that change files or say something to a client.
+const TRACED: &str = "openat,close,lseek,write,writev,pwrite64,fsync,fdatasync,ftruncate,renameat,renameat2,unlinkat,\
+    mkdirat,fallocate,copy_file_range,sendfile";
 
 /// A server did not start, or can't be signalled.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +78,7 @@ pub enum StartError {
 pub struct NatsServerBuilder {
     store: Option<PathBuf>,
     port: u16,
+    system_calls: Option<PathBuf>,
     pub(crate) configuration: Configuration,
 }
 
@@ -90,6 +94,14 @@ impl NatsServerBuilder {
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
+        self
+    }
+
+    /// Runs it under `strace` (Debian's package of that name), which writes every system call about its files, and every
+    /// write to a socket, into `file`: all strings in hexadecimal, nothing cut. The server keeps its own process id.
+    #[must_use]
+    pub fn system_calls_to(mut self, file: impl Into<PathBuf>) -> Self {
+        self.system_calls = Some(file.into());
         self
     }
 
@@ -131,6 +143,7 @@ impl NatsServerBuilder {
             store,
             port: self.port,
             monitoring_port: None,
+            system_calls: self.system_calls,
             configuration: self.configuration,
             child: None,
         };
@@ -157,6 +170,7 @@ pub struct NatsServer {
     store: PathBuf,
     port: u16,
     monitoring_port: Option<u16>,
+    system_calls: Option<PathBuf>,
     configuration: Configuration,
     child: Option<Child>,
 }
@@ -313,7 +327,10 @@ impl NatsServer {
             .map_err(file(&log_path))?;
         let log_too = log.try_clone().map_err(file(&log_path))?;
 
-        let mut command = guardian::command(&self.binary);
+        let mut command = match &self.system_calls {
+            Some(file) => strace(&self.binary, file),
+            None => guardian::command(&self.binary),
+        };
         command
             .arg("--config")
             .arg(&configuration)
@@ -396,6 +413,17 @@ impl Drop for NatsServer {
         // The process is ending or the test is over: there is nobody left to tell.
         let _ = self.kill();
     }
+}
+
+/// The program under `strace`: `-D` leaves it our own child, the tracer is a grandchild that ends with it.
+fn strace(program: &Path, file: &Path) -> Command {
+    let mut command = guardian::command(Path::new("strace"));
+    command
+        .args(["-D", "-f", "-q", "-xx", "-A", "--seccomp-bpf"])
+        .args(["-s", "16777216", "-e", "signal=SIGKILL"])
+        .args(["-e", &format!("trace={TRACED}"), "-o"])
+        .args([file, program]);
+    command
 }
 
 /// Whether every thread of a process is stopped, as far as the system tells.

@@ -12,7 +12,7 @@
 
 use std::fmt;
 
-use bellhop_domain::id::{DeliveryId, HostRef, ReservationId, ResourceId, Source, UserId};
+use bellhop_domain::id::{DeliveryId, HostRef, ReservationId, ResourceId, SiteId, Source, UserId};
 use bellhop_domain::reservation::Image;
 use bellhop_event_store::NewDelivery;
 use bytes::Bytes;
@@ -145,6 +145,9 @@ pub struct AdoptedHost {
     /// When that ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// The site that the host is of, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<SiteId>,
 }
 
 /// A tenant's public key, unchecked. `Debug` doesn't print it (R11); it is written only into the delivery.

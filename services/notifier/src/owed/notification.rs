@@ -533,9 +533,15 @@ fn cancelled(about: &About<'_>, cause: EndCause) -> String {
         EndCause::Operator => "was ended by an operator",
         EndCause::Deadline | EndCause::ProvenOver => "passed its end",
     };
+    // Who had the server of the service before Bellhop reads this too: nothing was begun here.
+    let state = if about.occasion.assigned_at.is_some() {
+        "before the server was ready. What was begun is taken back"
+    } else {
+        "before we began to prepare the server"
+    };
     format!(
-        "Your reservation of server {name} {what} before the server was ready. What was begun is taken back; you need not do \
-         anything. If you need the server, make a new reservation."
+        "Your reservation of server {name} {what} {state}; you need not do anything. If you need the server, make a new \
+         reservation."
     )
 }
 

@@ -3,7 +3,7 @@
 //!
 //! And the way back: a free host is switched on again, as the service before Bellhop needs it.
 
-use bellhop_domain::id::{HostRef, ReservationId, ResourceId, ResourceKind};
+use bellhop_domain::id::{HostRef, ReservationId, ResourceId, ResourceKind, SiteId};
 use bellhop_domain::reservation::{Holding, Image, Observation};
 use serde_json::{Value, json};
 use tracing::Instrument;
@@ -35,6 +35,8 @@ pub struct AdoptableHost {
     pub image: Image,
     /// The secret with its user data.
     pub secret: String,
+    /// The sites whose hosts are in its namespace; none where `SITE_IDS` does not say.
+    pub sites: Option<Vec<SiteId>>,
     /// The reservation that has it by its `consumerRef`: of a ledger that was lost.
     pub reservation: Option<ReservationId>,
 }
@@ -68,32 +70,83 @@ pub async fn adoptable_hosts_in(
 ) -> Result<Vec<AdoptableHost>, ListError> {
     let cluster = Cluster::new(configuration, settings).map_err(|error| ListError(error.into()))?;
     let mut found = Vec::new();
-    for namespace in ServedSites::new(settings).namespaces() {
+    let served = ServedSites::new(settings);
+    for namespace in served.namespaces() {
         let hosts = cluster
             .hosts_where(namespace, |host| {
-                adoptable(host, &settings.provision_image, &settings.installation)
+                not_adoptable(host, &settings.provision_image, &settings.installation).is_none()
             })
             .await
             .map_err(|error| ListError(error.into()))?;
-        found.extend(hosts.iter().map(describe));
+        let sites = served.sites_in(namespace);
+        found.extend(hosts.iter().map(|host| describe(host, sites.clone())));
     }
     Ok(found)
 }
 
-fn adoptable(host: &BareMetalHost, image: &str, installation: &str) -> bool {
-    match host.consumer() {
-        Consumer::None => host.is_of_the_service_before() && host.image_url() == Some(image),
-        // Of a ledger of this installation that was lost; another installation's hosts are not ours to take.
-        Consumer::Reservation(name) => {
-            host.image_url().is_some()
-                && name.parse::<ReservationId>().is_ok()
-                && host.annotation(INSTALLATION) == Some(installation)
+/// Why the host of this name can't be adopted, in words for an operator; none where it can.
+///
+/// # Errors
+/// As [`adoptable_hosts`].
+pub async fn why_not_adoptable(
+    settings: &ProvisionerSettings,
+    name: &str,
+) -> Result<Option<String>, ListError> {
+    let configuration = kube::Config::infer()
+        .await
+        .map_err(|error| ListError(error.into()))?;
+    let cluster = Cluster::new(configuration, settings).map_err(|error| ListError(error.into()))?;
+    let served = ServedSites::new(settings);
+    let mut reason = None;
+    for namespace in served.namespaces() {
+        let hosts = cluster.hosts_where(namespace, |host| host.name() == name);
+        let hosts = hosts.await.map_err(|error| ListError(error.into()))?;
+        for host in &hosts {
+            match not_adoptable(host, &settings.provision_image, &settings.installation) {
+                None => return Ok(None),
+                Some(text) => reason = Some(text),
+            }
         }
-        Consumer::Foreign(_) => false,
+    }
+    let nowhere = || format!("there is none in {}", served.namespaces().join(", "));
+    Ok(Some(reason.unwrap_or_else(nowhere)))
+}
+
+/// Why a host is neither one that the service before Bellhop prepared, nor one that a lost ledger of this installation left;
+/// none where it is.
+fn not_adoptable(host: &BareMetalHost, image: &str, installation: &str) -> Option<String> {
+    let Some(url) = host.image_url() else {
+        return Some("it has no image, so nobody was given it".to_owned());
+    };
+    match host.consumer() {
+        Consumer::None if !host.is_of_the_service_before() => Some(format!(
+            "its user data is not {}-userdata, as the service before Bellhop names it",
+            host.name()
+        )),
+        Consumer::None if url != image => Some(format!(
+            "its image is {url}, and PROVISION_IMAGE is {image}: run this with the image of the service before Bellhop"
+        )),
+        Consumer::None => None,
+        Consumer::Reservation(name) if name.parse::<ReservationId>().is_err() => {
+            Some(format!("its consumerRef names no reservation: {name}"))
+        }
+        // Another installation's hosts are not ours to take.
+        Consumer::Reservation(name) => {
+            let theirs = host.annotation(INSTALLATION).unwrap_or_default();
+            (theirs != installation).then(|| {
+                format!(
+                    "its consumerRef is reservation {name} of the installation `{theirs}`, and this one is `{installation}`"
+                )
+            })
+        }
+        Consumer::Foreign(consumer) => Some(format!(
+            "its consumerRef is {} {}",
+            consumer.kind, consumer.name
+        )),
     }
 }
 
-fn describe(host: &BareMetalHost) -> AdoptableHost {
+fn describe(host: &BareMetalHost, sites: Option<Vec<SiteId>>) -> AdoptableHost {
     let image = host.spec.image.clone().unwrap_or_default();
     let reservation = match host.consumer() {
         Consumer::Reservation(name) => name.parse().ok(),
@@ -114,6 +167,7 @@ fn describe(host: &BareMetalHost) -> AdoptableHost {
             format: image.format,
         },
         secret: host.user_data().unwrap_or_default().to_owned(),
+        sites,
         reservation,
     }
 }

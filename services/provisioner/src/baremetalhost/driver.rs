@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bellhop_domain::id::{HostRef, LedgerId, ReservationId, ResourceId, Version};
 use bellhop_domain::reservation::{
-    Command, Desired, Holding, HostLeft, Observation, Release, Resource, Scope, desired,
+    Command, Desired, Holding, HostLeft, HostSites, Observation, Release, Resource, Scope, desired,
 };
 use bellhop_event_store::{AppendError, EventStore, EventStoreError};
 use bellhop_service::health::Dependency;
@@ -195,8 +195,12 @@ impl Driver {
     /// Whether an operator stopped all writes to the resource's host. Shown where it is.
     pub(super) fn is_paused(&self, id: &ResourceId) -> bool {
         let text = self.folded.read(|ledger| {
-            let (_, note) = ledger.paused(id)?;
-            Some(format!("paused by {}: {}", note.by, note.why))
+            let (scope, note) = ledger.paused(id)?;
+            let with = match scope {
+                Scope::Resource(_) => String::new(),
+                wider => format!(" (with {wider})"),
+            };
+            Some(format!("paused by {}{with}: {}", note.by, note.why))
         });
         if let Some(text) = &text {
             self.wait(id, Some(text));
@@ -206,10 +210,16 @@ impl Driver {
 
     /// As [`Driver::is_paused`], after the broker was asked for what operators ordered meanwhile: before each write.
     pub(super) async fn is_paused_now(&self, look: &Look) -> Result<bool, LookError> {
-        self.decisions.catch_up_on(&look.id).await?;
-        let sites = look.state.sites().cloned().map(Scope::Site);
-        for scope in sites.chain([Scope::Everything]) {
-            self.decisions.catch_up_on(&scope.resource()).await?;
+        match look.state.host_sites() {
+            HostSites::These(sites) => {
+                self.decisions.catch_up_on(&look.id).await?;
+                let sites = sites.into_iter().map(Scope::Site);
+                for scope in sites.chain([Scope::Everything]) {
+                    self.decisions.catch_up_on(&scope.resource()).await?;
+                }
+            }
+            // A pause of any site may be meant.
+            HostSites::Any => self.decisions.catch_up_with_all().await?,
         }
         Ok(self.is_paused(&look.id))
     }

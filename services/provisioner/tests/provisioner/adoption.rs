@@ -1,7 +1,7 @@
 //! Moving over from the service before Bellhop, and back.
 
-use bellhop_domain::id::{HostRef, ReservationId};
-use bellhop_domain::reservation::{Fact, Image};
+use bellhop_domain::id::{HostRef, ReservationId, SiteId};
+use bellhop_domain::reservation::{Fact, Image, Scope};
 use bellhop_operators::{AdoptedHost, OperatorOrder};
 use bellhop_provisioner::{AdoptableHost, adoptable_hosts_in};
 use bellhop_simulator::cluster::HostSpec;
@@ -67,6 +67,7 @@ impl World {
                 secret: host.secret,
                 reservation: reservation.clone(),
                 until,
+                site: None,
             })))
             .await;
         }
@@ -185,6 +186,7 @@ async fn a_host_that_changed_since_it_was_listed_is_not_adopted_and_shown() {
         secret: found.secret,
         reservation: None,
         until: None,
+        site: None,
     };
     world.order(OperatorOrder::Adopt(Box::new(adopted))).await;
     world.until("HostAdopted").await;
@@ -214,10 +216,33 @@ async fn a_host_that_is_gone_when_it_is_adopted_fails_and_holds_nothing() {
             secret: "node02-userdata".to_owned(),
             reservation: None,
             until: None,
+            site: None,
         })))
         .await;
     world.until("ReservationFailed").await;
     world.until("HostReleased").await;
+}
+
+#[tokio::test]
+async fn a_pause_of_a_site_keeps_its_hands_off_an_adopted_host_that_may_be_there() {
+    let world = prepared_before("node01").await;
+    let provisioner = world.provisioner();
+    let resource = Scope::Site(SiteId::new("site-2")).resource();
+    world
+        .order(OperatorOrder::Pause {
+            resource: resource.clone(),
+        })
+        .await;
+    world.until("DrivingPaused").await;
+    world.adopt(None).await;
+    world.until("HostAdopted").await;
+    provisioner
+        .until_shown("waiting baremetalhost/metal3/node01: paused by ada")
+        .await;
+    world.quiet().await;
+    assert_eq!(world.written("node01"), Vec::<Value>::new());
+    world.order(OperatorOrder::Resume { resource }).await;
+    world.until("HostClaimed").await;
 }
 
 #[tokio::test]

@@ -131,6 +131,8 @@ pub struct Adoption {
     pub secret: String,
     /// What its reservation has.
     pub terms: Terms,
+    /// The site that the host is of, where it is known.
+    pub site: Option<SiteId>,
     /// The operator's delivery.
     pub delivery: DeliveryRef,
 }

@@ -329,6 +329,7 @@ impl Resource {
         reservation.user = refused.user.clone().or_else(|| reservation.user.take());
         reservation.webhook = Some(refused.webhook.clone());
         reservation.resource_number = refused.resource_number.or(reservation.resource_number);
+        reservation.site = refused.site.clone().or_else(|| reservation.site.take());
         self.over(&refused.reservation, Outcome::Refused, recorded);
     }
 
@@ -340,6 +341,14 @@ impl Resource {
         reservation.user = reservation.user.take().or_else(|| ended.user.clone());
         reservation.webhook = reservation.webhook.take().or_else(|| ended.webhook.clone());
         reservation.resource_number = reservation.resource_number.or(ended.resource_number);
+        reservation.site = reservation.site.take().or_else(|| ended.site.clone());
+        // An adopted host's, of which it may come to light only now.
+        if self
+            .holding()
+            .is_some_and(|holding| holding.reservation == ended.reservation)
+        {
+            self.bind_to(&ended.reservation);
+        }
         self.over(&ended.reservation, ended.outcome.into(), recorded);
     }
 
@@ -378,10 +387,12 @@ impl Resource {
         *phase = Phase::Holding;
         self.occupancy = Occupancy::Held(Box::new(holding));
         self.orders.handed_back = None;
-        let binding = self
-            .reservations
-            .get(reservation)
-            .and_then(Reservation::binding);
+        self.bind_to(reservation);
+    }
+
+    /// The host is the one of that reservation's resource from now on, where it tells which that is.
+    fn bind_to(&mut self, holder: &ReservationId) {
+        let binding = self.reservations.get(holder).and_then(Reservation::binding);
         self.bound_to = binding.or_else(|| self.bound_to.take());
     }
 
@@ -422,6 +433,7 @@ impl Resource {
                 said_by: adopted.delivery.id.clone(),
             });
         }
+        reservation.site = reservation.site.take().or_else(|| adopted.site.clone());
         reservation.phase = Phase::Holding;
         self.orders.handed_back = None;
         self.occupancy = Occupancy::Held(Box::new(Holding {
@@ -441,6 +453,7 @@ impl Resource {
             adoption_refused: None,
             given_upon: recorded.version,
         }));
+        self.bind_to(&adopted.reservation);
     }
 
     /// Ends a reservation, once; if it is the holder, its host goes back.

@@ -309,6 +309,9 @@ pub struct Adopted {
     /// When the reservation ends, where an operator said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// The site that the host is of, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<SiteId>,
     /// The operator's delivery.
     pub delivery: DeliveryRef,
     /// Who ordered it, and why.
@@ -674,7 +677,25 @@ impl Fact {
         })
     }
 
-    /// The site of the resource of which something was said, where told.
+    /// Who ordered it, and why, where an operator did.
+    pub fn note(&self) -> Option<&Note> {
+        match self {
+            Self::HostHeld { note }
+            | Self::HostUnheld { note }
+            | Self::DrivingPaused { note }
+            | Self::DrivingResumed { note }
+            | Self::HandBackOrdered { note }
+            | Self::StartAllowed { note, .. }
+            | Self::DeadlineExtended { note, .. } => Some(note),
+            Self::HostAdopted(adopted) => Some(&adopted.note),
+            Self::KeyBrought { note, .. } => note.as_ref(),
+            Self::ReservationEnded(ended) => ended.note.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The site of the resource of which the sender said something, where told. What an operator says of an adopted host's site
+    /// makes it no site that sends.
     pub fn site(&self) -> Option<&SiteId> {
         match self {
             Self::ReservationAnnounced(announced)

@@ -62,6 +62,6 @@ pub use knowledge::{Knowledge, KnownTimes, Schedule};
 pub use orders::{Orders, Scope};
 pub use rehoming::Rehoming;
 pub use resource::{
-    Binding, Holding, Occupancy, Outcome, Phase, Recorded, Release, Reservation, Resource,
-    SPENT_SECRETS, SpentSecret, Stage,
+    Binding, Holding, HostSites, Occupancy, Outcome, Phase, Recorded, Release, Reservation,
+    Resource, SPENT_SECRETS, SpentSecret, Stage,
 };

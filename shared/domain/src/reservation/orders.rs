@@ -4,6 +4,8 @@
 //! An order for a single resource is a fact on that resource. One for more of them is a fact on a pseudo-resource, which has
 //! no host and no reservations: see [`Scope::resource`].
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -96,7 +98,7 @@ impl Orders {
 pub enum Scope {
     /// Every host.
     Everything,
-    /// The hosts that reservations of this site have or wait for.
+    /// The hosts that reservations of this site have or wait for, and those of which nobody knows of which site they are.
     Site(SiteId),
     /// One resource's host.
     Resource(ResourceId),
@@ -112,8 +114,31 @@ impl Scope {
         }
     }
 
+    /// What a resource stands for.
+    pub fn of(resource: &ResourceId) -> Self {
+        if resource.kind().as_str() == EVERYTHING {
+            return Self::Everything;
+        }
+        Self::site_of(resource).unwrap_or_else(|| Self::Resource(resource.clone()))
+    }
+
+    /// The site whose hosts a pseudo-resource stands for.
+    pub fn site_of(resource: &ResourceId) -> Option<Self> {
+        (resource.kind().as_str() == SITE).then(|| Self::Site(SiteId::new(resource.name())))
+    }
+
     /// Whether a resource is a pseudo-resource: what is ordered for it matters to others.
     pub fn covers_more_than(resource: &ResourceId) -> bool {
         [EVERYTHING, SITE].contains(&resource.kind().as_str())
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everything => f.write_str("everything"),
+            Self::Site(site) => write!(f, "site {site}"),
+            Self::Resource(resource) => write!(f, "{resource}"),
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! [`Resource::evolve`] takes every fact in every state: one that does not fit changes nothing, so a fact that is folded
 //! twice has no second effect.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
@@ -91,6 +91,15 @@ impl fmt::Display for Binding {
             None => write!(f, "{}", self.number),
         }
     }
+}
+
+/// Of which sites a resource's host may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostSites {
+    /// Of one of these.
+    These(BTreeSet<SiteId>),
+    /// Nobody knows: whoever has an adopted host, for example.
+    Any,
 }
 
 /// Who has a resource. There is room for one reservation: R2 can't be written down wrongly.
@@ -407,13 +416,34 @@ impl Resource {
         })
     }
 
-    /// The sites of those who have it or wait for it.
-    pub fn sites(&self) -> impl Iterator<Item = &SiteId> {
-        let concerned = self.reservations.iter().filter(|(id, known)| {
+    /// Of which sites its host may be: that of the resource that had it last, and those of all who have it or wait for it;
+    /// where nobody does, those of all who ever did.
+    pub fn host_sites(&self) -> HostSites {
+        let is_concerned = |id: &ReservationId, known: &Reservation| {
             known.is_live()
-                || matches!(&self.occupancy, Occupancy::Releasing(release) if release.reservation == **id)
+                || matches!(&self.occupancy, Occupancy::Releasing(release) if release.reservation == *id)
+        };
+        let bound = self.bound_to.as_ref().and_then(|bound| bound.site.as_ref());
+        let all = || self.reservations.iter();
+        let sites: Option<BTreeSet<&SiteId>> = if all().any(|(id, known)| is_concerned(id, known)) {
+            all()
+                .filter(|(id, known)| is_concerned(id, known))
+                .map(|(_, known)| known.site.as_ref().or(bound))
+                .collect()
+        } else {
+            Some(all().filter_map(|(_, known)| known.site.as_ref()).collect())
+        };
+        let sites = sites.map(|sites| {
+            sites
+                .into_iter()
+                .chain(bound)
+                .cloned()
+                .collect::<BTreeSet<_>>()
         });
-        concerned.filter_map(|(_, known)| known.site.as_ref())
+        match sites {
+            Some(sites) if !sites.is_empty() => HostSites::These(sites),
+            _ => HostSites::Any,
+        }
     }
 
     /// Those that wait for its host, in the order in which they get the resource: of their starts, then of their acceptance.

@@ -63,6 +63,19 @@ impl SiteIds {
         self.0.get(site).map(|namespace| namespace.or(usual))
     }
 
+    /// The sites whose hosts are in this namespace, where `usual` is that of sites without one.
+    pub fn sites_in<'a>(
+        &'a self,
+        namespace: &'a str,
+        usual: &'a str,
+    ) -> impl Iterator<Item = &'a SiteId> {
+        let here = self
+            .0
+            .iter()
+            .filter(move |(_, named)| named.or(usual) == namespace);
+        here.map(|(site, _)| site)
+    }
+
     /// All namespaces in which hosts of these sites are.
     #[must_use]
     pub fn namespaces<'a>(&'a self, usual: &'a str) -> BTreeSet<&'a str> {

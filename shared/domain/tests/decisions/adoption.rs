@@ -1,8 +1,8 @@
 //! Hosts that the service before Bellhop prepared: taken over as they are.
 
-use bellhop_domain::reservation::{Adoption, Order};
+use bellhop_domain::reservation::{Adoption, Binding, HostSites, Order, Scope};
 
-use super::orders::delivery;
+use super::orders::{delivery, note};
 use super::*;
 
 fn adoption(reservation: Option<ReservationId>, until: Option<i64>) -> Order {
@@ -12,8 +12,29 @@ fn adoption(reservation: Option<ReservationId>, until: Option<i64>) -> Order {
         host: host(),
         secret: "lab7-node04-userdata".to_owned(),
         terms: terms(),
+        site: None,
         delivery: delivery(),
     }))
+}
+
+fn site(name: &str) -> SiteId {
+    SiteId::new(name)
+}
+
+/// Adopts the host of `story` as one of this site.
+fn adopt_of_site(story: &mut Story, name: &str) -> Vec<Fact> {
+    let Order::Adopt(mut adoption) = adoption(None, None) else {
+        panic!("not an adoption")
+    };
+    adoption.site = Some(site(name));
+    story.ordered(Order::Adopt(adoption))
+}
+
+/// What `site_id` and `resourceId` say of the resource.
+fn of_site(mut word: Word, name: &str, number: i64) -> Word {
+    word.site = Some(site(name));
+    word.resource_number = Some(number);
+    word
 }
 
 /// In the middle of A's time, of which nothing is known.
@@ -219,4 +240,90 @@ fn an_end_that_is_older_than_a_known_extension_does_not_release_an_adopted_host(
     story.decide(&Command::Said(Box::new(extended)));
     assert_eq!(story.decide(&Command::Said(Box::new(end))), []);
     assert!(matches!(desired(&story.resource), Desired::Keep(_)));
+}
+
+/// Whether a pause of this site covers the resource with these facts.
+fn is_paused_with(facts: &[Fact], paused: &str) -> bool {
+    let node: ResourceId = "baremetalhost/metal3/node01".parse().unwrap();
+    let mut ledger = Ledger::default();
+    ledger.apply(&node, Version(1), at(2 * HOUR), None, facts);
+    let pause = [Fact::DrivingPaused { note: note() }];
+    let scope = Scope::Site(site(paused)).resource();
+    ledger.apply(&scope, Version(2), at(2 * HOUR), None, &pause);
+    ledger.paused(&node).is_some()
+}
+
+#[test]
+fn a_pause_of_any_site_covers_an_adopted_host_of_which_no_site_is_known() {
+    let facts = moving_over().ordered(adoption(None, None));
+    assert!(is_paused_with(&facts, "site-1") && is_paused_with(&facts, "site-2"));
+}
+
+#[test]
+fn a_pause_of_its_site_covers_an_adopted_host_and_one_of_another_site_does_not() {
+    let facts = adopt_of_site(&mut moving_over(), "site-1");
+    assert!(is_paused_with(&facts, "site-1") && !is_paused_with(&facts, "site-2"));
+}
+
+#[test]
+fn a_pause_of_a_site_covers_what_it_may_be_meant_for_until_the_host_is_clean() {
+    // Its end brings its site to light, and its host is not clean yet.
+    let mut story = adopted(None, None);
+    let ended = story.word("a", Said::End, 3 * HOUR, None);
+    story.decide(&Command::Said(Box::new(of_site(ended, "site-1", 31))));
+    let these = HostSites::These([site("site-1")].into());
+    assert_eq!(story.resource.host_sites(), these);
+    // Free, as when it is handed back: what is known from before.
+    story.observed(Observation::Released {
+        left: HostLeft::Off,
+        not_wiped: false,
+    });
+    assert_eq!(story.resource.host_sites(), these);
+    // Somebody who waits may be of another site.
+    let start = story.word("b", start(), 8 * HOUR, None);
+    story.decide(&Command::Said(Box::new(of_site(start, "site-2", 77))));
+    assert_eq!(
+        story.resource.host_sites(),
+        HostSites::These([site("site-1"), site("site-2")].into())
+    );
+    // Of a host of which nothing at all was said, nobody knows.
+    assert_eq!(Resource::default().host_sites(), HostSites::Any);
+}
+
+#[test]
+fn an_adopted_host_is_bound_to_the_resource_that_its_reservation_or_its_end_names() {
+    let bound = Some(Binding {
+        site: Some(site("site-1")),
+        number: 31,
+    });
+    // Its reservation was announced to us before.
+    let mut story = moving_over();
+    let word = story.word("a", Said::Announced, 3 * HOUR, None);
+    story.decide(&Command::Said(Box::new(of_site(word, "site-1", 31))));
+    let facts = story.ordered(adoption(Some(id("a")), Some(3 * HOUR)));
+    assert_eq!(names(&facts), ["HostAdopted"]);
+    assert_eq!(story.resource.bound_to, bound);
+    // Nobody knew whose it is before its end.
+    let mut story = adopted(None, None);
+    assert_eq!(story.resource.bound_to, None);
+    let word = story.word("a", Said::End, 3 * HOUR, None);
+    story.decide(&Command::Said(Box::new(of_site(word, "site-1", 31))));
+    assert_eq!(story.resource.bound_to, bound);
+    // So one of another site's resource of that name waits for an operator.
+    story.observed(Observation::Released {
+        left: HostLeft::Off,
+        not_wiped: false,
+    });
+    let word = story.word("b", start(), 8 * HOUR, None);
+    story.decide(&Command::Said(Box::new(of_site(word, "site-2", 31))));
+    assert_eq!(names(&story.observed(clean())), ["ReservationWaits"]);
+}
+
+#[test]
+fn what_an_operator_says_of_a_host_s_site_makes_it_no_site_that_sends() {
+    let node: ResourceId = "baremetalhost/metal3/node01".parse().unwrap();
+    let facts = adopt_of_site(&mut moving_over(), "site-1");
+    let mut ledger = Ledger::default();
+    ledger.apply(&node, Version(1), at(2 * HOUR), None, &facts);
+    assert_eq!(ledger.sites().len(), 0);
 }

@@ -11,7 +11,7 @@ mod spent_secrets;
 use std::time::Duration;
 
 use bellhop_domain::id::{
-    DeliveryId, HostRef, ReservationId, ResourceId, ResourceKind, Source, UserId, Version,
+    DeliveryId, HostRef, ReservationId, ResourceId, ResourceKind, SiteId, Source, UserId, Version,
     WebhookId,
 };
 use bellhop_domain::ledger::Ledger;

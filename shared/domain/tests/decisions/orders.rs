@@ -4,7 +4,7 @@ use bellhop_domain::reservation::{Note, OperatorWord, Order, Scope};
 
 use super::*;
 
-fn note() -> Note {
+pub(crate) fn note() -> Note {
     Note {
         by: "ada".to_owned(),
         why: "its user asked".to_owned(),

@@ -8,7 +8,7 @@ use super::sender::Sent;
 #[derive(Clone, Debug)]
 pub(crate) enum Delivery {
     /// The sender says something of a booking.
-    Said(Sent),
+    Said(Box<Sent>),
     /// The sender deleted a resource.
     ResourceDeleted(DeletedResource),
     /// An operator says what shall be.

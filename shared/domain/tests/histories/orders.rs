@@ -153,6 +153,7 @@ impl World {
         Some(Adoption {
             reservation,
             until,
+            site: (seconds % 2 == 0).then(site),
             host: host.reference(),
             secret: host.user_data.clone()?,
             terms: Terms {

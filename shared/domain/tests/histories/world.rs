@@ -115,7 +115,7 @@ impl World {
                 .collect(),
             all_sent: coming.iter().map(|(_, sent)| sent.clone()).collect(),
             coming: (coming.into_iter())
-                .map(|(arrives, sent)| (arrives, Delivery::Said(sent)))
+                .map(|(arrives, sent)| (arrives, Delivery::Said(Box::new(sent))))
                 .collect(),
             waiting: Vec::new(),
             next_sequence: 1_000_000,

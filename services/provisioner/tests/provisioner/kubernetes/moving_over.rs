@@ -38,6 +38,7 @@ async fn adopt(stage: &Stage) {
         secret: host.secret,
         reservation: None,
         until: None,
+        site: None,
     };
     stage.order(OperatorOrder::Adopt(Box::new(adopted))).await;
 }

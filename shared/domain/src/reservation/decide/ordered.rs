@@ -65,6 +65,7 @@ impl Decision<'_> {
             secret: adoption.secret.clone(),
             terms: adoption.terms.clone(),
             until: adoption.until,
+            site: adoption.site.clone(),
             delivery: adoption.delivery.clone(),
             note,
         })));

@@ -99,8 +99,12 @@ impl Decision<'_> {
         if known.is_none_or(|known| known.is_live()) {
             self.end_as(word, cause, EndOutcome::Completed);
         }
-        let ended = self.ended_without_delivery(holder, cause);
-        self.add(Fact::ReservationEnded(ended));
+        // What comes to light with it of the host: whose it is by the sender's own numbers.
+        self.add(Fact::ReservationEnded(Ended {
+            resource_number: word.resource_number,
+            site: word.site.clone(),
+            ..self.ended_without_delivery(holder, cause)
+        }));
     }
 
     /// The booking says that it is on this resource now. What its start gave it comes with it: nobody sends another.

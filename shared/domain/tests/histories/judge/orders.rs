@@ -163,17 +163,9 @@ impl Judge {
             let since = self.orders.since.get(&(standing, resource));
             since.is_some_and(|since| *since < planned.asked)
         };
-        let of = look.state.reservations.get(&planned.reservation);
-        let site_unknown = of.is_none_or(|known| known.site.is_none());
-        let covers_more = [HOSTS, HOSTS + 1];
-        let paused = [look.resource]
-            .into_iter()
-            .chain(covers_more)
-            .find(|scope| {
-                // The sender may have said nothing yet of the reservation of an adopted host.
-                let may_be_of_another = *scope == HOSTS && site_unknown;
-                !may_be_of_another && known(Standing::Paused, *scope)
-            });
+        // There is one site, so a pause of that covers every host, also one of which nobody has said of which site it is.
+        let scopes = [look.resource, HOSTS, HOSTS + 1];
+        let paused = (scopes.into_iter()).find(|scope| known(Standing::Paused, *scope));
         ensure!(
             paused.is_none(),
             "R6: {:?} for {} though an operator paused that",

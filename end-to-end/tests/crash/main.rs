@@ -1,6 +1,9 @@
 //! Killing, stopping or restarting any process at any instant changes no final state and loses nothing accepted (R10).
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod asleep;
+mod rolling_update;
+
 use std::time::Duration;
 
 use bellhop_end_to_end::site::{

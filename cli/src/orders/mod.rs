@@ -1,7 +1,13 @@
 //! Operators' words: stored like any delivery, decided by the provisioners. Each command says what was decided.
 //!
-//! What a word is about is looked up in the ledger first, so that a wrong name is told at once, and a word about a holder
-//! never meets another one.
+//! What a word is about is looked up in the ledger first (`named`), so that a wrong name is told at once, and a word about a
+//! holder never meets another one. So is whether anything would follow from it (`needless`). `decided` tells what did, and
+//! `standing` what stands of all that was ordered.
+
+mod decided;
+mod named;
+mod needless;
+pub(crate) mod standing;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,13 +15,17 @@ use std::time::Duration;
 
 use bellhop_domain::id::{ReservationId, ResourceId, SiteId, UserId, Version};
 use bellhop_domain::ledger::Ledger;
-use bellhop_domain::reservation::{Occupancy, Scope};
+use bellhop_domain::reservation::Scope;
 use bellhop_event_store::{EventStore, EventStoreSettings, LedgerEntry};
 use bellhop_operators::{KeyText, OperatorMessage, OperatorOrder};
 use bellhop_reservation_system::SshPublicKey;
 use bellhop_service::one_line;
 use jiff::Timestamp;
 
+use self::decided::decided;
+use self::named::{holder, reservation};
+pub(crate) use self::named::{list, resource};
+use self::needless::{Needless, needless};
 use crate::Failure;
 
 /// How long a word may take to be stored.
@@ -134,16 +144,24 @@ pub(crate) async fn say(command: OrderCommand) -> Result<(), Failure> {
     let store = EventStore::connect(&says.event_store, "bellhop-operator").await?;
     let ledger = fold(&store).await?;
     let order = order(command, &ledger)?;
-    say_one(&store, ledger.version(), &says, order).await
+    say_one(&store, &ledger, &says, order).await
 }
 
-/// Stores a word, and prints what is decided upon it after `seen`.
+/// Stores a word, and prints what is decided upon it after what `ledger` holds.
 pub(crate) async fn say_one(
     store: &EventStore,
-    seen: Version,
+    ledger: &Ledger,
     says: &Says,
     order: OperatorOrder,
 ) -> Result<(), Failure> {
+    match needless(&order, ledger) {
+        Some(Needless::Already(text)) => {
+            writeln!(std::io::stdout(), "nothing to do: {}", one_line(&text))?;
+            return Ok(());
+        }
+        Some(Needless::Refused(text)) => return Err(one_line(&text).into()),
+        None => {}
+    }
     let message = OperatorMessage {
         order,
         by: says.by.clone().unwrap_or_else(user),
@@ -151,18 +169,16 @@ pub(crate) async fn say_one(
     };
     let delivery = message.to_delivery(Timestamp::now());
     let stored = store.store_delivery(&delivery, STORING).await?;
-    let decided = tokio::time::timeout(DECISION, decided(store, seen, delivery.id.as_str()));
-    match decided.await {
+    let decided = decided(store, ledger, delivery.id.as_str());
+    match tokio::time::timeout(DECISION, decided).await {
         Ok(decided) => decided,
-        Err(_) => {
-            eprintln!(
-                "stored as delivery {}; nothing followed from it within {} s: nothing is left to change, or no provisioner is \
-                 running (then it is decided when one is)",
-                stored.sequence,
-                DECISION.as_secs()
-            );
-            Ok(())
-        }
+        Err(_) => Err(format!(
+            "stored as delivery {}, and nothing followed from it within {} s: no provisioner is running, and the next one that \
+             does decides it; or it was settled otherwise meanwhile. `bellhop facts` shows what became of it",
+            stored.sequence,
+            DECISION.as_secs()
+        )
+        .into()),
     }
 }
 
@@ -187,11 +203,8 @@ fn order(command: OrderCommand, ledger: &Ledger) -> Result<OperatorOrder, Failur
         }
         OrderCommand::Release(on) => {
             let resource = host(&on)?;
-            let holding = ledger.resource(&resource).and_then(|state| state.holding());
-            let holding = holding
-                .ok_or_else(|| format!("nobody holds {}", one_line(&resource.to_string())))?;
             OperatorOrder::Release {
-                reservation: holding.reservation.clone(),
+                reservation: holder(&resource, ledger)?,
                 resource,
             }
         }
@@ -201,9 +214,14 @@ fn order(command: OrderCommand, ledger: &Ledger) -> Result<OperatorOrder, Failur
         OrderCommand::Unhold(on) => OperatorOrder::Unhold {
             resource: host(&on)?,
         },
-        OrderCommand::Pause(settings) => OperatorOrder::Pause {
-            resource: scope(&settings)?,
-        },
+        OrderCommand::Pause(settings) => {
+            if let Some(site) = &settings.site {
+                warn_of_unheard(&SiteId::new(site.as_str()), ledger);
+            }
+            OperatorOrder::Pause {
+                resource: scope(&settings)?,
+            }
+        }
         OrderCommand::Resume(settings) => OperatorOrder::Resume {
             resource: scope(&settings)?,
         },
@@ -226,60 +244,20 @@ fn scope(settings: &PauseSettings, ledger: &Ledger) -> Result<ResourceId, Failur
     Ok(scope.resource())
 }
 
-/// The live reservation that an operator means.
-fn reservation(text: &str, ledger: &Ledger) -> Result<ReservationId, Failure> {
-    let mut found: Vec<&ReservationId> = ledger
-        .resources()
-        .flat_map(|(_, resource)| &resource.reservations)
-        .filter(|(id, known)| known.is_live() && (id.to_string() == text || id.event() == text))
-        .map(|(id, _)| id)
-        .collect();
-    found.sort();
-    found.dedup();
-    match found.as_slice() {
-        [one] => Ok((*one).clone()),
-        [] => Err(format!(
-            "no reservation {text} that is not over is known: `bellhop facts` shows all that are"
-        )
-        .into()),
-        several => Err(format!("{text} may be any of {}: name one whole", list(several)).into()),
+/// A pause of a site that nothing was heard of covers hardly anything: a name that was mistyped would look like a pause. It may
+/// be meant all the same.
+fn warn_of_unheard(site: &SiteId, ledger: &Ledger) {
+    if ledger.sites().any(|heard| heard == site) {
+        return;
     }
-}
-
-/// The resource that an operator means, by its whole id, its name, or its host's.
-fn resource(text: &str, ledger: &Ledger) -> Result<ResourceId, Failure> {
-    let mut found: Vec<&ResourceId> = ledger
-        .resources()
-        .filter(|(id, _)| !Scope::covers_more_than(id))
-        .filter(|(id, resource)| {
-            let host = match &resource.occupancy {
-                Occupancy::Free => None,
-                Occupancy::Held(holding) => Some(&holding.host),
-                Occupancy::Releasing(release) => Some(&release.host),
-            };
-            id.to_string() == text
-                || id.name() == text
-                || host.is_some_and(|host| host.name == text || host.to_string() == text)
-        })
-        .map(|(id, _)| id)
-        .collect();
-    found.sort();
-    match found.as_slice() {
-        [one] => Ok((*one).clone()),
-        // One that no reservation ever reached has no facts yet; its whole id is believed.
-        [] => text.parse().ok().filter(|id| !Scope::covers_more_than(id)).ok_or_else(|| {
-            format!(
-                "no resource or host {text} is known: name it whole, as baremetalhost/NAMESPACE/{text}"
-            )
-            .into()
-        }),
-        several => Err(format!("{text} may be any of {}: name one whole", list(several)).into()),
-    }
-}
-
-fn list<T: ToString>(several: &[&T]) -> String {
-    let names: Vec<String> = several.iter().map(|one| one.to_string()).collect();
-    one_line(&names.join(", ")).into_owned()
+    let heard: Vec<String> = ledger.sites().map(|heard| format!("`{heard}`")).collect();
+    let heard = if heard.is_empty() {
+        "of none so far".to_owned()
+    } else {
+        format!("of {}", heard.join(", "))
+    };
+    let text = format!("no webhook of the site `{site}` came so far ({heard}): is its id right?");
+    eprintln!("bellhop: {}", one_line(&text));
 }
 
 /// Checked here too, so that a wrong file is told at once. No error holds the key.
@@ -311,26 +289,6 @@ pub(crate) async fn fold(store: &EventStore) -> Result<Ledger, Failure> {
         }
     }
     Ok(ledger)
-}
-
-/// Prints what was decided upon a delivery, as soon as it is.
-async fn decided(store: &EventStore, after: Version, delivery: &str) -> Result<(), Failure> {
-    let mut follower = store.follow_ledger(after);
-    loop {
-        let entry = match follower.next().await?.into_resource() {
-            Some(entry) if entry.cause == delivery => entry,
-            _ => continue,
-        };
-        let mut out = std::io::stdout().lock();
-        for fact in &entry.facts {
-            let about = match fact.reservation() {
-                Some(reservation) => format!("{} of {reservation}", entry.resource),
-                None => entry.resource.to_string(),
-            };
-            writeln!(out, "recorded {} on {}", fact.name(), one_line(&about))?;
-        }
-        return Ok(());
-    }
 }
 
 /// Who runs this.
