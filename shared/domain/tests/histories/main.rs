@@ -1,9 +1,11 @@
 //! Random histories: bookings of a sender that behaves as the real one, whose deliveries are delayed, repeated and
 //! reordered; two replicas that stop, are killed, or freeze and go on, between any two of decide, append, acknowledge, host
-//! read and host write; hosts that fail, are paused, changed, taken or deleted by others; time that jumps. After each step the
-//! rules of the project are judged by the facts and by the hosts; [`judge`] says which rule by what.
+//! read and host write; hosts that fail, are paused, changed, taken or deleted by others; hosts of the service before and of a
+//! lost ledger, which are adopted; words of operators; resources that the sender deletes; time that jumps. After each step the
+//! rules of the project are judged by the facts and by the hosts; [`judge`] says which rule by what. There is one site, and as
+//! many hosts as there are may be prepared at once: `sites.rs` and `preparing.rs` play the rest.
 //!
-//! [`sender`], [`cluster`] and [`host`] are the world outside; [`replica`], [`process`], [`handling`], [`looking`] and [`driver`]
+//! [`sender`], [`orders`], [`cluster`] and [`host`] are the world outside; [`replica`], [`process`], [`handling`], [`looking`] and [`driver`]
 //! are the provisioner, as the real one is; [`world`] and [`rest`] bring them together, [`action`] by action. [`mutant`] has
 //! what may be wrong with them, so that it is known what the histories would find.
 //!
