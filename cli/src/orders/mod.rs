@@ -13,7 +13,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bellhop_domain::id::{ResourceId, SiteId, Version};
+use bellhop_domain::id::{ReservationId, ResourceId, SiteId, UserId, Version};
 use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::Scope;
 use bellhop_event_store::{EventStore, EventStoreSettings, LedgerEntry};
@@ -193,10 +193,14 @@ fn order(command: OrderCommand, ledger: &Ledger) -> Result<OperatorOrder, Failur
         OrderCommand::Allow(on) => OperatorOrder::Allow {
             reservation: reservation(&on.reservation, ledger)?,
         },
-        OrderCommand::Retry(settings) => OperatorOrder::Retry {
-            reservation: reservation(&settings.on.reservation, ledger)?,
-            ssh_public_key: key(&settings.ssh_key_file)?,
-        },
+        OrderCommand::Retry(settings) => {
+            let reservation = reservation(&settings.on.reservation, ledger)?;
+            OperatorOrder::Retry {
+                user: owner(&reservation, ledger),
+                reservation,
+                ssh_public_key: key(&settings.ssh_key_file)?,
+            }
+        }
         OrderCommand::Release(on) => {
             let resource = host(&on)?;
             OperatorOrder::Release {
@@ -222,6 +226,13 @@ fn order(command: OrderCommand, ledger: &Ledger) -> Result<OperatorOrder, Failur
             resource: scope(&settings)?,
         },
     })
+}
+
+/// Whose a reservation is, where told.
+fn owner(reservation: &ReservationId, ledger: &Ledger) -> Option<UserId> {
+    let place = ledger.place_of(reservation)?;
+    let known = ledger.resource(place)?.reservations.get(reservation)?;
+    known.user.clone()
 }
 
 fn scope(settings: &PauseSettings, ledger: &Ledger) -> Result<ResourceId, Failure> {

@@ -142,7 +142,7 @@ impl Deliveries {
         );
         async {
             let result = match &handed.item {
-                Ok(delivery) => self.decide(delivery, handed.tries).await,
+                Ok(delivery) => self.decide(delivery, handed.stored_at, handed.tries).await,
                 Err(error) => Err(DeliveryError::Form(error.clone())),
             };
             self.settle(&handed, result).await;
@@ -151,12 +151,18 @@ impl Deliveries {
         .await;
     }
 
-    async fn decide(&self, delivery: &Delivery, tries: u64) -> Result<&'static str, DeliveryError> {
+    async fn decide(
+        &self,
+        delivery: &Delivery,
+        stored_at: Timestamp,
+        tries: u64,
+    ) -> Result<&'static str, DeliveryError> {
         let span = tracing::Span::current();
         span.record("delivery", tracing::field::display(&delivery.id));
         let (word, place) = match self.reading.of(delivery)? {
             Meaning::Word(word, place) => (word, place),
-            Meaning::Order(word, place) => {
+            Meaning::Order(mut word, place) => {
+                word.note.at = Some(stored_at);
                 let command = Command::Ordered(word);
                 return self.ordered(&command, &place, delivery.id.as_str()).await;
             }

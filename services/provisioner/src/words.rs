@@ -179,12 +179,14 @@ impl Reading {
             }
             OperatorOrder::Retry {
                 reservation,
+                user,
                 ssh_public_key,
             } => {
                 SshPublicKey::parse(ssh_public_key.expose()).map_err(NotUnderstood::Key)?;
                 let place = OrderPlace::Reservation(reservation.clone());
                 let order = Order::BringKey {
                     reservation,
+                    user,
                     delivery: reference,
                 };
                 (order, place)
@@ -214,7 +216,7 @@ impl Reading {
                 (Order::Adopt(Box::new(adoption)), on(adopted.resource))
             }
         };
-        let note = Note { by, why };
+        let note = Note { by, why, at: None };
         Ok(Meaning::Order(
             Box::new(OperatorWord { order, note }),
             place,

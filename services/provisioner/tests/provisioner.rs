@@ -21,6 +21,8 @@ mod hosts_of_others;
 mod images;
 #[path = "provisioner/installation.rs"]
 mod installation;
+#[path = "provisioner/interrupted.rs"]
+mod interrupted;
 #[path = "provisioner/kubernetes/mod.rs"]
 mod kubernetes;
 #[path = "provisioner/orders.rs"]

@@ -12,7 +12,7 @@
 
 use std::fmt;
 
-use bellhop_domain::id::{DeliveryId, HostRef, ReservationId, ResourceId, SiteId, Source};
+use bellhop_domain::id::{DeliveryId, HostRef, ReservationId, ResourceId, SiteId, Source, UserId};
 use bellhop_domain::reservation::Image;
 use bellhop_event_store::NewDelivery;
 use bytes::Bytes;
@@ -61,6 +61,9 @@ pub enum OperatorOrder {
     Retry {
         /// Which.
         reservation: ReservationId,
+        /// Its user as the operator saw it, where told: the key is nobody else's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<UserId>,
         /// The key.
         ssh_public_key: KeyText,
     },
@@ -240,6 +243,7 @@ mod tests {
             },
             OperatorOrder::Retry {
                 reservation,
+                user: None,
                 ssh_public_key: KeyText::new("ssh-ed25519 AAAA"),
             },
             OperatorOrder::Hold { resource },
@@ -255,6 +259,7 @@ mod tests {
     fn neither_a_word_nor_the_error_about_one_prints_a_key() {
         let said = message(OperatorOrder::Retry {
             reservation: "reservation-system:5120".parse().unwrap(),
+            user: None,
             ssh_public_key: KeyText::new("ssh-ed25519 AAAAsecret"),
         });
         assert!(!format!("{said:?}").contains("AAAAsecret"));

@@ -393,6 +393,7 @@ fn note() -> Note {
     Note {
         by: "ada".to_owned(),
         why: "its user asked".to_owned(),
+        at: None,
     }
 }
 

@@ -305,7 +305,8 @@ impl Driver {
                     .await
             }
             Step::Done(left) => {
-                let not_wiped = release.claimed && host.is_some_and(|host| host.is_never_wiped());
+                // Its claim may have been written though nobody saw it, or somebody else have prepared it.
+                let not_wiped = host.is_some_and(|host| host.is_never_wiped());
                 self.released(look, release, left, not_wiped, cluster).await
             }
         }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::world::{IMAGE, NS, World, end, flat, in_seconds, is_clean, start};
 
 /// A host as the service before Bellhop leaves it: on, its image, its secret, nobody's `consumerRef`.
-async fn prepared_before(name: &str) -> World {
+pub(crate) async fn prepared_before(name: &str) -> World {
     let world = World::with_hosts([HostSpec::new(NS, name).online(true)]).await;
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
@@ -59,7 +59,7 @@ impl World {
         adoptable_hosts_in(&settings, configuration).await.unwrap()
     }
 
-    async fn adopt(&self, reservation: Option<ReservationId>) {
+    pub(crate) async fn adopt(&self, reservation: Option<ReservationId>) {
         let until = reservation.is_some().then(|| in_seconds(3600));
         for host in self.adoptable().await {
             self.order(OperatorOrder::Adopt(Box::new(AdoptedHost {
@@ -76,7 +76,7 @@ impl World {
     }
 
     /// What Bellhop wrote into the host's spec.
-    fn written(&self, name: &str) -> Vec<Value> {
+    pub(crate) fn written(&self, name: &str) -> Vec<Value> {
         let writes = self.cluster.writes_to_host(NS, name).into_iter();
         writes
             .filter(|write| {

@@ -136,6 +136,7 @@ async fn a_key_that_an_operator_brings_prepares_the_host_with_it() {
     world
         .order(OperatorOrder::Retry {
             reservation: reservation("1"),
+            user: None,
             ssh_public_key: KeyText::new(KEY),
         })
         .await;
@@ -249,6 +250,7 @@ async fn an_order_that_can_not_be_read_is_a_dead_letter_and_says_nothing_of_a_ke
     world
         .order(OperatorOrder::Retry {
             reservation: reservation("1"),
+            user: None,
             ssh_public_key: KeyText::new("ssh-ed25519 AAAAnotakey"),
         })
         .await;

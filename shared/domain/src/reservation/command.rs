@@ -99,6 +99,8 @@ pub enum Order {
     BringKey {
         /// Which.
         reservation: ReservationId,
+        /// Whose key it is: the reservation's user when the operator brought it, where told.
+        user: Option<UserId>,
         /// The delivery that holds it.
         delivery: DeliveryRef,
     },

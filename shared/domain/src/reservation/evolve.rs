@@ -112,16 +112,7 @@ impl Resource {
                 not_wiped,
                 ..
             } => {
-                if let Occupancy::Releasing(release) = &self.occupancy
-                    && release.reservation == *reservation
-                {
-                    let release = Release::clone(release);
-                    self.spend_secret(release, recorded.at);
-                    self.occupancy = Occupancy::Free;
-                    if *not_wiped {
-                        self.not_wiped = Some(reservation.clone());
-                    }
-                }
+                self.released(reservation, *not_wiped, recorded.at);
             }
             Fact::HostClaimed { reservation }
             | Fact::AdoptionRefused { reservation, .. }
@@ -395,7 +386,6 @@ impl Resource {
         };
         *phase = Phase::Holding;
         self.occupancy = Occupancy::Held(Box::new(holding));
-        self.not_wiped = None;
         self.orders.handed_back = None;
         self.bind_to(reservation);
     }
@@ -404,6 +394,24 @@ impl Resource {
     fn bind_to(&mut self, holder: &ReservationId) {
         let binding = self.reservations.get(holder).and_then(Reservation::binding);
         self.bound_to = binding.or_else(|| self.bound_to.take());
+    }
+
+    /// A host that our claim never reached is as whoever had it before left it.
+    fn released(&mut self, reservation: &ReservationId, not_wiped: bool, at: Timestamp) {
+        let Occupancy::Releasing(release) = &self.occupancy else {
+            return;
+        };
+        if release.reservation != *reservation {
+            return;
+        }
+        let release = Release::clone(release);
+        if not_wiped {
+            self.not_wiped = Some(reservation.clone());
+        } else if release.claimed {
+            self.not_wiped = None;
+        }
+        self.spend_secret(release, at);
+        self.occupancy = Occupancy::Free;
     }
 
     fn adopted(&mut self, adopted: &Adopted, recorded: &Recorded<'_>) {

@@ -268,6 +268,9 @@ pub struct Note {
     pub by: String,
     /// Why.
     pub why: String,
+    /// When the broker stored it: of two words about the same, the later one counts, in whatever order they are heard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
 }
 
 /// See [`Fact::ReservationAnnounced`].

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::fact::{Fact, Note};
@@ -23,19 +24,72 @@ pub struct Orders {
     pub paused: Option<Note>,
     /// Its host shall be on again while nobody has it.
     pub handed_back: Option<Note>,
+    /// The newest words, whether they ordered or took back.
+    newest: Newest,
+}
+
+/// When the broker stored the newest word of each kind that led to a fact.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Newest {
+    hold: Option<Timestamp>,
+    pause: Option<Timestamp>,
+    hand_back: Option<Timestamp>,
+}
+
+/// What an order is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum About {
+    Hold,
+    Pause,
+    HandBack,
 }
 
 impl Orders {
     pub(super) fn evolve(&mut self, fact: &Fact) {
         match fact {
-            Fact::HostHeld { note } => self.held = Some(note.clone()),
-            Fact::HostUnheld { .. } => self.held = None,
-            Fact::DrivingPaused { note } => self.paused = Some(note.clone()),
-            Fact::DrivingResumed { .. } => self.paused = None,
-            Fact::HandBackOrdered { note } => self.handed_back = Some(note.clone()),
+            Fact::HostHeld { note } => {
+                self.held = Some(note.clone());
+                self.heard(About::Hold, note);
+            }
+            Fact::HostUnheld { note } => {
+                self.held = None;
+                self.heard(About::Hold, note);
+            }
+            Fact::DrivingPaused { note } => {
+                self.paused = Some(note.clone());
+                self.heard(About::Pause, note);
+            }
+            Fact::DrivingResumed { note } => {
+                self.paused = None;
+                self.heard(About::Pause, note);
+            }
+            Fact::HandBackOrdered { note } => {
+                self.handed_back = Some(note.clone());
+                self.heard(About::HandBack, note);
+            }
             Fact::HostHandedBack { .. } => self.handed_back = None,
             _ => {}
         }
+    }
+
+    /// Whether a word is newer than all that is known of what it is about: words come in any order, and more than once. None
+    /// where it is not known when it was stored.
+    pub(super) fn is_news(&self, about: About, word: &Note) -> Option<bool> {
+        let newest = match about {
+            About::Hold => self.newest.hold,
+            About::Pause => self.newest.pause,
+            About::HandBack => self.newest.hand_back,
+        };
+        word.at.map(|at| newest.is_none_or(|newest| newest < at))
+    }
+
+    fn heard(&mut self, about: About, word: &Note) {
+        let newest = match about {
+            About::Hold => &mut self.newest.hold,
+            About::Pause => &mut self.newest.pause,
+            About::HandBack => &mut self.newest.hand_back,
+        };
+        *newest = (*newest).max(word.at);
     }
 }
 

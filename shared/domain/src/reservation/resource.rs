@@ -40,7 +40,7 @@ pub struct Resource {
     pub reservations: BTreeMap<ReservationId, Reservation>,
     /// What operators ordered for it.
     pub orders: Orders,
-    /// The reservation after which its host was released without being wiped, until it is given away again.
+    /// The reservation after which its host was released without being wiped, until it was wiped after another one.
     pub not_wiped: Option<ReservationId>,
     /// To which of the sender's resources its host is bound: the one whose reservation had it last.
     pub bound_to: Option<Binding>,

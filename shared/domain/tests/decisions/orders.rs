@@ -8,6 +8,7 @@ pub(crate) fn note() -> Note {
     Note {
         by: "ada".to_owned(),
         why: "its user asked".to_owned(),
+        at: None,
     }
 }
 
@@ -69,6 +70,7 @@ fn every_order_has_an_answer_in_every_state() {
             ("retry", |story| {
                 story.ordered(Order::BringKey {
                     reservation: a(),
+        user: None,
                     delivery: delivery(),
                 })
             }),
@@ -195,6 +197,7 @@ fn a_key_that_an_operator_brings_lets_a_start_go_ahead_with_it() {
     assert_eq!(story.observed(clean()), []);
     let brought = story.ordered(Order::BringKey {
         reservation: a(),
+        user: None,
         delivery: delivery(),
     });
     assert_eq!(names(&brought), ["KeyBrought"]);
@@ -223,6 +226,12 @@ fn a_host_that_was_released_not_wiped_waits_for_an_operator_and_the_alarm_says_h
     });
     assert_eq!(names(&allowed), ["StartAllowed"]);
     assert_eq!(names(&story.observed(clean())), ["HostAssigned"]);
+    story.observed(working());
+    story.said("b", Said::Deleted);
+    story.observed(Observation::Released {
+        left: HostLeft::Off,
+        not_wiped: false,
+    });
     assert_eq!(story.resource.not_wiped, None);
 }
 
@@ -319,4 +328,95 @@ fn a_resource_that_is_deleted_under_its_holder_wipes_nothing_and_fails_who_waits
 fn a_deletion_of_another_resource_of_that_name_changes_nothing() {
     let mut story = ready();
     assert_eq!(story.resource_deleted(Some(44)), []);
+}
+
+/// Said so many seconds after the first.
+fn said_at(story: &mut Story, order: Order, second: i64) -> Vec<Fact> {
+    let note = Note {
+        at: Some(at(second)),
+        ..note()
+    };
+    story.decide(&Command::Ordered(Box::new(OperatorWord { order, note })))
+}
+
+#[test]
+fn of_two_words_about_a_hold_or_a_pause_the_one_that_was_said_last_counts_in_whatever_order_they_are_heard()
+ {
+    let mut story = ready();
+    assert_eq!(
+        names(&said_at(&mut story, Order::Unhold, 2)),
+        ["HostUnheld"]
+    );
+    assert_eq!(said_at(&mut story, Order::Hold, 1), []);
+    assert_eq!(story.resource.orders.held, None);
+    assert_eq!(names(&said_at(&mut story, Order::Hold, 3)), ["HostHeld"]);
+    // The broker hands it out once more: whoever handled it was killed before it could say so.
+    assert_eq!(said_at(&mut story, Order::Unhold, 2), []);
+    assert!(story.resource.orders.held.is_some());
+
+    assert_eq!(
+        names(&said_at(&mut story, Order::Pause, 5)),
+        ["DrivingPaused"]
+    );
+    assert_eq!(
+        names(&said_at(&mut story, Order::Pause, 7)),
+        ["DrivingPaused"]
+    );
+    assert_eq!(said_at(&mut story, Order::Resume, 6), []);
+    assert!(story.resource.orders.paused.is_some());
+}
+
+#[test]
+fn a_hand_back_that_is_heard_once_more_later_switches_nothing_on() {
+    let mut story = released();
+    assert_eq!(
+        names(&said_at(&mut story, Order::HandBack, 1)),
+        ["HandBackOrdered"]
+    );
+    story.observed(Observation::SwitchedOn { host: host() });
+    assert_eq!(said_at(&mut story, Order::HandBack, 1), []);
+    assert_eq!(
+        names(&said_at(&mut story, Order::HandBack, 2)),
+        ["HandBackOrdered"]
+    );
+}
+
+#[test]
+fn a_key_is_not_brought_to_another_owner_than_the_operator_saw() {
+    let mut story = unknown();
+    story.said(
+        "a",
+        Said::Start {
+            key: TenantKey::Missing {
+                reason: "no key".to_owned(),
+            },
+            terms: terms(),
+        },
+    );
+    let owner = story.resource.reservations[&a()].user.clone();
+    let bring = |user| Order::BringKey {
+        reservation: a(),
+        user,
+        delivery: delivery(),
+    };
+    let another = bellhop_domain::id::UserId::new("another");
+    assert_eq!(story.ordered(bring(Some(another))), []);
+    assert!(owner.is_some());
+    assert_eq!(names(&story.ordered(bring(owner))), ["KeyBrought"]);
+}
+
+#[test]
+fn a_host_that_no_claim_reached_is_as_little_wiped_as_before() {
+    let mut story = Story::after_a_host_that_was_not_wiped();
+    story.observed(clean());
+    story.ordered(Order::Allow {
+        reservation: id("b"),
+    });
+    assert_eq!(names(&story.observed(clean())), ["HostAssigned"]);
+    story.said("b", Said::Deleted);
+    story.observed(Observation::Released {
+        left: HostLeft::Off,
+        not_wiped: false,
+    });
+    assert_eq!(story.resource.not_wiped, Some(a()));
 }

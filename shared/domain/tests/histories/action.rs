@@ -22,11 +22,11 @@ pub(crate) enum Action {
     GoOn { replica: usize, steps: u32 },
     /// All that at once, as it mostly goes.
     Work { replica: usize, resource: usize },
-    /// A replica works on a resource, and stops right before it writes the host, or its secret.
+    /// A replica works on a resource, and stops right before it asks whether it may write the host, or so many steps further.
     Stall {
         replica: usize,
         resource: usize,
-        secret_made: bool,
+        further: u32,
     },
     /// As that; time passes, the other replica does all that there is to do, and then the first goes on.
     SleepThrough {
@@ -71,12 +71,55 @@ pub(crate) enum Action {
     RefuseClaim { resource: usize },
     /// Another image is configured; a replica that starts from now on has it.
     Configure,
+    /// An operator says what shall be, as `bellhop` lets it be said of what the ledger and the cluster hold at that moment.
+    Operator { resource: usize, says: Says },
+    /// The service before Bellhop prepares a free host, or takes back one that was not adopted.
+    ServiceBefore { resource: usize },
+    /// Someone tells Metal3 not to wipe a host any more, or to wipe it again.
+    NeverWipe { resource: usize },
+    /// The sender deletes a resource, and silently all its bookings; so many seconds later that is heard.
+    DeleteResource { resource: usize, delay: i64 },
+}
+
+/// What an operator says of a resource, of its holder, or of who waits for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Says {
+    Extend {
+        seconds: i64,
+    },
+    /// Of the holder, or of the one that had it when the operator looked.
+    Release {
+        earlier: bool,
+    },
+    Allow,
+    /// With the key of the owner, or of the one that it was when the operator looked.
+    Retry {
+        earlier: bool,
+    },
+    Hold,
+    Unhold,
+    Pause(Covers),
+    Resume(Covers),
+    /// For this booking, where it is one that can be named; for nobody knows whom otherwise.
+    Adopt {
+        booking: Option<usize>,
+        seconds: i64,
+    },
+    HandBack,
+}
+
+/// What a pause is ordered for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Covers {
+    Resource,
+    Site,
+    Everything,
 }
 
 impl From<u32> for Action {
     fn from(number: u32) -> Self {
-        let kind = number % 80;
-        let rest = number / 80;
+        let kind = number % 96;
+        let rest = number / 96;
         let replica = (rest % 2) as usize;
         let resource = usize::from(rest / 2 % 4 == 3);
         let amount = i64::from(rest / 8);
@@ -116,7 +159,7 @@ impl From<u32> for Action {
             50..52 => Self::Stall {
                 replica,
                 resource,
-                secret_made: amount % 2 == 0,
+                further: (amount % 3) as u32,
             },
             52..54 => Self::Thaw {
                 replica,
@@ -148,10 +191,51 @@ impl From<u32> for Action {
                 resource,
                 seconds: amount % 5000,
             },
+            80..88 => Self::Operator {
+                resource,
+                says: said(kind, amount),
+            },
+            88 => Self::ServiceBefore { resource },
+            90 => Self::Operator {
+                resource,
+                says: Says::Adopt {
+                    booking: (amount % 2 == 0).then_some((amount / 2 % 6) as usize),
+                    seconds: 60 + amount % 9000,
+                },
+            },
+            93 if amount % 2 == 0 => Self::NeverWipe { resource },
+            94 if amount % 4 == 0 => Self::DeleteResource {
+                resource,
+                delay: amount % 600,
+            },
             _ => Self::Metal3 {
                 resource,
                 fails: false,
             },
         }
+    }
+}
+
+fn said(kind: u32, amount: i64) -> Says {
+    let covers = match amount % 3 {
+        0 => Covers::Resource,
+        1 => Covers::Site,
+        _ => Covers::Everything,
+    };
+    match kind {
+        80 => Says::Extend {
+            seconds: 60 + amount % 9000,
+        },
+        81 => Says::Release { earlier: false },
+        87 => Says::Release { earlier: true },
+        82 => Says::Allow,
+        83 => Says::Retry {
+            earlier: amount % 2 == 0,
+        },
+        84 if amount % 2 == 0 => Says::Hold,
+        84 => Says::Unhold,
+        85 if amount % 2 == 0 => Says::Pause(covers),
+        85 => Says::HandBack,
+        _ => Says::Resume(covers),
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Cluster {
     pub(crate) secrets: BTreeMap<String, Secret>,
     refuses_next_claim: [bool; 2],
     uids: u32,
+    /// How many reservations were lost with a ledger.
+    lost: u32,
     /// The key in the user data that was rendered first.
     rendered: Option<Key>,
     mutant: Option<Mutant>,
@@ -50,6 +52,7 @@ impl Cluster {
             secrets: BTreeMap::new(),
             refuses_next_claim: [false; 2],
             uids: 2,
+            lost: 0,
             rendered: None,
             mutant,
         }
@@ -125,15 +128,22 @@ impl Cluster {
                     host.online = false;
                 }
             }),
-            Action::LostClaim { resource } => self.change(resource, |host| {
-                if host.is_clean() {
-                    host.consumer = Some(Consumer::Reservation(lost_reservation()));
-                    host.image = Some("http://images/lost.qcow2".to_owned());
-                    host.user_data = Some("lost".to_owned());
-                    host.online = true;
-                    host.owner = Some(lost_reservation());
-                }
-            }),
+            Action::LostClaim { resource } => {
+                self.lost += 1;
+                let lost = lost_reservation(self.lost);
+                self.change(resource, |host| {
+                    if host.is_clean() {
+                        host.consumer = Some(Consumer::Reservation(lost.clone()));
+                        host.is_prepared("http://images/lost.qcow2", "lost", lost);
+                        host.of_another_ledger = true;
+                        host.fence = None;
+                    }
+                });
+            }
+            Action::ServiceBefore { resource } => self.service_before(resource),
+            Action::NeverWipe { resource } => {
+                self.change(resource, |host| host.never_wiped = !host.never_wiped)
+            }
             Action::RemoveImage { resource } => {
                 self.change_claimed(resource, |host| host.image = None)
             }
@@ -144,6 +154,9 @@ impl Cluster {
                 self.change_claimed(resource, |host| host.consumer = None)
             }
             Action::DeleteHost { resource } => {
+                if self.is_of_the_service_before(resource) {
+                    self.service_before(resource);
+                }
                 self.hosts[resource] = match self.hosts[resource] {
                     Some(_) => None,
                     None => Some(self.new_host()),
@@ -170,13 +183,55 @@ impl Cluster {
                     host.image = None;
                     host.online = host.online && host.owner.is_some();
                 }
-                if host.belongs_to(&lost_reservation()) {
+                if host.of_another_ledger {
                     host.consumer = None;
-                    host.image = None;
-                    host.user_data = None;
-                    host.online = false;
+                    host.of_another_ledger = false;
+                    host.is_taken_back();
                 }
             });
+            if self.is_of_the_service_before(resource) {
+                self.service_before(resource);
+            }
+        }
+    }
+
+    /// A host as the service before Bellhop has it.
+    pub(crate) fn is_of_the_service_before(&self, resource: usize) -> bool {
+        self.hosts[resource].as_ref().is_some_and(|host| {
+            host.consumer.is_none()
+                && host.user_data == Some(secret_of_the_service_before(resource))
+                && host.image.as_deref() == Some(IMAGE_BEFORE)
+        })
+    }
+
+    /// It prepares a free host, or takes one back. It never deletes a secret; who moves away from it does.
+    fn service_before(&mut self, resource: usize) {
+        let name = secret_of_the_service_before(resource);
+        if self.is_of_the_service_before(resource) {
+            self.secrets.remove(&name);
+            self.change(resource, Host::is_taken_back);
+        } else if (self.hosts[resource].as_ref())
+            .is_some_and(|host| host.is_clean() && host.user_data.is_none())
+        {
+            let secret = Secret {
+                reservation: before(),
+                key: None,
+            };
+            self.secrets.insert(name.clone(), secret);
+            self.change(resource, |host| {
+                host.is_prepared(IMAGE_BEFORE, &name, before());
+            });
+        }
+    }
+
+    /// Deletes the secret of a host that was adopted: somebody else made it.
+    pub(crate) fn delete_adopted_secret(&mut self, name: &str) {
+        if self
+            .secrets
+            .get(name)
+            .is_some_and(|secret| secret.reservation == before())
+        {
+            self.secrets.remove(name);
         }
     }
 
@@ -196,7 +251,7 @@ impl Cluster {
     fn change_claimed(&mut self, resource: usize, change: impl FnOnce(&mut Host)) {
         self.change(resource, |host| {
             if matches!(host.consumer, Some(Consumer::Reservation(_)))
-                && !host.belongs_to(&lost_reservation())
+                && !host.of_another_ledger
                 && host.state != State::Deprovisioning
             {
                 change(host);
@@ -205,7 +260,24 @@ impl Cluster {
     }
 }
 
-/// A reservation that no fact names.
-pub(crate) fn lost_reservation() -> ReservationId {
-    ReservationId::new(Source::new("s"), "lost")
+const IMAGE_BEFORE: &str = "http://images/before.qcow2";
+
+/// The name is the same for each of its users.
+fn secret_of_the_service_before(resource: usize) -> String {
+    format!("host{resource}-userdata")
+}
+
+/// Whoever had a host by the service before Bellhop.
+fn before() -> ReservationId {
+    ReservationId::new(Source::new("before"), "someone")
+}
+
+/// A reservation of a ledger that was lost.
+fn lost_reservation(number: u32) -> ReservationId {
+    ReservationId::new(Source::new("lost"), number.to_string())
+}
+
+/// Whether a host with this owner was prepared by somebody else: no fact names that one, unless it was adopted.
+pub(crate) fn is_somebody_else_s(owner: &ReservationId) -> bool {
+    ["before", "lost"].contains(&owner.source().as_str())
 }

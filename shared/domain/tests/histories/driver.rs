@@ -1,7 +1,7 @@
 //! The driver as the provisioner's is: it takes the state, reads the host, decides, appends; and only where nothing follows
 //! does it write what `desired` asks for.
 
-use bellhop_domain::id::{ReservationId, Version};
+use bellhop_domain::id::{ReservationId, Source, Version};
 use bellhop_domain::reservation::{
     ClaimedHost, Desired, Holding, HostError, HostLeft, Observation, Progress, Release, Resource,
     TenantKey, desired,
@@ -47,16 +47,25 @@ impl Driver {
         self.mutant == Some(mutant)
     }
 
-    /// What follows from a state and the host that was read. `configured`: the image of the process's configuration.
-    pub(crate) fn plan(self, state: &Resource, host: Option<&Host>, configured: &str) -> Plan {
+    /// What follows from a state and the host that was read. `configured`: the image of the process's configuration; `paused`:
+    /// an operator stopped all writes.
+    pub(crate) fn plan(
+        self,
+        state: &Resource,
+        host: Option<&Host>,
+        configured: &str,
+        paused: impl Fn() -> bool,
+    ) -> Plan {
         if self.is(Mutant::UnknownHolderReleased)
             && let Some(lost) = host.and_then(|host| unknown_holder(state, host))
         {
             return Plan::write(&lost, Write::Release { user_data: true });
         }
         match desired(state) {
-            // No operator says anything in these histories.
-            Desired::Nothing | Desired::Adopt(_) | Desired::SwitchOn => Plan::default(),
+            Desired::Nothing => Plan::default(),
+            Desired::Wait | Desired::Offer { .. } if paused() => Plan::default(),
+            Desired::Adopt(holding) => self.adopt(state, holding, the_same(host, holding)),
+            Desired::SwitchOn => self.switch_on(state, host),
             Desired::Wait => match host {
                 Some(_) => Plan::default(),
                 None => Plan::observe(no_host()),
@@ -82,11 +91,55 @@ impl Driver {
         self.fence(host).is_some_and(|fence| fence > state.version)
     }
 
+    fn adopt(self, state: &Resource, holding: &Holding, host: Option<&Host>) -> Plan {
+        let Some(host) = host else {
+            return Plan::observe(Observation::HostGone);
+        };
+        let newer = self.is_newer(state, host);
+        let ours = host.belongs_to(&holding.reservation);
+        if !newer && !host.of_another_ledger && ours {
+            return Plan::observe(Observation::Claimed(self.read(host, holding)));
+        }
+        let is_as_listed = host.image.as_deref() == Some(holding.terms.image.url.as_str())
+            && host.user_data.as_ref() == Some(&holding.secret);
+        if host.paused || newer || !(host.consumer.is_none() || ours) || !is_as_listed {
+            return Plan::default();
+        }
+        if self.is(Mutant::AdoptionPreparesAnew) {
+            return Plan::write(
+                &holding.reservation,
+                Write::Claim {
+                    secret: holding.secret.clone(),
+                    image: holding.terms.image.url.clone(),
+                },
+            );
+        }
+        Plan::write(&holding.reservation, Write::Adopt)
+    }
+
+    /// The host of a resource that nobody has is on.
+    fn switch_on(self, state: &Resource, host: Option<&Host>) -> Plan {
+        let Some(host) = host else {
+            return Plan::default();
+        };
+        if host.online {
+            return Plan::observe(Observation::SwitchedOn {
+                host: host.reference(),
+            });
+        }
+        if !self.is_claimable(state, host) && !self.is(Mutant::HandedBackWhoeverHasIt) {
+            return Plan::default();
+        }
+        // Nobody has it, so there is no reservation that it is written for.
+        Plan::write(&nobody(), Write::SwitchOn)
+    }
+
     /// Whether a host may be claimed (R4, R6).
     fn is_claimable(self, state: &Resource, host: &Host) -> bool {
         let clean = host.is_empty() || self.is(Mutant::UncleanHostClaimed);
         let nobody_s = host.consumer.is_none() || self.is(Mutant::ForeignHostTaken);
-        clean && nobody_s && !host.paused && !self.is_newer(state, host)
+        let open = !host.of_another_ledger && !self.is_newer(state, host);
+        clean && nobody_s && !host.paused && open
     }
 
     fn offer(self, state: &Resource, next: &ReservationId, host: Option<&Host>) -> Observation {
@@ -115,7 +168,8 @@ impl Driver {
         let written = self
             .fence(host)
             .is_some_and(|fence| fence >= holding.assigned);
-        if !self.is_newer(state, host) && (host.belongs_to(&holding.reservation) || written) {
+        let open = !host.of_another_ledger && !self.is_newer(state, host);
+        if open && (host.belongs_to(&holding.reservation) || written) {
             return Plan::observe(Observation::Claimed(self.read(host, holding)));
         }
         let may_have_one = holding.key == TenantKey::InDelivery || holding.terms.without_key;
@@ -201,7 +255,8 @@ impl Driver {
             forget: forget.clone(),
             ..Plan::observe(Observation::Released {
                 left,
-                not_wiped: false,
+                not_wiped: host.is_some_and(|host| host.never_wiped)
+                    && (release.claimed || !self.is(Mutant::UnseenClaimTakenForWiped)),
             })
         };
         let Some(host) = host else {
@@ -227,9 +282,12 @@ impl Driver {
             return done(HostLeft::Off);
         }
         let blocked = || Plan {
-            forget: forget.clone().filter(|_| !is_user_data_ours),
+            forget: (forget.clone()).filter(|_| !is_user_data_ours && !release.adopted),
             ..Plan::default()
         };
+        if host.of_another_ledger {
+            return blocked();
+        }
         let somebody_s = match &host.consumer {
             None => false,
             Some(Consumer::Foreign) => true,
@@ -259,6 +317,11 @@ impl Driver {
         }
         Plan::write(reservation, Write::ClearConsumer)
     }
+}
+
+/// Whom a write is for that nobody has the host for.
+fn nobody() -> ReservationId {
+    ReservationId::new(Source::new("nobody"), "nobody")
 }
 
 fn the_same<'a>(host: Option<&'a Host>, holding: &Holding) -> Option<&'a Host> {

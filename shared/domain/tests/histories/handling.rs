@@ -1,19 +1,20 @@
 //! A replica with a delivery: decide, append, acknowledge. It may stop, and be killed, between any two of them.
 
 use bellhop_domain::id::ReservationId;
-use bellhop_domain::reservation::{Command, Said, moved_by};
+use bellhop_domain::reservation::{Command, Order, Said, moved_by};
 
+use super::delivery::{DeletedResource, Delivery, OrderPlace, Ordered};
 use super::mutant::Mutant;
 use super::replica::{Decision, Handling, HandlingStep};
 use super::sender::{self, Sent};
-use super::world::{Verdict, World};
+use super::world::{HOSTS, Verdict, World};
 
 impl World {
     /// Takes a delivery where the replica has none, and goes so many steps with it.
     pub(crate) fn handle(&mut self, replica: usize, steps: u32, confirmed: bool) -> Verdict {
         if self.replicas[replica].handling.is_none() && !self.waiting.is_empty() {
             self.replicas[replica].handling = Some(Handling {
-                sent: self.waiting.remove(0),
+                delivery: self.waiting.remove(0),
                 step: HandlingStep::Taken,
                 acknowledged: false,
             });
@@ -52,7 +53,7 @@ impl World {
         match std::mem::replace(&mut handling.step, HandlingStep::Taken) {
             HandlingStep::Taken if early && !handling.acknowledged => handling.acknowledged = true,
             HandlingStep::Taken => {
-                let decision = self.decide_where_it_stands(replica, &handling.sent);
+                let decision = self.decide_delivery(replica, &handling.delivery);
                 handling.step = if decision.facts.is_empty() {
                     HandlingStep::Recorded
                 } else {
@@ -60,29 +61,90 @@ impl World {
                 };
             }
             HandlingStep::Decided(decision) => {
-                let is_the_word = matches!(decision.command, Command::Said(_));
+                let is_the_word =
+                    matches!(decision.command, Command::Said(_) | Command::Ordered(_));
                 let resource = decision.resource;
                 let appended = self.append(*decision)?;
                 self.follow(replica);
-                if appended && is_the_word && self.is_settled(replica, &handling.sent, resource) {
+                let is_settled = || self.is_settled(replica, &handling.delivery, resource);
+                if appended && is_the_word && is_settled() {
                     handling.step = HandlingStep::Recorded;
                 }
             }
             HandlingStep::Recorded => {
-                let word = &handling.sent.word;
-                let known: Vec<_> = self
-                    .truth
-                    .resources()
-                    .filter_map(|(_, state)| state.reservations.get(&word.reservation))
-                    .collect();
-                self.judge.heard(word, &known)?;
+                if let Some(Sent { word, .. }) = handling.delivery.said() {
+                    let known: Vec<_> = self
+                        .truth
+                        .resources()
+                        .filter_map(|(_, state)| state.reservations.get(&word.reservation))
+                        .collect();
+                    self.judge.heard(word, &known)?;
+                }
+                self.judge.handled(handling.delivery.sequence());
                 if !confirmed {
-                    self.waiting.push(handling.sent);
+                    self.waiting.push(handling.delivery);
                 }
                 return Ok(None);
             }
         }
         Ok(Some(handling))
+    }
+
+    fn decide_delivery(&mut self, replica: usize, delivery: &Delivery) -> Decision {
+        match delivery {
+            Delivery::Said(sent) => self.decide_where_it_stands(replica, sent),
+            Delivery::Ordered(ordered) => self.decide_order(replica, ordered),
+            Delivery::ResourceDeleted(deleted) => self.decide_deletion(replica, deleted),
+        }
+    }
+
+    /// Decided only once, so in no state that is older than what the operator saw.
+    fn decide_order(&mut self, replica: usize, ordered: &Ordered) -> Decision {
+        self.follow(replica);
+        let place = match &ordered.place {
+            OrderPlace::Resource(resource) => Some(*resource),
+            OrderPlace::Reservation(reservation) => self.place(replica, reservation),
+        };
+        let resource = place.unwrap_or(0);
+        let before = self.state(replica, resource).unwrap_or_default();
+        let command = Command::Ordered(Box::new(ordered.word.clone()));
+        let mut decision = self.decide(resource, before, None, command);
+        let ledger = &self.replicas[replica].ledger;
+        let cant_be_adopted = match &ordered.word.order {
+            Order::Adopt(adoption) => adoption.reservation.as_ref().is_some_and(|reservation| {
+                ledger
+                    .obstacle_to_adoption(&self.names[resource], reservation)
+                    .is_some()
+            }),
+            _ => false,
+        };
+        if place.is_none() || cant_be_adopted {
+            decision.facts.clear();
+        }
+        decision
+    }
+
+    /// Decided wherever a reservation of the resource stands, one after the other.
+    fn decide_deletion(&mut self, replica: usize, deleted: &DeletedResource) -> Decision {
+        self.follow(replica);
+        let decide = |resource: usize| {
+            let before = self.state(replica, resource).unwrap_or_default();
+            let command = Command::ResourceDeleted {
+                number: Some(deleted.number),
+                delivery: deleted.reference.clone(),
+            };
+            self.decide(resource, before, None, command)
+        };
+        let concerned = (0..HOSTS).filter(|resource| {
+            let state = self.state(replica, *resource).unwrap_or_default();
+            let mut all = state.reservations.values();
+            *resource == deleted.resource
+                || all.any(|known| known.is_live() && known.resource_number == Some(deleted.number))
+        });
+        let mut decisions = concerned.map(decide);
+        decisions
+            .find(|decision| !decision.facts.is_empty())
+            .unwrap_or_else(|| decide(deleted.resource))
     }
 
     /// A word is decided where its reservation stands, which it may move itself: a fact on the new resource, then one on the
@@ -119,8 +181,15 @@ impl World {
     }
 
     /// Whether a word that was decided on a resource was decided where its reservation stands.
-    fn is_settled(&self, replica: usize, sent: &Sent, resource: usize) -> bool {
-        let id = &sent.word.reservation;
+    fn is_settled(&self, replica: usize, delivery: &Delivery, resource: usize) -> bool {
+        let id = match delivery {
+            Delivery::Said(sent) => &sent.word.reservation,
+            Delivery::Ordered(Ordered {
+                place: OrderPlace::Reservation(reservation),
+                ..
+            }) => return self.place(replica, reservation) == Some(resource),
+            Delivery::Ordered(_) | Delivery::ResourceDeleted(_) => return true,
+        };
         let over = self
             .state(replica, resource)
             .and_then(|state| state.reservations.get(id)?.outcome());

@@ -37,6 +37,12 @@ pub(crate) struct Host {
     pub(crate) error: bool,
     /// The reservation whose image it carries or carried since it was last clean: what R2 is judged by.
     pub(crate) owner: Option<ReservationId>,
+    /// Its fence is of another ledger.
+    pub(crate) of_another_ledger: bool,
+    /// Metal3 was told not to wipe it.
+    pub(crate) never_wiped: bool,
+    /// It was switched on for the service before Bellhop.
+    pub(crate) handed_back: bool,
 }
 
 /// One write of ours.
@@ -53,6 +59,9 @@ pub(crate) enum Write {
     /// Nothing of ours is on it; the fence alone.
     Fence,
     ClearConsumer,
+    /// Our `consumerRef` on a host that somebody else prepared.
+    Adopt,
+    SwitchOn,
 }
 
 impl Host {
@@ -70,6 +79,9 @@ impl Host {
             status_image: None,
             error: false,
             owner: None,
+            of_another_ledger: false,
+            never_wiped: false,
+            handed_back: false,
         }
     }
 
@@ -87,7 +99,7 @@ impl Host {
             && self.status_image.is_none()
             && self.state == State::Available
             && !self.error
-            && !self.online
+            && (!self.online || self.handed_back)
     }
 
     pub(crate) fn is_clean(&self) -> bool {
@@ -115,6 +127,7 @@ impl Host {
                 self.user_data = Some(secret.clone());
                 self.consumer = Some(Consumer::Reservation(reservation.clone()));
                 self.online = true;
+                self.handed_back = false;
                 self.owner = Some(reservation.clone());
             }
             Write::Release { user_data } => {
@@ -123,12 +136,40 @@ impl Host {
                     self.user_data = None;
                 }
                 self.online = false;
+                self.handed_back = false;
             }
             Write::Fence => {}
             Write::ClearConsumer => self.consumer = None,
+            Write::Adopt => {
+                self.consumer = Some(Consumer::Reservation(reservation.clone()));
+                self.owner = Some(reservation.clone());
+            }
+            Write::SwitchOn => {
+                self.online = true;
+                self.handed_back = true;
+            }
         }
+        self.of_another_ledger &= fence.is_none();
         self.fence = fence.or(self.fence);
         self.changed();
+    }
+
+    /// Somebody else had it prepared.
+    pub(crate) fn is_prepared(&mut self, image: &str, user_data: &str, owner: ReservationId) {
+        self.image = Some(image.to_owned());
+        self.status_image = self.image.clone();
+        self.user_data = Some(user_data.to_owned());
+        self.online = true;
+        self.handed_back = false;
+        self.state = State::Provisioned;
+        self.owner = Some(owner);
+    }
+
+    /// Somebody else takes it back.
+    pub(crate) fn is_taken_back(&mut self) {
+        self.image = None;
+        self.user_data = None;
+        self.online = false;
     }
 
     /// Whether Metal3's next step begins to write the image.

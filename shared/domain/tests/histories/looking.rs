@@ -1,7 +1,7 @@
 //! A replica with a look at a host: read, delete a secret, decide, append, make a secret, write. It may stop, and be killed,
 //! between any two of them.
 
-use bellhop_domain::reservation::{Command, Observation, Resource, TenantKey};
+use bellhop_domain::reservation::{Command, Observation, Occupancy, Resource, TenantKey};
 
 use super::cluster::{Refusal, Secret};
 use super::host::{Host, State, Write};
@@ -47,9 +47,16 @@ impl World {
             LookStep::Read => {
                 let read = self.as_read(replica, &look);
                 let configured = sender::image(self.replicas[replica].image);
-                let plan = self.driver.plan(&look.state, read.as_ref(), &configured);
+                let paused = || self.is_paused(replica, look.resource);
+                let plan = self
+                    .driver
+                    .plan(&look.state, read.as_ref(), &configured, paused);
                 if let Some((reservation, secret)) = &plan.forget {
                     self.cluster.delete_secret(secret, reservation);
+                    if matches!(&look.state.occupancy, Occupancy::Releasing(release) if release.adopted)
+                    {
+                        self.cluster.delete_adopted_secret(secret);
+                    }
                 }
                 look.step = LookStep::Forgotten(plan);
             }
@@ -71,6 +78,7 @@ impl World {
                     reservation,
                     write,
                     at: self.now,
+                    asked: 0,
                 });
             }
             LookStep::Decided(decision) => {
@@ -78,7 +86,15 @@ impl World {
                 self.follow(replica);
                 return Ok(None);
             }
-            LookStep::Planned(planned) => {
+            LookStep::Planned(mut planned) => {
+                self.follow(replica);
+                planned.asked = self.entries.len();
+                if !self.may_write(replica, &look, &planned) {
+                    return Ok(None);
+                }
+                look.step = LookStep::Asked(planned);
+            }
+            LookStep::Asked(planned) => {
                 if let Write::Claim { secret, .. } = &planned.write {
                     self.make_secret(&look.state, secret)?;
                     look.step = LookStep::SecretMade(planned);
@@ -93,6 +109,21 @@ impl World {
             }
         }
         Ok(Some(look))
+    }
+
+    /// Whether anything that is known by now is against a write that is due. Whose host it is may have changed as well: a claim
+    /// is made upon the newest state only.
+    fn may_write(&self, replica: usize, look: &Look, planned: &Planned) -> bool {
+        let paused = self.is_paused(replica, look.resource) && !self.is(Mutant::PauseIgnored);
+        let held = World::is_releasing(&look.state)
+            && self.is_held(replica, look.resource)
+            && !self.is(Mutant::HoldIgnored);
+        let is_old = matches!(planned.write, Write::Claim { .. })
+            && self
+                .state(replica, look.resource)
+                .map(|state| state.version)
+                != Some(look.state.version);
+        !paused && !held && !is_old
     }
 
     /// The host as the driver takes it.
@@ -147,7 +178,8 @@ impl World {
             Ok(before) => {
                 self.tell(|| format!("{write:?} for {reservation}"));
                 let truth = self.resource(look.resource).cloned().unwrap_or_default();
-                self.judge.written(look, &planned, &before, &truth)
+                let after = self.cluster.hosts[look.resource].as_ref();
+                self.judge.written(look, &planned, (&before, after), &truth)
             }
             Err(refusal) => {
                 if matches!(write, Write::Claim { .. }) {

@@ -1,12 +1,15 @@
 //! Things done wrong on purpose. Each must make the histories fail, by the rule that it breaks: what they do not find, they do
 //! not check.
 
+use std::time::Duration;
+
 use bellhop_domain::id::ReservationId;
 use bellhop_domain::reservation::fact::Ended;
 use bellhop_domain::reservation::{
-    Command, EndCause, EndOutcome, Fact, FailureReason, Phase, Policy, Resource, Said, Stage, Word,
-    decide,
+    Command, EndCause, EndOutcome, Fact, FailureReason, OperatorWord, Order, Phase, Policy,
+    Resource, Said, Stage, Word, decide,
 };
+use bellhop_domain::time;
 use jiff::Timestamp;
 
 /// One thing that is wrong.
@@ -56,10 +59,38 @@ pub(crate) enum Mutant {
     ConfiguredImageClaimed,
     /// A host whose holder no fact names is released.
     UnknownHolderReleased,
+    /// Hosts are written while an operator paused that.
+    PauseIgnored,
+    /// A host that an operator holds is released.
+    HoldIgnored,
+    /// An operator's release ends whoever has the resource by then.
+    WhoeverHoldsReleased,
+    /// A deadline passes though an operator moved it.
+    ExtensionIgnored,
+    /// A host that was not wiped is given away without an operator's word.
+    GivenAwayNotWiped,
+    /// The key that an operator brings is not used, but the one that came with the start.
+    StaleKeyUsed,
+    /// The host of an adopted reservation that nobody knows is released at any end.
+    AdoptedHostReleasedByAnyEnd,
+    /// A host is prepared once more when it is adopted.
+    AdoptionPreparesAnew,
+    /// Whatever host answers to a free resource is switched on when it is handed back.
+    HandedBackWhoeverHasIt,
+    /// The deletion of its resource ends the holder.
+    DeletedResourceReleased,
+    /// Of two words of operators the one that is heard last counts, not the one that was said last.
+    LastHeardOrderObeyed,
+    /// The key that an operator brought is used whoever the owner is by then.
+    KeyForWhoeverOwnsIt,
+    /// That a host was not wiped is told only where its claim was seen.
+    UnseenClaimTakenForWiped,
+    /// An adopted host is taken back because its booking starts later.
+    AdoptedHostPostponed,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 36] = [
         Self::FenceOff,
         Self::PreconditionOff,
         Self::ExpectedVersionOff,
@@ -82,16 +113,30 @@ impl Mutant {
         Self::ImageSetAgain,
         Self::ConfiguredImageClaimed,
         Self::UnknownHolderReleased,
+        Self::PauseIgnored,
+        Self::HoldIgnored,
+        Self::WhoeverHoldsReleased,
+        Self::ExtensionIgnored,
+        Self::GivenAwayNotWiped,
+        Self::StaleKeyUsed,
+        Self::AdoptedHostReleasedByAnyEnd,
+        Self::AdoptionPreparesAnew,
+        Self::HandedBackWhoeverHasIt,
+        Self::DeletedResourceReleased,
+        Self::LastHeardOrderObeyed,
+        Self::KeyForWhoeverOwnsIt,
+        Self::UnseenClaimTakenForWiped,
+        Self::AdoptedHostPostponed,
     ];
 
     /// The rules of which at least one must be found broken.
     pub(crate) fn breaks(self) -> &'static [&'static str] {
         match self {
-            Self::FenceOff => &["R2", "R9", "R12"],
+            Self::FenceOff => &["R2", "R4", "R9", "R12"],
             Self::HolderCheckOff => &["R2"],
             Self::PreconditionOff => &["R2", "R4", "R6", "R12", "R13"],
             Self::ExpectedVersionOff => &["R2", "R7"],
-            Self::AcknowledgedBeforeAppended => &["R10"],
+            Self::AcknowledgedBeforeAppended => &["R3", "R10"],
             Self::StartAfterEndAccepted => &["R7"],
             Self::OldEndBelieved => &["R3"],
             Self::UncleanHostClaimed => &["R2", "R4", "R6"],
@@ -107,6 +152,14 @@ impl Mutant {
             Self::FormerTenantsKey | Self::SecretKept => &["R9"],
             Self::ImageSetAgain | Self::ConfiguredImageClaimed => &["R12"],
             Self::UnknownHolderReleased => &["R13"],
+            Self::PauseIgnored | Self::HoldIgnored | Self::HandedBackWhoeverHasIt => &["R6"],
+            Self::WhoeverHoldsReleased | Self::AdoptedHostReleasedByAnyEnd => &["R2"],
+            Self::ExtensionIgnored | Self::DeletedResourceReleased => &["R5"],
+            Self::GivenAwayNotWiped | Self::UnseenClaimTakenForWiped => &["R4"],
+            Self::StaleKeyUsed | Self::KeyForWhoeverOwnsIt => &["R9"],
+            Self::LastHeardOrderObeyed => &["R3"],
+            Self::AdoptedHostPostponed => &["R12"],
+            Self::AdoptionPreparesAnew => &["R6", "R12", "R13"],
         }
     }
 
@@ -167,9 +220,94 @@ impl Mutant {
                 }
                 facts
             }
+            (Self::WhoeverHoldsReleased, Command::Ordered(word)) => right(
+                state,
+                &Command::Ordered(Box::new(of_the_holder(state, word))),
+            ),
+            (Self::LastHeardOrderObeyed, Command::Ordered(word)) => {
+                let mut word = word.clone();
+                word.note.at = Some(time::after(now, Duration::from_secs(1)));
+                right(state, &Command::Ordered(word))
+            }
+            (Self::KeyForWhoeverOwnsIt, Command::Ordered(word)) => {
+                let mut word = word.clone();
+                if let Order::BringKey { user, .. } = &mut word.order {
+                    *user = None;
+                }
+                right(state, &Command::Ordered(word))
+            }
+            (Self::AdoptedHostPostponed, Command::Said(word)) => {
+                let mut facts = right(state, command);
+                let schedule = word.knowledge.schedule;
+                let changes = matches!(facts.as_slice(), [Fact::ReservationChanged(_)]);
+                let holds = (state.holding()).is_some_and(|holding| {
+                    holding.adopted_at.is_some() && holding.reservation == word.reservation
+                });
+                if changes && holds && schedule.start > now {
+                    facts.push(Fact::ReservationPostponed {
+                        reservation: word.reservation.clone(),
+                        until: schedule.start,
+                    });
+                }
+                facts
+            }
+            (Self::ExtensionIgnored, Command::TimePassed { .. }) => {
+                let mut forgetful = state.clone();
+                for known in forgetful.reservations.values_mut() {
+                    known.extended_until = None;
+                }
+                right(&forgetful, command)
+            }
+            (Self::GivenAwayNotWiped, Command::Observed(_)) => {
+                let mut forgetful = state.clone();
+                forgetful.not_wiped = None;
+                right(&forgetful, command)
+            }
+            (Self::StaleKeyUsed, Command::Ordered(_)) => {
+                let mut facts = right(state, command);
+                for fact in &mut facts {
+                    if let Fact::KeyBrought {
+                        reservation,
+                        delivery,
+                        ..
+                    } = fact
+                        && let Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)) =
+                            (state.reservations.get(reservation)).map(|known| &known.phase)
+                    {
+                        *delivery = waiting.delivery.clone();
+                    }
+                }
+                facts
+            }
+            (Self::AdoptedHostReleasedByAnyEnd, Command::Said(word))
+                if is_last_word(word) && state.unknown_since().is_some() =>
+            {
+                let mut word = (**word).clone();
+                let since = state.unknown_since().unwrap_or(now);
+                word.knowledge.schedule.start = since;
+                word.knowledge.schedule.end = since;
+                word.knowledge.said_at = since;
+                right(state, &Command::Said(Box::new(word)))
+            }
+            (Self::DeletedResourceReleased, Command::ResourceDeleted { .. }) => {
+                let mut facts = right(state, command);
+                if let Some(Fact::HeldResourceDeleted { reservation, .. }) = facts.last() {
+                    facts.push(ended_by_deadline(state, reservation.clone()));
+                }
+                facts
+            }
             _ => right(state, command),
         }
     }
+}
+
+/// An operator's release, aimed at whoever has the resource.
+fn of_the_holder(state: &Resource, word: &OperatorWord) -> OperatorWord {
+    let mut word = word.clone();
+    if let (Order::Release { reservation }, Some(holding)) = (&mut word.order, state.holding()) {
+        *reservation = holding.reservation.clone();
+    }
+    word
 }
 
 fn is_last_word(word: &Word) -> bool {

@@ -22,12 +22,12 @@ impl World {
         if let Some(handling) = &frozen.handling
             && !handling.acknowledged
         {
-            self.waiting.push(handling.sent.clone());
+            self.waiting.push(handling.delivery.clone());
         }
     }
 
-    /// Works until a write is due, and stops before it.
-    pub(crate) fn stall(&mut self, replica: usize, resource: usize, secret_made: bool) -> Verdict {
+    /// Works until a write is due, and stops before it: before it asks whether it may, or so many steps further.
+    pub(crate) fn stall(&mut self, replica: usize, resource: usize, further: u32) -> Verdict {
         // An offer, a claim that is due, and what may follow from a reading in between.
         for _ in 0..4 {
             self.follow(replica);
@@ -35,7 +35,7 @@ impl World {
             while let Some(look) = &self.replicas[replica].look {
                 match look.step {
                     LookStep::Planned(_) => {
-                        self.go_on(replica, u32::from(secret_made))?;
+                        self.go_on(replica, further)?;
                         self.freeze(replica);
                         return Ok(());
                     }
@@ -68,15 +68,17 @@ impl World {
         self.tell(|| format!("{replica} is killed and started"));
         let killed = std::mem::take(&mut self.replicas[replica]);
         if let Some(handling) = killed.handling.filter(|handling| !handling.acknowledged) {
-            self.waiting.push(handling.sent);
+            self.waiting.push(handling.delivery);
         }
         self.replicas[replica] = Replica {
             image: self.configured,
             ..Replica::default()
         };
         self.follow(replica);
-        // What a snapshot holds is what was folded.
-        for (id, state) in self.replicas[replica].ledger.resources() {
+        // What a snapshot holds is what was folded; the resource that changed last is the one that may differ.
+        let last = (self.entries.last()).map(|entry| &self.names[entry.resource]);
+        let ledger = &self.replicas[replica].ledger;
+        if let Some((id, state)) = last.and_then(|id| Some((id, ledger.resource(id)?))) {
             let written = serde_json::to_string(state).map_err(|error| error.to_string())?;
             if serde_json::from_str(&written).ok().as_ref() != Some(state) {
                 return Err(format!(

@@ -4,9 +4,9 @@ use bellhop_domain::id::ReservationId;
 use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::{Command, Fact, Resource};
 
+use super::delivery::Delivery;
 use super::driver::Plan;
 use super::host::{Host, Write};
-use super::sender::Sent;
 
 #[derive(Default)]
 pub(crate) struct Replica {
@@ -45,7 +45,7 @@ pub(crate) struct Decision {
 /// A delivery in a replica's hands.
 #[derive(Clone, Debug)]
 pub(crate) struct Handling {
-    pub(crate) sent: Sent,
+    pub(crate) delivery: Delivery,
     pub(crate) step: HandlingStep,
     /// The broker knows that it is handled.
     pub(crate) acknowledged: bool,
@@ -78,8 +78,10 @@ pub(crate) enum LookStep {
     Forgotten(Plan),
     /// Something follows from what was read.
     Decided(Box<Decision>),
-    /// Nothing does, so the host is written next.
+    /// Nothing does, so the host is written next, if no operator has anything against it.
     Planned(Planned),
+    /// None had.
+    Asked(Planned),
     /// The user-data secret is there, so the claim is written next.
     SecretMade(Planned),
 }
@@ -91,4 +93,6 @@ pub(crate) struct Planned {
     pub(crate) write: Write,
     /// When that was decided.
     pub(crate) at: i64,
+    /// How far the ledger was when its writer last asked what operators order.
+    pub(crate) asked: usize,
 }

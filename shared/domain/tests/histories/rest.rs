@@ -3,7 +3,7 @@
 use bellhop_domain::reservation::{Occupancy, Phase};
 
 use super::action::Action;
-use super::world::{Verdict, World};
+use super::world::{HOSTS, Verdict, World};
 
 impl World {
     /// Handles everything that has come, and nothing else.
@@ -16,16 +16,21 @@ impl World {
     /// once more when the replica that slept all the while has woken.
     pub(crate) fn settle(&mut self) -> Verdict {
         self.wake(0);
+        self.hear_all()?;
+        self.judge.last_orders_stand(&self.truth, &self.names)?;
         self.cluster.mend();
+        self.operators_mend();
         self.rest()?;
         self.wake(1);
         self.go_on(1, u32::MAX)?;
         self.handle(1, u32::MAX, true)?;
         self.append_late(1)?;
-        for resource in 0..self.names.len() {
+        for resource in 0..HOSTS {
             self.look(1, resource);
             self.go_on(1, u32::MAX)?;
         }
+        self.rest()?;
+        self.operators_release_whom_nobody_knows();
         self.rest()?;
         self.judge_rest()
     }
@@ -45,7 +50,7 @@ impl World {
     fn come_to_rest(&mut self) -> Verdict {
         self.handle_all(0)?;
         self.sweep(0)?;
-        for resource in 0..self.names.len() {
+        for resource in 0..HOSTS {
             loop {
                 let before = self.mark(resource);
                 self.act(Action::Work {
@@ -68,7 +73,7 @@ impl World {
     }
 
     fn judge_rest(&self) -> Verdict {
-        for resource in 0..self.names.len() {
+        for resource in 0..HOSTS {
             let Some(state) = self.resource(resource) else {
                 continue;
             };
@@ -82,6 +87,10 @@ impl World {
                 return Err(format!("R5: held for ever: {:?}", state.occupancy));
             }
             let host = self.cluster.hosts[resource].as_ref();
+            let off = host.is_some_and(|host| !host.online || host.handed_back);
+            if !off {
+                return Err(format!("R9: left on: {host:?}"));
+            }
             if !host.is_some_and(|host| host.is_clean() && host.user_data.is_none()) {
                 return Err(format!("R13: left like this: {host:?}"));
             }
@@ -89,6 +98,7 @@ impl World {
         if let Some(name) = self.cluster.secrets.keys().next() {
             return Err(format!("R9: the secret {name} is left"));
         }
-        self.judge.at_the_end(self.keys.keys())
+        self.judge.last_orders_stand(&self.truth, &self.names)?;
+        self.judge.at_the_end(self.taken.iter())
     }
 }

@@ -128,6 +128,20 @@ pub(crate) fn bookings_that_stay() -> impl Strategy<Value = Vec<Booking>> {
     })
 }
 
+/// The sender's number of a resource.
+pub(crate) fn number(resource: usize) -> i64 {
+    31 + resource as i64
+}
+
+/// Whose each booking is at first.
+pub(crate) fn first_owner() -> UserId {
+    owner(0)
+}
+
+fn owner(number: u32) -> UserId {
+    UserId::new(format!("u{number}"))
+}
+
 /// The reservation that the sender's `index`-th booking is.
 pub(crate) fn reservation(index: usize) -> ReservationId {
     ReservationId::new(Source::new("s"), index.to_string())
@@ -289,9 +303,9 @@ impl Row<'_> {
                     sequence: self.sent.len() as u64 + 1,
                     id,
                 },
-                user: Some(UserId::new(format!("u{}", self.user))),
-                resource_number: Some(31 + self.resource as i64),
-                site: None,
+                user: Some(owner(self.user)),
+                resource_number: Some(number(self.resource)),
+                site: Some(super::orders::site()),
                 site_named: false,
                 payload: String::new(),
             },

@@ -1,24 +1,28 @@
 //! Everything together: the sender's deliveries on their way, the ledger, two replicas of the provisioner that stop between
 //! any two steps, the cluster, and time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bellhop_domain::id::{ReservationId, ResourceId, ResourceKind, Version};
 use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::timer::{next_due, timers};
 use bellhop_domain::reservation::{
-    Command, Fact, Occupancy, Phase, Policy, Recorded, Resource, Stage, decide,
+    Command, Fact, Occupancy, Phase, Policy, Recorded, Resource, Scope, Stage, decide,
 };
 
 use super::action::Action;
 use super::cluster::{Cluster, Key};
+use super::delivery::Delivery;
 use super::driver::Driver;
 use super::host::Host;
 use super::judge::Judge;
 use super::mutant::Mutant;
+use super::orders;
 use super::replica::{Decision, Replica};
 use super::sender::{Sent, at};
 
+/// So many resources have a host; the others are what operators' words for more than one of them are facts on.
+pub(crate) const HOSTS: usize = 2;
 /// A gap in which a process was not running is one that it notices (R5).
 pub(crate) const AWAY: i64 = 90;
 
@@ -33,7 +37,7 @@ pub(crate) struct Entry {
 pub(crate) struct World {
     pub(crate) now: i64,
     pub(crate) policy: Policy,
-    pub(crate) names: [ResourceId; 2],
+    pub(crate) names: Vec<ResourceId>,
     pub(crate) entries: Vec<Entry>,
     /// The whole ledger, folded.
     pub(crate) truth: Ledger,
@@ -44,10 +48,16 @@ pub(crate) struct World {
     pub(crate) keys: BTreeMap<u64, Key>,
     /// Which image is configured, by its number.
     pub(crate) configured: u32,
+    /// All that the sender says.
+    pub(crate) all_sent: Vec<Sent>,
     /// Deliveries on their way: when they arrive, and which.
-    pub(crate) coming: Vec<(i64, Sent)>,
+    pub(crate) coming: Vec<(i64, Delivery)>,
     /// Those that the broker has.
-    pub(crate) waiting: Vec<Sent>,
+    pub(crate) waiting: Vec<Delivery>,
+    /// The sequences of all that ever come.
+    pub(crate) taken: BTreeSet<u64>,
+    /// The sequence of the next delivery that is not the sender's word.
+    pub(crate) next_sequence: u64,
     pub(crate) judge: Judge,
     /// What happened, in words; kept only where someone will read it.
     pub(crate) story: Option<Vec<String>>,
@@ -70,6 +80,7 @@ impl World {
     pub(crate) fn new(mut coming: Vec<(i64, Sent)>, setting: Setting) -> Self {
         coming.sort_by_key(|(arrives, _)| *arrives);
         let name = |name: &str| ResourceId::new(ResourceKind::new("h"), "m", name);
+        let hosts = [name("a"), name("b")];
         let policy = Policy {
             provisioning_attempts: setting.attempts,
             ..Policy::default()
@@ -79,7 +90,9 @@ impl World {
             now: 6000,
             judge: Judge::new(policy.clone()),
             policy,
-            names: [name("a"), name("b")],
+            names: (orders::scopes(&hosts).iter())
+                .map(Scope::resource)
+                .collect(),
             entries: Vec::new(),
             truth: Ledger::default(),
             replicas: [Replica::default(), Replica::default()],
@@ -97,8 +110,15 @@ impl World {
                 })
                 .collect(),
             configured: 0,
-            coming,
+            taken: (coming.iter())
+                .map(|(_, sent)| sent.word.delivery.sequence)
+                .collect(),
+            all_sent: coming.iter().map(|(_, sent)| sent.clone()).collect(),
+            coming: (coming.into_iter())
+                .map(|(arrives, sent)| (arrives, Delivery::Said(Box::new(sent))))
+                .collect(),
             waiting: Vec::new(),
+            next_sequence: 1_000_000,
             story: setting.tell.then(Vec::new),
         }
     }
@@ -135,7 +155,7 @@ impl World {
             Action::Advance { seconds, awake } => self.advance(self.now + seconds, awake),
             Action::Outage { seconds } => {
                 self.advance(self.now + seconds, false)?;
-                for resource in 0..self.names.len() {
+                for resource in 0..HOSTS {
                     self.metal3(resource, seconds % 7 == 0)?;
                 }
                 (0..self.replicas.len()).try_for_each(|replica| self.restart(replica))
@@ -162,14 +182,14 @@ impl World {
             Action::Stall {
                 replica,
                 resource,
-                secret_made,
-            } => self.stall(replica, resource, secret_made),
+                further,
+            } => self.stall(replica, resource, further),
             Action::SleepThrough {
                 replica,
                 resource,
                 seconds,
             } => {
-                self.stall(replica, resource, seconds % 2 == 0)?;
+                self.stall(replica, resource, (seconds % 3) as u32)?;
                 self.advance(self.now + seconds, true)?;
                 let other = 1 - replica;
                 if self.replicas[other].frozen.is_none() {
@@ -199,6 +219,14 @@ impl World {
                 self.configured += 1;
                 Ok(())
             }
+            Action::Operator { resource, says } => {
+                self.says(resource, says);
+                Ok(())
+            }
+            Action::DeleteResource { resource, delay } => {
+                self.delete_resource(resource, delay);
+                Ok(())
+            }
             others => {
                 self.tell(|| format!("{others:?}"));
                 self.cluster.others(others);
@@ -223,7 +251,9 @@ impl World {
 
     fn is_claim_seen(&self, resource: usize) -> bool {
         match self.resource(resource).map(|state| &state.occupancy) {
-            Some(Occupancy::Held(holding)) => holding.stage != Stage::Claiming,
+            Some(Occupancy::Held(holding)) => {
+                !matches!(holding.stage, Stage::Claiming | Stage::Adopting)
+            }
             Some(Occupancy::Releasing(release)) => release.claimed,
             Some(Occupancy::Free) | None => false,
         }
@@ -265,7 +295,7 @@ impl World {
             .iter()
             .take_while(|(arrives, _)| *arrives <= now)
             .count();
-        let come = self.coming.drain(..come).map(|(_, sent)| sent);
+        let come = self.coming.drain(..come).map(|(_, delivery)| delivery);
         self.waiting.extend(come);
     }
 
@@ -290,7 +320,7 @@ impl World {
             self.replicas[replica].up_since = self.now;
         }
         let up_since = self.replicas[replica].up_since;
-        for resource in 0..self.names.len() {
+        for resource in 0..HOSTS {
             let Some(before) = self.state(replica, resource) else {
                 continue;
             };
@@ -376,8 +406,11 @@ impl World {
             return Ok(false);
         }
         self.tell(|| format!("{:?}\n         => {:?}", decision.command, decision.facts));
-        self.judge
-            .appended(&decision, self.cluster.hosts[resource].as_ref())?;
+        self.judge.appended(
+            &decision,
+            self.cluster.hosts.get(resource).and_then(Option::as_ref),
+            self.entries.len(),
+        )?;
         let version = Version(self.entries.len() as u64 + 1);
         let name = &self.names[resource];
         self.truth

@@ -5,29 +5,43 @@ use jiff::Timestamp;
 use super::super::command::{Adoption, OperatorWord, Order};
 use super::super::desired::{Desired, desired};
 use super::super::fact::{Adopted, DeliveryRef, EndCause, Ended, Fact, Note, TenantKey};
+use super::super::orders::About;
 use super::super::resource::{Occupancy, Phase};
 use super::Decision;
-use crate::id::ReservationId;
+use crate::id::{ReservationId, UserId};
 
 impl Decision<'_> {
     pub(super) fn ordered(&mut self, word: &OperatorWord) {
         let note = word.note.clone();
         let orders = &self.resource.orders;
+        // Every newer word is recorded, also one that changes nothing: an older one may come after it.
+        let counts = |about, changes: bool| orders.is_news(about, &note).unwrap_or(changes);
         match &word.order {
             Order::Extend { reservation, until } => self.extend(reservation, *until, note),
             Order::Release { reservation } => self.end_by_operator(reservation, note),
             Order::Allow { reservation } => self.allow(reservation, note),
             Order::BringKey {
                 reservation,
+                user,
                 delivery,
-            } => self.bring_key(reservation, delivery, note),
-            Order::Hold if orders.held.is_none() => self.add(Fact::HostHeld { note }),
-            Order::Unhold if orders.held.is_some() => self.add(Fact::HostUnheld { note }),
-            Order::Pause if orders.paused.is_none() => self.add(Fact::DrivingPaused { note }),
-            Order::Resume if orders.paused.is_some() => self.add(Fact::DrivingResumed { note }),
+            } => self.bring_key(reservation, user.as_ref(), delivery, note),
+            Order::Hold if counts(About::Hold, orders.held.is_none()) => {
+                self.add(Fact::HostHeld { note })
+            }
+            Order::Unhold if counts(About::Hold, orders.held.is_some()) => {
+                self.add(Fact::HostUnheld { note })
+            }
+            Order::Pause if counts(About::Pause, orders.paused.is_none()) => {
+                self.add(Fact::DrivingPaused { note })
+            }
+            Order::Resume if counts(About::Pause, orders.paused.is_some()) => {
+                self.add(Fact::DrivingResumed { note })
+            }
             Order::Adopt(adoption) => self.adopt(adoption, note),
             Order::HandBack
-                if orders.handed_back.is_none() && desired(&self.resource) == Desired::Nothing =>
+                if orders.handed_back.is_none()
+                    && counts(About::HandBack, true)
+                    && desired(&self.resource) == Desired::Nothing =>
             {
                 self.add(Fact::HandBackOrdered { note });
             }
@@ -97,12 +111,23 @@ impl Decision<'_> {
         }
     }
 
-    fn bring_key(&mut self, reservation: &ReservationId, delivery: &DeliveryRef, note: Note) {
+    /// Only for the owner that the operator saw: the booking may be another user's by now (R9).
+    fn bring_key(
+        &mut self,
+        reservation: &ReservationId,
+        user: Option<&UserId>,
+        delivery: &DeliveryRef,
+        note: Note,
+    ) {
+        let Some(known) = self.resource.reservations.get(reservation) else {
+            return;
+        };
         let lacks = matches!(
-            self.resource.reservations.get(reservation).map(|known| &known.phase),
-            Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)) if waiting.key != TenantKey::InDelivery
+            &known.phase,
+            Phase::Waiting(waiting) | Phase::Postponed(waiting) if waiting.key != TenantKey::InDelivery
         );
-        if lacks {
+        let is_its_owner_s = user.is_none() || user == known.user.as_ref();
+        if lacks && is_its_owner_s {
             self.key_brought(reservation, delivery, Some(note));
         }
     }

@@ -72,6 +72,9 @@ impl Decision<'_> {
     /// that moment.
     fn is_the_unknown_one(&self, word: &Word) -> bool {
         let schedule = word.knowledge.schedule;
+        if matches!(word.said, Said::End) && self.is_extended_beyond(word) {
+            return false;
+        }
         // What was said before is of somebody who had the host before.
         self.resource.unknown_since().is_some_and(|since| {
             schedule.start <= since && since <= schedule.end && since <= word.knowledge.said_at
@@ -289,8 +292,15 @@ impl Decision<'_> {
         }
     }
 
-    /// Takes back what a reservation has whose start is far off now.
+    /// Takes back what a reservation has whose start is far off now; but for an adopted host, which is in use: only an end or an
+    /// operator's word releases that.
     pub(super) fn postpone(&mut self, reservation: &ReservationId) {
+        let adopted = self.resource.holding().is_some_and(|holding| {
+            holding.reservation == *reservation && holding.adopted_at.is_some()
+        });
+        if adopted {
+            return;
+        }
         let Some(known) = self.resource.reservations.get(reservation) else {
             return;
         };

@@ -12,18 +12,30 @@ use super::super::host::{Consumer, Host, State};
 use super::super::replica::Decision;
 use super::super::sender::at;
 use super::super::world::{Verdict, fold_again};
+use super::orders::{Adopted, holder_stays};
 use super::{Judge, Record, ensure};
 
 impl Judge {
     /// Judges what is appended. `host`: as it is now, whatever was read.
-    pub(crate) fn appended(&mut self, decision: &Decision, host: Option<&Host>) -> Verdict {
+    /// `entry`: its place in the ledger.
+    pub(crate) fn appended(
+        &mut self,
+        decision: &Decision,
+        host: Option<&Host>,
+        entry: usize,
+    ) -> Verdict {
         for fact in &decision.facts {
+            self.ordered_rightly(decision, fact, entry)?;
             // What operators order about a resource is about no reservation.
             let Some(id) = fact.reservation() else {
                 continue;
             };
             if let Command::Said(word) = &decision.command {
-                ensure!(*id == word.reservation, "R2: {fact:?} about another one");
+                let ends_the_unknown = id.is_unknown() && matches!(fact, Fact::ReservationEnded(_));
+                ensure!(
+                    *id == word.reservation || ends_the_unknown,
+                    "R2: {fact:?} about another one"
+                );
             }
             let may_follow = matches!(
                 fact,
@@ -60,13 +72,38 @@ impl Judge {
             Fact::ReservationStarted(started) => {
                 record.image.get_or_insert(started.terms.image.url.clone());
             }
+            Fact::HostAdopted(adopted) => {
+                record.image = Some(adopted.terms.image.url.clone());
+                record.host = Some(adopted.host.clone());
+                record.adopted = Some(Adopted::now(decision, &adopted.host));
+                // It has its image.
+                record.claims = 1;
+            }
+            Fact::HostClaimed { .. } => record.in_use = record.adopted.is_some(),
+            Fact::DeadlineExtended { until, .. } => {
+                record.extended_until = record.extended_until.max(Some(*until));
+                record.hold_until = None;
+            }
+            Fact::StartAllowed { .. } => record.allowed = true,
             Fact::HostAssigned { host, .. } => {
-                assigned_in_order(&decision.before, id, now)?;
+                assigned_in_order(&decision.before, id, now, record.extended_until)?;
+                let not_wiped = self.not_wiped.contains(&decision.resource);
+                ensure!(
+                    record.allowed || !not_wiped,
+                    "R4: {id} is given a host that was not wiped, and nobody allowed it"
+                );
                 record.host = Some(host.clone());
                 record.claims = 0;
             }
+            Fact::ReservationPostponed { .. } | Fact::ReservationMovedOut { .. }
+                if record.adopted.is_some() && holds(decision, id) =>
+            {
+                return Err(format!("R12: {fact:?} takes back an adopted host"));
+            }
             // It gives back what it has, and begins anew when its time comes.
             Fact::ReservationPostponed { .. } => record.begin_anew(),
+            // Its host was adopted, and it stood elsewhere too: it comes back to where it is.
+            Fact::ReservationMovedIn(_) if record.adopted.is_some() && holds(decision, id) => {}
             Fact::ReservationMovedIn(moved) => {
                 record.begin_anew();
                 if let Some(started) = &moved.started {
@@ -96,15 +133,41 @@ impl Judge {
             Fact::DeadlinePassed { hold_until, .. }
             | Fact::DeadlineHeldAgain { hold_until, .. } => {
                 record.hold_until = Some(*hold_until);
+                let extended = record.extended_until;
+                ensure!(
+                    extended.is_none_or(|until| until <= now),
+                    "R5: the deadline of {id} passed, and an operator extended it until {extended:?}"
+                );
                 self.holds_long_enough(*hold_until, now)?;
             }
             Fact::ReservationEnded(ended) => {
                 let completed = ended.outcome == EndOutcome::Completed;
-                ensure!(completed == (record.readies == 1), "R7: {fact:?}");
-                let held = record.hold_until;
-                self.ended_rightly(decision, ended, held)?;
+                let had_a_host = record.readies == 1
+                    || record.adopted.is_some()
+                    || ends_the_unknown_one(decision);
+                ensure!(completed == had_a_host, "R7: {fact:?}");
+                let key = (decision.resource, id.clone());
+                self.ended_rightly(decision, ended, &self.records[&key])?;
             }
-            Fact::HostReleased { .. } => released_clean(&decision.before, id, host)?,
+            Fact::HostReleased { not_wiped, .. } => {
+                // One that was adopted and does not carry our claim yet is somebody else's still.
+                let is_ours = record.adopted.is_none() || record.taken_over;
+                released_clean(&decision.before, id, host.filter(|_| is_ours))?;
+                let was_prepared = record.claims > 0;
+                let read = decision.read.as_ref();
+                let never = read.is_some_and(|read| {
+                    record.host.as_ref() == Some(&read.reference()) && read.never_wiped
+                });
+                ensure!(
+                    *not_wiped || !(never && was_prepared),
+                    "R4: the host of {id} was not wiped, and that is not said"
+                );
+                if *not_wiped {
+                    self.not_wiped.insert(decision.resource);
+                } else if was_prepared {
+                    self.not_wiped.remove(&decision.resource);
+                }
+            }
             _ => {}
         }
         Ok(())
@@ -117,21 +180,23 @@ impl Judge {
     }
 
     /// R5, and that no end that is older than a known extension ends anything (R3).
-    fn ended_rightly(
-        &self,
-        decision: &Decision,
-        ended: &Ended,
-        held_until: Option<Timestamp>,
-    ) -> Verdict {
+    fn ended_rightly(&self, decision: &Decision, ended: &Ended, record: &Record) -> Verdict {
+        let held_until = record.hold_until;
         let id = &ended.reservation;
         let now = at(decision.at);
         let known = decision.before.reservations.get(id);
         let end = known
             .and_then(|known| known.schedule())
-            .map(|schedule| schedule.end);
+            .map(|schedule| schedule.end)
+            .max(record.extended_until);
         let grace_is_over =
             end.is_some_and(|end| time::after(end, self.policy.deadline_grace) <= now);
         match (ended.cause, &decision.command) {
+            (_, Command::Said(word)) if id.is_unknown() => {
+                Self::ended_is_the_unknown_one(record.adopted.as_ref(), id, word)?;
+            }
+            // Judged by the word itself.
+            (EndCause::Operator, Command::Ordered(_)) => {}
             (EndCause::Deleted, Command::Said(word)) => {
                 ensure!(
                     matches!(word.said, Said::Deleted),
@@ -197,6 +262,7 @@ impl Judge {
             again.is_empty(),
             "R10: decided again: {facts:?}, then {again:?}"
         );
+        holder_stays(current, after, command)?;
         if let Command::Said(word) = command {
             only_one_changed(current, after, word)?;
         }
@@ -214,6 +280,7 @@ impl Record {
             // A claim that slept may still reach its host; its release takes it back.
             host: self.host.take(),
             claims: self.claims,
+            extended_until: self.extended_until,
             ..Self::default()
         };
     }
@@ -223,6 +290,19 @@ impl Record {
             self.worked += now - since;
         }
     }
+}
+
+fn holds(decision: &Decision, id: &ReservationId) -> bool {
+    let holding = decision.before.holding();
+    holding.is_some_and(|holding| holding.reservation == *id)
+}
+
+/// Whether the end of an adopted host of which nobody knew whose it is came: its user had it.
+fn ends_the_unknown_one(decision: &Decision) -> bool {
+    decision
+        .facts
+        .iter()
+        .any(|fact| matches!(fact, Fact::ReservationEnded(ended) if ended.reservation.is_unknown()))
 }
 
 fn is_final(fact: &Fact) -> bool {
@@ -246,7 +326,12 @@ fn is_too_many_errors(fact: &Fact) -> bool {
 }
 
 /// R3 and R4: in its time, in the order of the starts, and only while nobody has the resource.
-fn assigned_in_order(before: &Resource, id: &ReservationId, now: Timestamp) -> Verdict {
+fn assigned_in_order(
+    before: &Resource,
+    id: &ReservationId,
+    now: Timestamp,
+    extended_until: Option<Timestamp>,
+) -> Verdict {
     ensure!(
         before.occupancy == Occupancy::Free,
         "R2: {id} is given a resource that is not free"
@@ -258,7 +343,8 @@ fn assigned_in_order(before: &Resource, id: &ReservationId, now: Timestamp) -> V
             .and_then(|known| known.schedule())
     };
     ensure!(
-        schedule(id).is_some_and(|schedule| schedule.end > now),
+        schedule(id).is_some_and(|schedule| schedule.end > now)
+            || extended_until.is_some_and(|until| until > now),
         "R3: {id} is given a host after its end"
     );
     for (other, waiting) in before.queue() {
@@ -315,7 +401,10 @@ fn fails_rightly(
     reason: &FailureReason,
     timeout: i64,
 ) -> Verdict {
-    ensure!(record.readies == 0, "R8: {id} fails after it was ready");
+    ensure!(
+        record.readies == 0 && !record.in_use,
+        "R8: {id} fails after it was ready"
+    );
     let FailureReason::ProvisioningTimeout { .. } = reason else {
         return Ok(());
     };
@@ -355,16 +444,20 @@ fn released_clean(before: &Resource, id: &ReservationId, host: Option<&Host>) ->
 
 /// R2: what is said of one reservation changes no other, and not who has the resource, if another has it.
 fn only_one_changed(before: &Resource, after: &Resource, word: &Word) -> Verdict {
+    let unknown = before.holding().map(|holding| &holding.reservation);
+    let unknown = unknown.filter(|holder| holder.is_unknown() && after.holding().is_none());
     for (id, reservation) in &before.reservations {
         ensure!(
-            *id == word.reservation || after.reservations.get(id) == Some(reservation),
+            *id == word.reservation
+                || Some(id) == unknown
+                || after.reservations.get(id) == Some(reservation),
             "R2: {id} was changed by what was said of {}",
             word.reservation
         );
     }
     let about_holder = matches!(&before.occupancy, Occupancy::Held(holding) if holding.reservation == word.reservation);
     ensure!(
-        about_holder || before.occupancy == after.occupancy,
+        about_holder || unknown.is_some() || before.occupancy == after.occupancy,
         "R2: {:?} of {} changed who has the resource",
         word.said,
         word.reservation

@@ -2,21 +2,22 @@
 //!
 //! | rule | judged by |
 //! |---|---|
-//! | R2 | [`Judge::written`]: no write on a host that carries another's image, no claim for a reservation whose host was released; `facts`: `only_one_changed`, `holder_is_one`, `assigned_in_order` |
-//! | R3 | [`Judge::heard`]: an end or deletion that was heard is final; `facts`: `ended_rightly`, `assigned_in_order`; [`Judge::written`]: nothing is prepared after its end; the properties in `main.rs` about the order of arrival |
-//! | R4 | `writes`: a claim finds a clean host; `facts`: `assigned_in_order`, `released_clean` |
-//! | R5 | `facts`: `ended_rightly` (told, held, the hold not passed while nobody was there), `holds_long_enough`; [`Judge::fires`]: what waits in the broker comes first; [`Judge::at_the_end`]: a missed start was told as overdue; `World::judge_rest`: nothing is held for ever |
-//! | R6 | `writes`: no write on a host that someone else has, or paused, or with an image that we did not set |
+//! | R2 | [`Judge::written`]: no write on a host that carries another's image, no claim for a reservation whose host was released; `facts`: `only_one_changed`, `holder_is_one`, `assigned_in_order`; `orders`: an operator's release ends the holder that it names, an adopted host goes back at an end that encloses its adoption, no other word changes who has the resource |
+//! | R3 | [`Judge::heard`]: an end or deletion that was heard is final; `facts`: `ended_rightly`, `assigned_in_order`; [`Judge::written`]: nothing is prepared after its end; the properties in `main.rs` about the order of arrival; [`Judge::last_orders_stand`]: of what operators ordered the last word stands |
+//! | R4 | `writes`: a claim finds a clean host; `facts`: `assigned_in_order`, `released_clean`; a host that was not wiped is said to be so, and given away only where an operator allowed it |
+//! | R5 | `facts`: `ended_rightly` (told, held, the hold not passed while nobody was there), `holds_long_enough`, no deadline before the end that an operator extended; `orders`: the deletion of a resource ends no holder; [`Judge::fires`]: what waits in the broker comes first; [`Judge::at_the_end`]: a missed start was told as overdue; `World::judge_rest`: nothing is held for ever |
+//! | R6 | `writes`: no write on a host that someone else has, or paused, or with an image that we did not set, or that the service before prepared; `orders`: none that an operator paused before its writer last asked, and no release of a host that one holds |
 //! | R7 | `facts`: no fact after the outcome, ready once, completed if and only if it was ready; [`Judge::at_the_end`]: one outcome each; `World::judge_rest`: none goes on for ever |
 //! | R8 | `facts`: `ready_is_true`, `error_is_counted`, `fails_rightly`; [`Judge::looked`]: an error that was read was told, the clock stands while Metal3 does not work |
-//! | R9 | [`Judge::secret_made`]: with its owner's key, or none; [`Judge::prepared`]: a host is prepared with its tenant's key; `World::judge_rest`: no secret is left, hosts are off |
+//! | R9 | [`Judge::secret_made`]: with its owner's key, or none; [`Judge::prepared`]: a host is prepared with its tenant's key; `orders`: an operator's key is its owner's; `World::judge_rest`: no secret is left, hosts are off |
 //! | R10 | [`Judge::at_the_end`]: every delivery that the broker took was heard; `World::restart`: a snapshot is read as it was written; `facts`: folding or deciding again changes nothing; and all the others, whatever stops |
-//! | R12 | `writes`: an image is set once on each host given, the one of the accepted start, after the fact that gives the host |
+//! | R12 | `writes`: an image is set once on each host given, the one of the accepted start, after the fact that gives the host; `orders`: an adoption changes nothing that Metal3 acts on; `facts`: no change of its booking takes an adopted host back |
 //! | R13 | `writes`: no write on a host of an unknown holder, a release takes away what we wrote; `World::judge_rest`: nothing of ours stays |
 //!
 //! R1 and R11 are the services' and have tests there.
 
 mod facts;
+mod orders;
 mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,9 +28,10 @@ use bellhop_domain::reservation::{
 };
 use jiff::Timestamp;
 
+use super::delivery::Delivery;
 use super::host::{Host, State};
 use super::replica::Decision;
-use super::sender::{Sent, at};
+use super::sender::at;
 use super::world::{AWAY, Verdict};
 
 macro_rules! ensure {
@@ -57,6 +59,16 @@ struct Record {
     image: Option<String>,
     /// The host that it was given.
     host: Option<HostRef>,
+    /// The host that was adopted for it.
+    adopted: Option<orders::Adopted>,
+    /// Our claim was written on it.
+    taken_over: bool,
+    /// Our claim was seen on it: it is in use.
+    in_use: bool,
+    /// An operator said that its end is not missed before this.
+    extended_until: Option<Timestamp>,
+    /// An operator let it go ahead.
+    allowed: bool,
 }
 
 pub(crate) struct Judge {
@@ -68,6 +80,9 @@ pub(crate) struct Judge {
     heard: BTreeSet<u64>,
     /// When nobody was there, from and to.
     absences: Vec<(i64, i64)>,
+    orders: orders::Orders,
+    /// Which resources' hosts were released and not wiped.
+    not_wiped: BTreeSet<usize>,
 }
 
 impl Judge {
@@ -78,6 +93,8 @@ impl Judge {
             finals: BTreeMap::new(),
             heard: BTreeSet::new(),
             absences: Vec::new(),
+            orders: orders::Orders::default(),
+            not_wiped: BTreeSet::new(),
         }
     }
 
@@ -99,8 +116,7 @@ impl Judge {
     /// R3: an end or a deletion that was heard is final, whether or not its start was heard before; but for an end that is
     /// older than a known extension.
     /// `known`: what each resource knows of it.
-    pub(crate) fn heard(&mut self, word: &Word, known: &[&Reservation]) -> Verdict {
-        self.heard.insert(word.delivery.sequence);
+    pub(crate) fn heard(&self, word: &Word, known: &[&Reservation]) -> Verdict {
         let extended = |known: &&Reservation| known.times.extends_beyond(&word.knowledge);
         let is_final = match word.said {
             Said::Deleted => true,
@@ -128,8 +144,13 @@ impl Judge {
         Ok(())
     }
 
+    /// The delivery with this sequence was handled.
+    pub(crate) fn handled(&mut self, sequence: u64) {
+        self.heard.insert(sequence);
+    }
+
     /// R5: no host is released without an end while an extension waits in the broker.
-    pub(crate) fn fires(&self, decision: &Decision, waiting: &[Sent]) -> Verdict {
+    pub(crate) fn fires(&self, decision: &Decision, waiting: &[Delivery]) -> Verdict {
         for fact in &decision.facts {
             let Fact::ReservationEnded(ended) = fact else {
                 continue;
@@ -148,7 +169,7 @@ impl Judge {
                     && !matches!(word.said, Said::End | Said::Deleted)
             };
             ensure!(
-                !waiting.iter().any(|sent| extends(&sent.word)),
+                !(waiting.iter().filter_map(Delivery::said)).any(|sent| extends(&sent.word)),
                 "R5: {} is released while its extension waits in the broker",
                 ended.reservation
             );

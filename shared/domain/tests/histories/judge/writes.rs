@@ -3,30 +3,39 @@
 use bellhop_domain::id::ReservationId;
 use bellhop_domain::reservation::{Occupancy, Resource};
 
-use super::super::cluster::{Secret, lost_reservation};
+use super::super::cluster::{Secret, is_somebody_else_s};
 use super::super::host::{Consumer, Host, Write};
 use super::super::replica::{Look, Planned};
 use super::super::sender::at;
 use super::super::world::Verdict;
+use super::orders::{changes_nothing, switched_on};
 use super::{Judge, Record, ensure};
 
 impl Judge {
-    /// Judges a write that the API server took. `before`: the host as it was then, whatever was read; `truth`: the resource as
+    /// Judges a write that the API server took. `before`: the host as it was then, whatever was read; `after`: as it is; `truth`: the resource as
     /// it was then, whatever was known.
     pub(crate) fn written(
         &mut self,
         look: &Look,
         planned: &Planned,
-        before: &Host,
+        (before, after): (&Host, Option<&Host>),
         truth: &Resource,
     ) -> Verdict {
         let Planned {
             reservation, write, ..
         } = planned;
-        is_ours_to_write(reservation, write, before)?;
+        self.obeys_the_orders(look, planned)?;
+        if *write == Write::SwitchOn {
+            return switched_on(before, write);
+        }
         let key = (look.resource, reservation.clone());
         let record = self.records.entry(key).or_default();
+        is_ours_to_write(record, planned, before)?;
         match write {
+            Write::Adopt | Write::SwitchOn => {
+                record.taken_over = true;
+                changes_nothing(before, after)
+            }
             Write::Claim { image, .. } => claimed(record, look, planned, image, before, truth),
             Write::Release { .. } => released(record, reservation, before),
             Write::ClearConsumer => {
@@ -68,7 +77,7 @@ impl Judge {
         let Some(owner) = host
             .owner
             .as_ref()
-            .filter(|owner| **owner != lost_reservation())
+            .filter(|owner| !is_somebody_else_s(owner))
         else {
             return Ok(());
         };
@@ -76,6 +85,8 @@ impl Judge {
             .and_then(Resource::holding)
             .is_some_and(|holding| holding.reservation == *owner);
         match secret {
+            // Somebody else had made it, and it was adopted with its host.
+            Some(secret) if is_somebody_else_s(&secret.reservation) => {}
             Some(secret) => ensure!(
                 secret.reservation == *owner,
                 "R9: the host of {owner} is prepared with the user data of {}",
@@ -91,19 +102,34 @@ impl Judge {
 }
 
 /// R2, R6 and R13: nobody else has the host.
-fn is_ours_to_write(reservation: &ReservationId, write: &Write, host: &Host) -> Verdict {
-    let lost = lost_reservation();
+fn is_ours_to_write(record: &Record, planned: &Planned, host: &Host) -> Verdict {
+    let Planned {
+        reservation, write, ..
+    } = planned;
+    let is_adopted =
+        (record.adopted.as_ref()).is_some_and(|adopted| adopted.host == host.reference());
+    let is_taken_over = is_adopted && !matches!(write, Write::Claim { .. });
     ensure!(
-        !host.belongs_to(&lost),
+        !host.of_another_ledger || is_taken_over,
         "R13: {write:?} for {reservation} on the host of a holder that no fact names"
     );
-    ensure!(
-        host.owner
-            .as_ref()
-            .is_none_or(|owner| *owner == *reservation || *owner == lost),
-        "R2: {write:?} for {reservation} on the host of {:?}",
-        host.owner
-    );
+    match &host.owner {
+        None => {}
+        Some(owner) if owner == reservation => {}
+        // They gave it back, and Metal3 has not finished yet.
+        Some(owner)
+            if is_somebody_else_s(owner)
+                && (&host.image, &host.consumer) == (&None, &None)
+                && matches!(write, Write::Fence | Write::Release { .. }) => {}
+        Some(owner) if is_somebody_else_s(owner) => ensure!(
+            is_taken_over,
+            "R6: {write:?} for {reservation} on a host that somebody else prepared"
+        ),
+        Some(owner) => ensure!(
+            false,
+            "R2: {write:?} for {reservation} on the host of {owner}"
+        ),
+    }
     ensure!(
         host.consumer != Some(Consumer::Foreign),
         "R6: {write:?} for {reservation} on a foreign host"
@@ -153,7 +179,10 @@ fn claimed(
         .reservations
         .get(id)
         .and_then(|known| known.schedule())
-        .is_some_and(|schedule| schedule.end > at(planned.at));
+        .is_some_and(|schedule| schedule.end > at(planned.at))
+        || record
+            .extended_until
+            .is_some_and(|until| until > at(planned.at));
     ensure!(in_time, "R3: {id} is prepared after its end");
     let still_there = match &truth.occupancy {
         Occupancy::Held(holding) => holding.reservation == *id,
