@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::body::LargeBodies;
 use crate::broker::Broker;
 use crate::clock::ClockWatch;
 use crate::intake::Intake;
@@ -96,6 +97,7 @@ impl Ingress {
             site_ids,
             max_body_bytes,
             max_connections,
+            max_header_bytes,
             header_read_timeout,
             body_read_timeout,
             store_timeout,
@@ -137,6 +139,7 @@ impl Ingress {
             spool_after: spool_settings.spool_after,
             spool,
             broker: Arc::new(broker),
+            large_bodies: LargeBodies::new(),
             verification: Verification::new(),
             clock: ClockWatch::new(alarms.clone()),
             lost: LostWebhooks::new(alarms.clone()),
@@ -147,6 +150,7 @@ impl Ingress {
         };
         let limits = Limits {
             connections: max_connections.get(),
+            head_bytes: max_header_bytes as usize,
             header_time: header_read_timeout,
             drain_time: store_timeout.saturating_add(DRAIN),
         };
