@@ -8,8 +8,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::{get, post};
 use bellhop_event_store::{EventStoreSettings, Mode};
-use bellhop_service::server::{Limits, serve_within};
+use bellhop_service::server::{Limits, serve_over};
 use bellhop_service::settings::HttpBindError;
+use bellhop_service::tls::{Certificate, TlsError};
 use bellhop_service::{Alarms, Health, HttpSettings, Metrics, Shown};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
@@ -42,6 +43,9 @@ pub enum IngressError {
     /// The secrets can't be used.
     #[error(transparent)]
     Secrets(#[from] SecretsUnusable),
+    /// The certificate can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The address can't be listened on.
     #[error(transparent)]
     Bind(#[from] HttpBindError),
@@ -74,6 +78,7 @@ pub struct Ingress {
     http: HttpSettings,
     event_store: EventStoreSettings,
     limits: Limits,
+    certificate: Option<Certificate>,
 }
 
 impl Ingress {
@@ -87,6 +92,7 @@ impl Ingress {
         // the process's.
         let IngressSettings {
             http,
+            tls,
             telemetry: _,
             event_store,
             webhook_secret: _,
@@ -103,6 +109,7 @@ impl Ingress {
             store_timeout,
             spool: spool_settings,
         } = settings;
+        let certificate = tls.certificate()?;
         let listener = http.bind().await?;
 
         let metrics = Metrics::new(SERVICE, env!("CARGO_PKG_VERSION"));
@@ -162,6 +169,7 @@ impl Ingress {
             http,
             event_store,
             limits,
+            certificate,
         })
     }
 
@@ -186,6 +194,7 @@ impl Ingress {
             http,
             event_store,
             limits,
+            certificate,
         } = self;
         let address = listener.local_addr().map_err(IngressError::Serve)?;
         tracing::info!(%address, "the ingress listens");
@@ -198,6 +207,9 @@ impl Ingress {
         let followed =
             Arc::clone(&intake.secrets).follow(intake.alarms.clone(), until_drained.clone());
         background.spawn(followed);
+        if let Some(certificate) = certificate.clone() {
+            background.spawn(certificate.follow(intake.alarms.clone(), until_drained.clone()));
+        }
         background.spawn(sweep(Arc::clone(&intake), until_drained.clone()));
         match &intake.spool {
             Some(spool) => {
@@ -209,7 +221,7 @@ impl Ingress {
         }
 
         let router = router(Arc::clone(&intake), &health, &http);
-        let served = serve_within(router, listener, token, limits).await;
+        let served = serve_over(router, listener, token, limits, certificate).await;
 
         intake.under_way.close();
         if tokio::time::timeout(limits.drain_time, intake.under_way.wait())

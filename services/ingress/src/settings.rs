@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bellhop_event_store::EventStoreSettings;
 use bellhop_service::settings::{boolean, positive_seconds};
-use bellhop_service::{HttpSettings, TelemetrySettings};
+use bellhop_service::{HttpSettings, TelemetrySettings, TlsSettings};
 use clap::{ArgAction, Args, Parser};
 use secrecy::SecretString;
 
@@ -20,6 +20,9 @@ pub struct IngressSettings {
     /// Address, port and probes.
     #[command(flatten)]
     pub http: HttpSettings,
+    /// The certificate, where it speaks HTTPS.
+    #[command(flatten)]
+    pub tls: TlsSettings,
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetrySettings,

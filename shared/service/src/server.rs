@@ -13,12 +13,16 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use heard::Heard;
 use places::{Place, Places};
+
+use crate::tls::Certificate;
 
 /// When the server stops, those who stand at the door are let in for so long at most.
 const AT_THE_DOOR: Duration = Duration::from_secs(1);
@@ -76,21 +80,47 @@ pub async fn serve_within(
     token: CancellationToken,
     limits: Limits,
 ) -> io::Result<()> {
+    serve_over(router, listener, token, limits, None).await
+}
+
+/// As [`serve_within`], over TLS where there is a certificate. The time for a head is also that for a handshake.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_over(
+    router: Router,
+    listener: TcpListener,
+    token: CancellationToken,
+    limits: Limits,
+    certificate: Option<Certificate>,
+) -> io::Result<()> {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .max_buf_size(limits.head_bytes.max(LEAST_HEAD_BYTES))
         .header_read_timeout(limits.header_time);
     let mut places = Places::new(limits.connections);
     let graceful = GracefulShutdown::new();
+    let tls = certificate.map(|it| TlsAcceptor::from(it.server_config()));
     let welcome = |stream, place: Place| {
         let service = Heard::new(router.clone(), place.guest());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let (http, tls, watcher) = (http.clone(), tls.clone(), graceful.watcher());
+        let talk = async move {
+            match tls {
+                None => speak(&http, stream, service, watcher).await,
+                Some(tls) => {
+                    let shaken = tokio::time::timeout(limits.header_time, tls.accept(stream));
+                    match shaken.await {
+                        Ok(Ok(stream)) => speak(&http, stream, service, watcher).await,
+                        Ok(Err(error)) => tracing::debug!(%error, "no TLS connection"),
+                        Err(_) => tracing::debug!("the TLS handshake took too long"),
+                    }
+                }
+            }
+        };
         tokio::spawn(async move {
             tokio::select! {
                 biased;
-                ended = connection => if let Err(error) = ended {
-                    tracing::debug!(%error, "connection ended");
-                },
+                () = talk => {}
                 () = place.needed() => tracing::debug!("a silent connection was closed for another one"),
             }
         });
@@ -130,6 +160,17 @@ pub async fn serve_within(
         );
     }
     Ok(())
+}
+
+/// Answers the requests of one connection.
+async fn speak<S>(http: &http1::Builder, stream: S, service: Heard, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "connection ended");
+    }
 }
 
 /// Only a client that is really there takes a place from another one.
