@@ -176,8 +176,9 @@ mod tests {
         );
         let small = bodies.read(frames(&[SMALL]), 2 * SMALL, MINUTE).await;
         assert_eq!(small.unwrap().0.len(), SMALL);
-        // Nor does one wait that will not be kept anyway.
-        let huge = bodies.read(frames(&[2 * SMALL, 1]), 2 * SMALL, MINUTE);
+        // Nor does one wait that says that it is too large.
+        let huge = Body::from(vec![b'x'; 2 * SMALL + 1]);
+        let huge = bodies.read(huge, 2 * SMALL, MINUTE);
         assert_eq!(
             huge.await.unwrap_err(),
             BodyRefused::TooLarge { limit: 2 * SMALL }

@@ -79,6 +79,7 @@ pub struct Ingress {
     event_store: EventStoreSettings,
     limits: Limits,
     certificate: Option<Certificate>,
+    shown: Shown,
 }
 
 impl Ingress {
@@ -119,6 +120,7 @@ impl Ingress {
             shown.show(Mode::Shadow.as_str(), SERVICE, SHADOW);
         }
         let own_metrics = IngressMetrics::new(&metrics);
+        secrets.show(&metrics, &shown);
         let spool = Spool::open(&spool_settings, max_body_bytes.get(), own_metrics.clone())?;
         let spool = spool.map(Arc::new);
         let health = Health::new(metrics, alarms.clone(), shown.clone());
@@ -170,6 +172,7 @@ impl Ingress {
             event_store,
             limits,
             certificate,
+            shown,
         })
     }
 
@@ -195,6 +198,7 @@ impl Ingress {
             event_store,
             limits,
             certificate,
+            shown,
         } = self;
         let address = listener.local_addr().map_err(IngressError::Serve)?;
         tracing::info!(%address, "the ingress listens");
@@ -205,7 +209,7 @@ impl Ingress {
         let (broker, tended) = (Arc::clone(&intake.broker), until_drained.clone());
         background.spawn(async move { broker.tend(&event_store, tended).await });
         let followed =
-            Arc::clone(&intake.secrets).follow(intake.alarms.clone(), until_drained.clone());
+            Arc::clone(&intake.secrets).follow(intake.alarms.clone(), shown, until_drained.clone());
         background.spawn(followed);
         if let Some(certificate) = certificate.clone() {
             background.spawn(certificate.follow(intake.alarms.clone(), until_drained.clone()));

@@ -65,7 +65,8 @@ async fn take(
     };
     let secrets = intake.secrets.current();
     let owners = secrets.webhook_ids().count() + usize::from(secrets.has_default());
-    let sender = intake.verification.verify(secrets, headers, &body);
+    let tried = Arc::clone(&secrets);
+    let sender = intake.verification.verify(tried, headers, &body);
     let sender = sender.await.map_err(unauthorized)?;
 
     // Read. What can't be read is kept too, if the sender may speak for the webhook that it names.
@@ -78,6 +79,8 @@ async fn take(
         .speaks_for(id_in(path), in_body)
         .map_err(unauthorized)?;
     intake.refusals.authorized(owners == 1);
+    let used = sender.secrets_used(webhook_id.as_ref());
+    intake.secrets.used(&secrets, &used, received_at);
 
     let headers = kept_headers(headers);
     Ok((
