@@ -1,10 +1,12 @@
 //! The ingress as a process of its own, with a broker and nothing behind it: whoever attacks it, and when it ends.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod full_disk;
 mod overload;
 mod stop;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use bellhop_end_to_end::{PATIENCE, Service, ServiceKind, program};
 use bellhop_nats_server::NatsServer;
@@ -24,6 +26,10 @@ struct Ingress {
 
 impl Ingress {
     async fn start(variables: &[(&str, &str)]) -> Self {
+        Self::start_as(program::bellhop().unwrap(), variables).await
+    }
+
+    async fn start_as(program: PathBuf, variables: &[(&str, &str)]) -> Self {
         let nats = NatsServer::start().unwrap();
         let folder = TempDir::with_prefix("bellhop-").unwrap();
         let spool = folder.path().join("spool").display().to_string();
@@ -40,7 +46,6 @@ impl Ingress {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         let log = folder.path().join("ingress.log");
-        let program = program::bellhop().unwrap();
         let mut service = Service::new(ServiceKind::Ingress, program, variables, log, client());
         service.start().await.unwrap();
         service.until_ready().await.unwrap();
