@@ -59,7 +59,8 @@ pub struct Service {
 }
 
 impl Service {
-    pub(crate) fn new(
+    /// A replica that does not run yet. `client` is what asks its pages, `log` is what it writes to.
+    pub fn new(
         kind: ServiceKind,
         program: PathBuf,
         variables: BTreeMap<String, String>,

@@ -1,11 +1,18 @@
 //! Reads a body within its limits of size and time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
+
+/// Bodies up to this size are small, in bytes: real ones have at most some ten thousand.
+pub(crate) const SMALL: usize = 64 * 1024;
+/// How many larger ones are read, checked and stored at once.
+const LARGE_AT_ONCE: usize = 16;
 
 /// How much of a body that is too large is read and thrown away, in multiples of the limit: a client that is still
 /// writing when the connection closes sees a reset instead of the answer.
@@ -31,34 +38,64 @@ pub(crate) enum BodyRefused {
     CutOff,
 }
 
-/// Reads a whole body. Never more than `max_bytes` and one frame of it are kept.
-pub(crate) async fn read(
-    body: Body,
-    max_bytes: usize,
-    time: Duration,
-) -> Result<Bytes, BodyRefused> {
-    let deadline = Instant::now() + time;
-    let too_large = BodyRefused::TooLarge { limit: max_bytes };
-    let mut frames = body.into_data_stream();
-    let mut kept = BytesMut::new();
-    let mut seen: u64 = 0;
-    loop {
-        let is_over = seen > max_bytes as u64;
-        match timeout_at(deadline, frames.next()).await {
-            Ok(Some(Ok(frame))) => {
-                seen += frame.len() as u64;
-                if seen <= max_bytes as u64 {
+/// Where bodies that are larger than any real one wait before more of them is read, so that however many come at once,
+/// few are in memory. Who waits has not said all of it, so that its connection still makes room for others.
+#[derive(Debug)]
+pub(crate) struct LargeBodies {
+    room: Arc<Semaphore>,
+}
+
+/// The room that a large body takes until this is dropped; nothing for a small one.
+#[derive(Debug)]
+pub(crate) struct Room {
+    _taken: Option<OwnedSemaphorePermit>,
+}
+
+impl LargeBodies {
+    pub(crate) fn new() -> Self {
+        Self {
+            room: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+        }
+    }
+
+    /// Reads a whole body. Never more than `max_bytes` and one frame of it are kept.
+    pub(crate) async fn read(
+        &self,
+        body: Body,
+        max_bytes: usize,
+        time: Duration,
+    ) -> Result<(Bytes, Room), BodyRefused> {
+        let deadline = Instant::now() + time;
+        let too_large = BodyRefused::TooLarge { limit: max_bytes };
+        let too_slow = BodyRefused::TooSlow { limit: time };
+        // Of one that says beforehand that it is too large nothing is kept at all.
+        let mut is_over = body.size_hint().lower() > max_bytes as u64;
+        let mut frames = body.into_data_stream();
+        let (mut kept, mut taken) = (BytesMut::new(), None);
+        let mut seen: u64 = 0;
+        loop {
+            match timeout_at(deadline, frames.next()).await {
+                Ok(Some(Ok(frame))) => {
+                    seen += frame.len() as u64;
+                    if is_over || seen > max_bytes as u64 {
+                        is_over = true;
+                        (kept, taken) = (BytesMut::new(), None);
+                        if seen > THROWN_AWAY * max_bytes as u64 {
+                            return Err(too_large);
+                        }
+                        continue;
+                    }
+                    if seen > SMALL as u64 && taken.is_none() {
+                        let room = timeout_at(deadline, Arc::clone(&self.room).acquire_owned());
+                        taken = room.await.map_err(|_| too_slow)?.ok();
+                    }
                     kept.extend_from_slice(&frame);
-                } else if seen > THROWN_AWAY * max_bytes as u64 {
-                    return Err(too_large);
-                } else {
-                    kept = BytesMut::new();
                 }
+                _ if is_over => return Err(too_large),
+                Ok(None) => return Ok((kept.freeze(), Room { _taken: taken })),
+                Ok(Some(Err(_))) => return Err(BodyRefused::CutOff),
+                Err(_) => return Err(too_slow),
             }
-            _ if is_over => return Err(too_large),
-            Ok(None) => return Ok(kept.freeze()),
-            Ok(Some(Err(_))) => return Err(BodyRefused::CutOff),
-            Err(_) => return Err(BodyRefused::TooSlow { limit: time }),
         }
     }
 }
@@ -74,6 +111,11 @@ mod tests {
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
+
+    async fn read(body: Body, max_bytes: usize, time: Duration) -> Result<Bytes, BodyRefused> {
+        let read = LargeBodies::new().read(body, max_bytes, time).await;
+        read.map(|(bytes, _room)| bytes)
+    }
 
     fn frames(sizes: &'static [usize]) -> Body {
         let frames = sizes
@@ -118,5 +160,30 @@ mod tests {
         let broken = stream::iter([Ok(Bytes::from_static(b"{")), Err(io::Error::other("reset"))]);
         let refused = read(Body::from_stream(broken), 10, MINUTE).await;
         assert_eq!(refused, Err(BodyRefused::CutOff));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_many_large_bodies_few_are_read_at_once_and_small_ones_pass_them_by() {
+        let bodies = LargeBodies::new();
+        let large = || bodies.read(frames(&[SMALL, 1]), 2 * SMALL, MINUTE);
+        let mut in_memory = Vec::new();
+        for _ in 0..LARGE_AT_ONCE {
+            in_memory.push(large().await.unwrap());
+        }
+        assert_eq!(
+            large().await.unwrap_err(),
+            BodyRefused::TooSlow { limit: MINUTE }
+        );
+        let small = bodies.read(frames(&[SMALL]), 2 * SMALL, MINUTE).await;
+        assert_eq!(small.unwrap().0.len(), SMALL);
+        // Nor does one wait that says that it is too large.
+        let huge = Body::from(vec![b'x'; 2 * SMALL + 1]);
+        let huge = bodies.read(huge, 2 * SMALL, MINUTE);
+        assert_eq!(
+            huge.await.unwrap_err(),
+            BodyRefused::TooLarge { limit: 2 * SMALL }
+        );
+        in_memory.pop();
+        assert_eq!(large().await.unwrap().0.len(), SMALL + 1);
     }
 }

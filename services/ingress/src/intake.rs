@@ -7,6 +7,7 @@ use bellhop_service::Alarms;
 use jiff::Timestamp;
 use tokio_util::task::TaskTracker;
 
+use crate::body::LargeBodies;
 use crate::broker::Broker;
 use crate::clock::ClockWatch;
 use crate::lost::LostWebhooks;
@@ -30,6 +31,7 @@ pub(crate) struct Intake {
     pub(crate) spool_after: Duration,
     pub(crate) spool: Option<Arc<Spool>>,
     pub(crate) broker: Arc<Broker>,
+    pub(crate) large_bodies: LargeBodies,
     pub(crate) verification: Verification,
     pub(crate) clock: ClockWatch,
     pub(crate) lost: LostWebhooks,

@@ -22,6 +22,7 @@
 //! | `sender` | who may speak for which webhook |
 //! | `verification` | checks signatures, large bodies one at a time |
 //! | `secrets` | the configured secrets, read again every few seconds |
+//! | `last_used` | when each secret was last used |
 //! | `classification` | whether there is something to do now |
 //! | `delivery` | what is stored |
 //! | `storing` | where: in the broker, else in the spool |
@@ -41,6 +42,7 @@ mod classification;
 mod clock;
 mod delivery;
 mod intake;
+mod last_used;
 mod lost;
 mod metrics;
 mod openapi;

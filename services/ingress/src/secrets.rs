@@ -3,23 +3,30 @@
 //! A Kubernetes volume changes under a running process, and a rotation must not need a restart. Reading is cheap (at most
 //! 64 short secrets), and works on every file system; notifications do not. A reload that can't be used changes nothing.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use bellhop_reservation_system::{EmptySecret, SecretsError, WebhookSecret, WebhookSecrets, sign};
+use bellhop_reservation_system::{
+    EmptySecret, SecretPlace, SecretsError, WebhookSecret, WebhookSecrets, sign,
+};
 use bellhop_service::settings::secret;
-use bellhop_service::{Alarms, SettingsError};
+use bellhop_service::{Alarms, Metrics, SettingsError, Shown};
+use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
+use crate::last_used::LastUsed;
 use crate::settings::IngressSettings;
 
 /// How often the files are read.
 const RELOAD: Duration = Duration::from_secs(3);
 /// The kind of the alarm for a reload that can't be used.
 const ALARM: &str = "webhook_secrets";
+/// The kind of what is shown of a secret that is easily guessed.
+const WEAK: &str = "weak_secret";
 
 /// Why the secrets can't be used. No text of a secret is ever part of it.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +105,7 @@ impl Origin {
 pub(crate) struct KnownSecrets {
     origin: Origin,
     loaded: RwLock<(Arc<WebhookSecrets>, u64)>,
+    last_used: LastUsed,
 }
 
 impl KnownSecrets {
@@ -113,7 +121,10 @@ impl KnownSecrets {
         if secrets.is_empty() && !settings.accept_unsigned_webhooks {
             return Err(SecretsUnusable::None);
         }
+        let last_used = LastUsed::default();
+        last_used.renew(&WebhookSecrets::default(), &secrets);
         Ok(Self {
+            last_used,
             origin,
             loaded: RwLock::new((Arc::new(secrets), mark)),
         })
@@ -124,8 +135,46 @@ impl KnownSecrets {
         Arc::clone(&self.loaded.read().unwrap_or_else(PoisonError::into_inner).0)
     }
 
+    /// Shows when each was last used, and which are weak.
+    pub(crate) fn show(&self, metrics: &Metrics, shown: &Shown) {
+        self.last_used.register(metrics);
+        self.warn_of_weak(shown);
+    }
+
+    /// A webhook came that was signed with some of them.
+    pub(crate) fn used(&self, of: &Arc<WebhookSecrets>, places: &[&SecretPlace], now: Timestamp) {
+        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        // Where they have just changed, another secret may be in that place.
+        if Arc::ptr_eq(&loaded.0, of) {
+            for place in places {
+                self.last_used.used(place, now);
+            }
+        }
+    }
+
+    fn warn_of_weak(&self, shown: &Shown) {
+        let secrets = self.current();
+        let weak: BTreeMap<_, _> = secrets
+            .weak()
+            .map(|(place, why)| (place.to_string(), why))
+            .collect();
+        for (place, why) in &weak {
+            let text = format!("{why}: whoever guesses it can start and end reservations");
+            shown.warn(WEAK, place, &text);
+        }
+        let over = shown.list().into_iter().filter(|it| it.kind == WEAK);
+        for notice in over.filter(|it| !weak.contains_key(&it.key)) {
+            shown.clear(WEAK, &notice.key);
+        }
+    }
+
     /// Reads the files again every few seconds until the token is cancelled.
-    pub(crate) async fn follow(self: Arc<Self>, alarms: Alarms, token: CancellationToken) {
+    pub(crate) async fn follow(
+        self: Arc<Self>,
+        alarms: Alarms,
+        shown: Shown,
+        token: CancellationToken,
+    ) {
         if !self.origin.can_change() {
             return;
         }
@@ -137,7 +186,12 @@ impl KnownSecrets {
             let this = Arc::clone(&self);
             let reloaded = tokio::task::spawn_blocking(move || this.reload()).await;
             match reloaded {
-                Ok(Ok(())) => alarms.clear(ALARM, "reload"),
+                Ok(Ok(has_changed)) => {
+                    alarms.clear(ALARM, "reload");
+                    if has_changed {
+                        self.warn_of_weak(&shown);
+                    }
+                }
                 Ok(Err(error)) => {
                     let text = format!(
                         "the webhook secrets can't be read again, the earlier ones stay valid: {}",
@@ -151,11 +205,12 @@ impl KnownSecrets {
         }
     }
 
-    fn reload(&self) -> Result<(), SecretsUnusable> {
+    /// Says whether they have changed.
+    fn reload(&self) -> Result<bool, SecretsUnusable> {
         let Loaded { secrets, mark } = self.origin.load()?;
         let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
         if mark == loaded.1 {
-            return Ok(());
+            return Ok(false);
         }
         // Taking away the last secret would open the door to everybody, whatever was meant by it.
         if secrets.is_empty() {
@@ -167,8 +222,9 @@ impl KnownSecrets {
             has_default = secrets.has_default(),
             "the webhook secrets have changed"
         );
+        self.last_used.renew(&loaded.0, &secrets);
         *loaded = (Arc::new(secrets), mark);
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who sent a request, and for which webhook it may speak.
 
 use bellhop_reservation_system::{
-    InvalidWebhookId, SIGNATURE_HEADER, Signature, Verified, WebhookId, WebhookSecrets,
+    InvalidWebhookId, SIGNATURE_HEADER, SecretPlace, Signature, Verified, WebhookId, WebhookSecrets,
 };
 use http::HeaderMap;
 
@@ -73,6 +73,14 @@ impl Sender {
             .verify(signature, body)
             .map(Self::Signed)
             .map_err(|_| Unauthorized::WrongSignature)
+    }
+
+    /// The secrets by which it speaks for a webhook; none where none is needed.
+    pub(crate) fn secrets_used(&self, webhook_id: Option<&WebhookId>) -> Vec<&SecretPlace> {
+        match self {
+            Self::Anyone => Vec::new(),
+            Self::Signed(verified) => verified.secrets_used(webhook_id).collect(),
+        }
     }
 
     /// The webhook that the request is from, by its path and its body. None where neither names it and several are

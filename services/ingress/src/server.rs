@@ -8,14 +8,16 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::{get, post};
 use bellhop_event_store::{EventStoreSettings, Mode};
-use bellhop_service::server::{Limits, serve_within};
+use bellhop_service::server::{Limits, serve_over};
 use bellhop_service::settings::HttpBindError;
+use bellhop_service::tls::{Certificate, TlsError};
 use bellhop_service::{Alarms, Health, HttpSettings, Metrics, Shown};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::body::LargeBodies;
 use crate::broker::Broker;
 use crate::clock::ClockWatch;
 use crate::intake::Intake;
@@ -41,6 +43,9 @@ pub enum IngressError {
     /// The secrets can't be used.
     #[error(transparent)]
     Secrets(#[from] SecretsUnusable),
+    /// The certificate can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The address can't be listened on.
     #[error(transparent)]
     Bind(#[from] HttpBindError),
@@ -73,6 +78,8 @@ pub struct Ingress {
     http: HttpSettings,
     event_store: EventStoreSettings,
     limits: Limits,
+    certificate: Option<Certificate>,
+    shown: Shown,
 }
 
 impl Ingress {
@@ -86,6 +93,7 @@ impl Ingress {
         // the process's.
         let IngressSettings {
             http,
+            tls,
             telemetry: _,
             event_store,
             webhook_secret: _,
@@ -96,11 +104,13 @@ impl Ingress {
             site_ids,
             max_body_bytes,
             max_connections,
+            max_header_bytes,
             header_read_timeout,
             body_read_timeout,
             store_timeout,
             spool: spool_settings,
         } = settings;
+        let certificate = tls.certificate()?;
         let listener = http.bind().await?;
 
         let metrics = Metrics::new(SERVICE, env!("CARGO_PKG_VERSION"));
@@ -110,6 +120,7 @@ impl Ingress {
             shown.show(Mode::Shadow.as_str(), SERVICE, SHADOW);
         }
         let own_metrics = IngressMetrics::new(&metrics);
+        secrets.show(&metrics, &shown);
         let spool = Spool::open(&spool_settings, max_body_bytes.get(), own_metrics.clone())?;
         let spool = spool.map(Arc::new);
         let health = Health::new(metrics, alarms.clone(), shown.clone());
@@ -137,6 +148,7 @@ impl Ingress {
             spool_after: spool_settings.spool_after,
             spool,
             broker: Arc::new(broker),
+            large_bodies: LargeBodies::new(),
             verification: Verification::new(),
             clock: ClockWatch::new(alarms.clone()),
             lost: LostWebhooks::new(alarms.clone()),
@@ -147,6 +159,7 @@ impl Ingress {
         };
         let limits = Limits {
             connections: max_connections.get(),
+            head_bytes: max_header_bytes as usize,
             header_time: header_read_timeout,
             drain_time: store_timeout.saturating_add(DRAIN),
         };
@@ -158,6 +171,8 @@ impl Ingress {
             http,
             event_store,
             limits,
+            certificate,
+            shown,
         })
     }
 
@@ -182,6 +197,8 @@ impl Ingress {
             http,
             event_store,
             limits,
+            certificate,
+            shown,
         } = self;
         let address = listener.local_addr().map_err(IngressError::Serve)?;
         tracing::info!(%address, "the ingress listens");
@@ -192,8 +209,11 @@ impl Ingress {
         let (broker, tended) = (Arc::clone(&intake.broker), until_drained.clone());
         background.spawn(async move { broker.tend(&event_store, tended).await });
         let followed =
-            Arc::clone(&intake.secrets).follow(intake.alarms.clone(), until_drained.clone());
+            Arc::clone(&intake.secrets).follow(intake.alarms.clone(), shown, until_drained.clone());
         background.spawn(followed);
+        if let Some(certificate) = certificate.clone() {
+            background.spawn(certificate.follow(intake.alarms.clone(), until_drained.clone()));
+        }
         background.spawn(sweep(Arc::clone(&intake), until_drained.clone()));
         match &intake.spool {
             Some(spool) => {
@@ -205,7 +225,7 @@ impl Ingress {
         }
 
         let router = router(Arc::clone(&intake), &health, &http);
-        let served = serve_within(router, listener, token, limits).await;
+        let served = serve_over(router, listener, token, limits, certificate).await;
 
         intake.under_way.close();
         if tokio::time::timeout(limits.drain_time, intake.under_way.wait())

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bellhop_event_store::EventStoreSettings;
 use bellhop_service::settings::{boolean, positive_seconds};
-use bellhop_service::{HttpSettings, TelemetrySettings};
+use bellhop_service::{HttpSettings, TelemetrySettings, TlsSettings};
 use clap::{ArgAction, Args, Parser};
 use secrecy::SecretString;
 
@@ -20,6 +20,9 @@ pub struct IngressSettings {
     /// Address, port and probes.
     #[command(flatten)]
     pub http: HttpSettings,
+    /// The certificate, where it speaks HTTPS.
+    #[command(flatten)]
+    pub tls: TlsSettings,
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetrySettings,
@@ -86,9 +89,19 @@ pub struct IngressSettings {
     )]
     pub max_body_bytes: NonZeroUsize,
 
+    /// The largest head of a request that is accepted, in bytes: its first line and all headers, of which there may be 100.
+    #[arg(
+        long,
+        env = "MAX_HEADER_BYTES",
+        help_heading = "Limits of the ingress",
+        default_value = "32768",
+        value_parser = clap::value_parser!(u32).range(8192..=1_048_576)
+    )]
+    pub max_header_bytes: u32,
+
     /// The most connections that are open at once. A further one gets the place of the client that has been silent longest.
     ///
-    /// Times MAX_BODY_BYTES, this is the most memory that bodies can take.
+    /// Times 64 KiB and MAX_HEADER_BYTES, and 16 times MAX_BODY_BYTES, this is the most memory that requests can take.
     #[arg(
         long,
         env = "MAX_CONNECTIONS",

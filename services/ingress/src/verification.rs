@@ -10,11 +10,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::sync::Semaphore;
 
+use crate::body::SMALL;
 use crate::sender::{Sender, Unauthorized};
 
-/// Bodies up to this size are checked at once, in bytes. Real ones have at most some ten thousand.
-const SMALL: usize = 64 * 1024;
-/// How many larger ones are checked at a time: the rest of the machine is for everybody else.
+/// How many bodies that are not small are checked at a time: the rest of the machine is for everybody else.
 const LARGE_AT_A_TIME: usize = 1;
 
 /// Where bodies are checked.

@@ -15,7 +15,7 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span, info_span};
 
 use crate::answer::{Answer, Receipt};
-use crate::body;
+use crate::body::Room;
 use crate::classification::{Classification, classify};
 use crate::delivery::{Arrival, kept_headers};
 use crate::intake::Intake;
@@ -34,7 +34,7 @@ pub(crate) async fn receive(
     body: Body,
 ) -> Answer {
     let answer = match take(&intake, path, &headers, body).await {
-        Ok((sender, arrival)) => see_through(&intake, &sender, &headers, arrival).await,
+        Ok((sender, arrival, room)) => see_through(&intake, &sender, &headers, arrival, room).await,
         Err(refused) => refused,
     };
     intake.metrics.answered(&answer);
@@ -47,16 +47,16 @@ async fn take(
     path: PathId,
     headers: &HeaderMap,
     body: Body,
-) -> Result<(Sender, Arrival), Answer> {
+) -> Result<(Sender, Arrival, Room), Answer> {
     let received_at = Timestamp::now();
 
     // Receive.
-    let body = body::read(body, intake.max_body_bytes, intake.body_read_timeout)
-        .await
-        .map_err(|why| {
-            intake.refusals.not_taken(&why, received_at);
-            Answer::BodyRefused(why)
-        })?;
+    let (limit, time) = (intake.max_body_bytes, intake.body_read_timeout);
+    let read = intake.large_bodies.read(body, limit, time).await;
+    let (body, room) = read.map_err(|why| {
+        intake.refusals.not_taken(&why, received_at);
+        Answer::BodyRefused(why)
+    })?;
 
     // Verify: the raw bytes, before anything looks into them.
     let unauthorized = |why| {
@@ -65,7 +65,8 @@ async fn take(
     };
     let secrets = intake.secrets.current();
     let owners = secrets.webhook_ids().count() + usize::from(secrets.has_default());
-    let sender = intake.verification.verify(secrets, headers, &body);
+    let tried = Arc::clone(&secrets);
+    let sender = intake.verification.verify(tried, headers, &body);
     let sender = sender.await.map_err(unauthorized)?;
 
     // Read. What can't be read is kept too, if the sender may speak for the webhook that it names.
@@ -78,6 +79,8 @@ async fn take(
         .speaks_for(id_in(path), in_body)
         .map_err(unauthorized)?;
     intake.refusals.authorized(owners == 1);
+    let used = sender.secrets_used(webhook_id.as_ref());
+    intake.secrets.used(&secrets, &used, received_at);
 
     let headers = kept_headers(headers);
     Ok((
@@ -89,6 +92,7 @@ async fn take(
             webhook_id,
             reading,
         },
+        room,
     ))
 }
 
@@ -98,6 +102,7 @@ async fn see_through(
     sender: &Sender,
     headers: &HeaderMap,
     arrival: Arrival,
+    room: Room,
 ) -> Answer {
     let span = span_of(&arrival, sender, headers);
     let intake = Arc::clone(intake);
@@ -105,7 +110,7 @@ async fn see_through(
     let under_way = intake.metrics.under_way();
     let stored = async move {
         let answer = classify_and_store(&intake, &arrival).await;
-        drop(under_way);
+        drop((under_way, room));
         answer
     };
     let task = tracker.spawn(stored.instrument(span));

@@ -154,8 +154,9 @@ impl Notifier {
         let metrics = Metrics::new(SERVICE, env!("CARGO_PKG_VERSION"));
         let alarms = Alarms::new(&metrics);
         let shown = Shown::new(&metrics);
-        if reporting.is_none() {
-            shown.show(Mode::Shadow.as_str(), SERVICE, SHADOW);
+        match &reporting {
+            None => shown.show(Mode::Shadow.as_str(), SERVICE, SHADOW),
+            Some(reporting) => reporting.secrets.warn_of_weak(&shown),
         }
         let health = Health::new(metrics.clone(), alarms.clone(), shown);
         let report_metrics = ReportMetrics::new(&metrics);

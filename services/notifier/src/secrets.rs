@@ -4,8 +4,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bellhop_reservation_system::{SecretsError, WebhookId, WebhookSecret, WebhookSecrets};
-use bellhop_service::Alarms;
 use bellhop_service::settings::secret;
+use bellhop_service::{Alarms, Shown};
 use secrecy::ExposeSecret as _;
 
 use crate::error::NotifierError;
@@ -35,6 +35,15 @@ impl SigningSecrets {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .is_empty()
+    }
+
+    /// Warns of those that are easily guessed.
+    pub(crate) fn warn_of_weak(&self, shown: &Shown) {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        for (place, why) in current.weak() {
+            let text = format!("{why}: whoever guesses it can sign reports, and webhooks too");
+            shown.warn("weak_secret", &place.to_string(), &text);
+        }
     }
 
     /// The secrets that sign for a webhook, the newest first. Where none is known the files are read once more: it may be a new

@@ -32,7 +32,10 @@ pub use callback::{
 };
 pub use ids::{EventId, InvalidEventId, InvalidWebhookId, Private, WebhookId};
 pub use message_id::message_id;
-pub use secrets::{MAX_SECRETS, SecretsError, Unverified, Verified, WebhookSecrets, parse_mapping};
+pub use secrets::{
+    MAX_SECRETS, SecretPlace, SecretsError, Unverified, Verified, Weakness, WebhookSecrets,
+    parse_mapping,
+};
 pub use signature::{
     EmptySecret, SIGNATURE_HEADER, Signature, UndecodableSignature, WebhookSecret, sign,
 };

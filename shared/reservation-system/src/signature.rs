@@ -11,6 +11,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
+use crate::secrets::Weakness;
+
 /// The header that carries the signature, in both directions.
 pub const SIGNATURE_HEADER: &str = "x-webhook-signature";
 
@@ -63,6 +65,16 @@ impl WebhookSecret {
     /// Whether `signature` was made with this secret over exactly these bytes. Takes the same time either way.
     pub fn verifies(&self, signature: &Signature, body: &[u8]) -> bool {
         self.mac_of(body).verify(&signature.0.into()).is_ok()
+    }
+
+    /// Why it is easily guessed, if it is.
+    pub fn weakness(&self) -> Option<Weakness> {
+        Weakness::of(self.0.expose_secret())
+    }
+
+    /// Whether it is the same secret. For what is configured only: it takes longer the more of it is alike.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.0.expose_secret() == other.0.expose_secret()
     }
 
     fn mac_of(&self, body: &[u8]) -> Hmac<Sha256> {

@@ -17,6 +17,7 @@
 //! | [`health`] | dependencies, readiness, and the pages that show them |
 //! | [`one_line`](mod@one_line) | texts from outside, made fit for one line |
 //! | [`server`] | an HTTP server with limits, which ends in order |
+//! | [`tls`] | the certificate that a server shows, read again every few seconds |
 //! | [`shutdown`] | SIGTERM and SIGINT as a cancellation token |
 //!
 //! A service's `main` is then: [`telemetry::install_crypto_provider`], [`settings::parse`], [`telemetry::install`],
@@ -32,6 +33,7 @@ pub mod server;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;
+pub mod tls;
 pub mod trace_context;
 
 pub use health::{Dependency, DependencyState, Health};
@@ -39,4 +41,5 @@ pub use metrics::Metrics;
 pub use notices::{Alarms, Notice, Shown};
 pub use one_line::one_line;
 pub use settings::{HttpSettings, SettingsError, TelemetrySettings};
+pub use tls::TlsSettings;
 pub use trace_context::TraceParent;

@@ -83,6 +83,13 @@ impl Shown {
         }
     }
 
+    /// As [`Self::show`], with a warning: what should be otherwise, and needs nobody at once.
+    pub fn warn(&self, kind: &'static str, key: &str, text: &str) {
+        if self.0.put(kind, key, text).is_some() {
+            tracing::warn!(shown = kind, about = key, "{text}");
+        }
+    }
+
     /// Shows it no longer; nothing happens if it is not on.
     pub fn clear(&self, kind: &'static str, key: &str) {
         if let Some(text) = self.0.remove(kind, key) {

@@ -8,17 +8,28 @@ mod places;
 
 use std::future::Future;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use heard::Heard;
 use places::{Place, Places};
+
+use crate::tls::Certificate;
+
+/// When the server stops, those who stand at the door are let in for so long at most.
+const AT_THE_DOOR: Duration = Duration::from_secs(1);
+/// If nobody came in for so long, nobody stands there: long enough to hear of a connection, and to get a place.
+const NOBODY_MORE: Duration = Duration::from_millis(20);
+/// What hyper needs at least for its buffer.
+const LEAST_HEAD_BYTES: usize = 8192;
 
 /// What one server allows its clients.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +37,9 @@ pub struct Limits {
     /// Connections open at once. For a further one the connection is closed that its client has left silent longest, so
     /// that silence keeps nobody out, no probe either; none that waits for our answer is ever closed for it.
     pub connections: usize,
+    /// How much of a request's head (its first line and its headers) is kept while the rest of it is waited for; a head that is
+    /// not over by then is answered 431. At least 8192, and there are at most 100 headers whatever it is.
+    pub head_bytes: usize,
     /// The time for a request's head, and so also for which an idle connection is kept. Java's client drops idle
     /// connections after 5 s of its own accord, so that it never meets one that we just closed.
     pub header_time: Duration,
@@ -37,6 +51,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 512,
+            head_bytes: LEAST_HEAD_BYTES * 4,
             header_time: Duration::from_secs(30),
             drain_time: Duration::from_secs(10),
         }
@@ -65,36 +80,73 @@ pub async fn serve_within(
     token: CancellationToken,
     limits: Limits,
 ) -> io::Result<()> {
+    serve_over(router, listener, token, limits, None).await
+}
+
+/// As [`serve_within`], over TLS where there is a certificate. The time for a head is also that for a handshake.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_over(
+    router: Router,
+    listener: TcpListener,
+    token: CancellationToken,
+    limits: Limits,
+    certificate: Option<Certificate>,
+) -> io::Result<()> {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
+        .max_buf_size(limits.head_bytes.max(LEAST_HEAD_BYTES))
         .header_read_timeout(limits.header_time);
     let mut places = Places::new(limits.connections);
     let graceful = GracefulShutdown::new();
+    let tls = certificate.map(|it| TlsAcceptor::from(it.server_config()));
+    let welcome = |stream, place: Place| {
+        let service = Heard::new(router.clone(), place.guest());
+        let (http, tls, watcher) = (http.clone(), tls.clone(), graceful.watcher());
+        let talk = async move {
+            match tls {
+                None => speak(&http, stream, service, watcher).await,
+                Some(tls) => {
+                    let shaken = tokio::time::timeout(limits.header_time, tls.accept(stream));
+                    match shaken.await {
+                        Ok(Ok(stream)) => speak(&http, stream, service, watcher).await,
+                        Ok(Err(error)) => tracing::debug!(%error, "no TLS connection"),
+                        Err(_) => tracing::debug!("the TLS handshake took too long"),
+                    }
+                }
+            }
+        };
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = talk => {}
+                () = place.needed() => tracing::debug!("a silent connection was closed for another one"),
+            }
+        });
+    };
 
     loop {
-        let (stream, place) = tokio::select! {
+        tokio::select! {
             () = token.cancelled() => break,
             accepted = accept(&listener, &mut places) => match accepted {
-                Ok(accepted) => accepted,
+                Ok((stream, place)) => welcome(stream, place),
                 Err(error) => {
                     // Too many open files, or a client that is gone already: waiting is all there is to do.
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
                 }
             },
-        };
-        let service = Heard::new(router.clone(), place.guest());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-        tokio::spawn(async move {
-            tokio::select! {
-                biased;
-                ended = connection => if let Err(error) = ended {
-                    tracing::debug!(%error, "connection ended");
-                },
-                () = place.needed() => tracing::debug!("a silent connection was closed for another one"),
-            }
-        });
+        }
+    }
+    // Who stands at the door already is let in: the kernel took the connection, and maybe the request.
+    let door_closes = Instant::now() + AT_THE_DOOR;
+    while Instant::now() < door_closes {
+        let come_in = tokio::time::timeout(NOBODY_MORE, accept(&listener, &mut places));
+        match come_in.await {
+            Ok(Ok((stream, place))) => welcome(stream, place),
+            Ok(Err(_)) | Err(_) => break,
+        }
     }
 
     drop(listener);
@@ -108,6 +160,17 @@ pub async fn serve_within(
         );
     }
     Ok(())
+}
+
+/// Answers the requests of one connection.
+async fn speak<S>(http: &http1::Builder, stream: S, service: Heard, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "connection ended");
+    }
 }
 
 /// Only a client that is really there takes a place from another one.

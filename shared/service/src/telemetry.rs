@@ -126,13 +126,22 @@ pub fn install(
             .with_span_list(false)
             .boxed()
     };
+    let wanted = settings.log_level.filter().or(filter_fn(is_own_step));
     tracing_subscriber::registry()
-        .with(log.with_filter(settings.log_level.filter().or(filter_fn(is_own_step))))
+        .with(log.with_filter(wanted.and(discreet())))
         .with(trace_layer(&provider))
         .try_init()?;
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
     opentelemetry::global::set_tracer_provider(provider.clone());
     Ok(TelemetryGuard { provider })
+}
+
+/// What may be in a log at whatever level: all but the lines in which a library writes what passes through it. At level trace
+/// the NATS client writes every message, and so every webhook with its keys and addresses.
+fn discreet() -> Targets {
+    Targets::new()
+        .with_default(LevelFilter::TRACE)
+        .with_target("async_nats", LevelFilter::DEBUG)
 }
 
 /// Telemetry for tests: valid trace ids, no export, log lines (INFO, or what `RUST_LOG` says) kept by the test runner

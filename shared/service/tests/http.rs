@@ -143,6 +143,36 @@ async fn a_request_under_way_is_answered_after_the_shutdown_began() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_stood_at_the_door_when_the_shutdown_began_is_answered() {
+    let listener = settings().bind().await.unwrap();
+    let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    write!(stream, "GET /livez HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    let token = CancellationToken::new();
+    token.cancel();
+    let router = health().router(&settings());
+    serve(router, listener, token).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_is_too_large_is_431() {
+    let limits = Limits {
+        head_bytes: 10_000,
+        ..Limits::default()
+    };
+    let (address, token, server) = start(health().router(&settings()), limits).await;
+    let path = |length: usize| format!("/livez?{}", "x".repeat(length));
+    let answer = ask(address, &path(9000)).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let answer = ask(address, &path(40_000)).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    token.cancel();
+    server.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_never_ends_does_not_keep_the_server_for_ever() {
     let router = Router::new().route("/never", get(std::future::pending::<&str>));
     let limits = Limits {

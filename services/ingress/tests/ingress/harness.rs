@@ -25,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Harness {
     pub(crate) nats: NatsServer,
     pub(crate) address: SocketAddr,
+    pub(crate) scheme: &'static str,
     pub(crate) client: Client,
     pub(crate) stop: CancellationToken,
     pub(crate) running: JoinHandle<Result<(), IngressError>>,
@@ -78,6 +79,7 @@ impl Harness {
         Self {
             nats,
             address,
+            scheme: "http",
             client: Client::builder().user_agent(USER_AGENT).build().unwrap(),
             stop,
             running,
@@ -101,7 +103,7 @@ impl Harness {
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}://{}{path}", self.scheme, self.address)
     }
 
     /// Waits until a webhook can be stored.

@@ -10,3 +10,4 @@ mod shadow;
 mod signatures;
 mod spool;
 mod storing;
+mod tls;

@@ -205,3 +205,60 @@ async fn unsigned_webhooks_are_accepted_only_where_it_is_asked_for_and_there_is_
         .await;
     assert!(gets_in(&harness, "twelve").await);
 }
+
+#[tokio::test]
+async fn the_metrics_say_when_each_secret_was_last_used_and_not_what_it_is() {
+    let folder = TempDir::new().unwrap();
+    let mapping = folder.path().join("secrets.yaml");
+    write(&mapping, "12: [zebra]\n13: other\n");
+    let harness = Harness::start_with(&["--webhook-secrets-path", mapping.to_str().unwrap()]).await;
+    let last_used = async |webhook: u32, position: u32| {
+        let begin = format!(
+            "bellhop_webhook_secret_last_used_timestamp_seconds{{webhook=\"{webhook}\",position=\"{position}\"}} "
+        );
+        let (_, metrics) = harness.page("/metrics").await;
+        assert!(!metrics.contains("zebra") && !metrics.contains("yak"));
+        let time = metrics.lines().find_map(|it| it.strip_prefix(&begin));
+        time.map(|it| it.parse::<f64>().unwrap())
+    };
+    assert_eq!(last_used(12, 1).await, Some(0.0));
+    assert!(!gets_in(&harness, "stranger").await);
+    assert_eq!(last_used(12, 1).await, Some(0.0));
+    let before = jiff::Timestamp::now().as_second();
+    assert!(gets_in(&harness, "zebra").await);
+    let used = last_used(12, 1).await.unwrap();
+    assert!(used >= before as f64, "{used}");
+    assert_eq!(last_used(13, 1).await, Some(0.0));
+
+    write(&mapping, "12: [yak, zebra]\n");
+    let rotated = async || last_used(12, 2).await.is_some();
+    harness.until("rotated", rotated).await;
+    assert_eq!(last_used(12, 1).await, Some(0.0));
+    assert_eq!(last_used(12, 2).await, Some(used));
+    assert!(gets_in(&harness, "yak").await);
+    assert!(last_used(12, 1).await.unwrap() >= used);
+    // The old one may go when this no longer changes.
+    assert_eq!(last_used(12, 2).await, Some(used));
+}
+
+#[tokio::test]
+async fn a_weak_secret_is_warned_of_until_another_is_in_its_place() {
+    let folder = TempDir::new().unwrap();
+    let mapping = folder.path().join("secrets.yaml");
+    write(&mapping, "12: hunter2\n");
+    let harness = Harness::start_with(&["--webhook-secrets-path", mapping.to_str().unwrap()]).await;
+    let (_, readyz) = harness.page("/readyz?verbose").await;
+    let warned = "shown weak_secret secret 1 of webhook 12: it has fewer than 20 characters";
+    assert!(readyz.contains(warned), "{readyz}");
+    assert!(!readyz.contains("hunter2"), "{readyz}");
+
+    write(&mapping, &format!("12: {}\n", crate::harness::SECRET));
+    let calm = async || {
+        !harness
+            .page("/readyz?verbose")
+            .await
+            .1
+            .contains("weak_secret")
+    };
+    harness.until("calm", calm).await;
+}

@@ -2,23 +2,15 @@
 
 use std::path::Path;
 
-use bellhop_event_store::EventStoreError;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-
 use super::*;
+use bellhop_event_store::EventStoreError;
 
 /// An authority's certificate in `ca.crt`, and a certificate for 127.0.0.1 by it.
 pub(super) fn certificates(folder: &Path) {
-    let mut authority = CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let authority = bellhop_authority::Authority::new().unwrap();
     std::fs::write(folder.join("ca.crt"), authority.pem()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let names = vec!["127.0.0.1".to_owned()];
-    let certificate = CertificateParams::new(names).unwrap();
-    let certificate = certificate.signed_by(&key, &authority).unwrap();
-    std::fs::write(folder.join("tls.crt"), certificate.pem()).unwrap();
-    std::fs::write(folder.join("tls.key"), key.serialize_pem()).unwrap();
+    let issued = authority.issue("127.0.0.1").unwrap();
+    issued.write(folder).unwrap();
 }
 
 fn with_tls(folder: &Path) -> NatsServerBuilder {

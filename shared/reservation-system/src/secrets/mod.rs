@@ -6,14 +6,17 @@
 //! them verify.
 
 mod mapping;
+mod weakness;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::ids::WebhookId;
 use crate::signature::{Signature, WebhookSecret};
 
 pub use mapping::parse_mapping;
+pub use weakness::Weakness;
 
 /// The most secrets that are accepted in all: each one is tried over each body.
 pub const MAX_SECRETS: usize = 64;
@@ -69,9 +72,29 @@ pub enum SecretsError {
     },
 }
 
+/// Which of the configured secrets one is; its text is no part of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SecretPlace {
+    /// The webhook that it belongs to; none for a default one.
+    pub webhook_id: Option<WebhookId>,
+    /// Its place among those of the webhook: 1 is the newest, which signs.
+    pub position: usize,
+}
+
+impl fmt::Display for SecretPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.webhook_id {
+            Some(webhook_id) => write!(f, "secret {} of webhook {webhook_id}", self.position),
+            None => write!(f, "default secret {}", self.position),
+        }
+    }
+}
+
 /// The outcome of a good check: the webhook ids that whoever knows the matching secret may speak for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
+    /// The secrets that matched.
+    matched: BTreeSet<SecretPlace>,
     named: BTreeSet<WebhookId>,
     /// A default secret matched: any id but these, which have secrets of their own.
     any_but: Option<BTreeSet<WebhookId>>,
@@ -141,25 +164,57 @@ impl WebhookSecrets {
     /// # Errors
     /// [`Unverified`] where none matches.
     pub fn verify(&self, signature: &Signature, body: &[u8]) -> Result<Verified, Unverified> {
-        let tried = |secrets: &[WebhookSecret]| {
-            secrets.iter().fold(false, |matched, secret| {
-                secret.verifies(signature, body) | matched
-            })
-        };
-        let default_matched = tried(&self.defaults);
-        let mut named = BTreeSet::new();
-        for (webhook_id, secrets) in &self.by_webhook {
-            if tried(secrets) {
-                named.insert(webhook_id.clone());
+        let mut matched = BTreeSet::new();
+        for (webhook_id, position, secret) in self.all() {
+            if secret.verifies(signature, body) {
+                matched.insert(SecretPlace {
+                    webhook_id: webhook_id.cloned(),
+                    position,
+                });
             }
         }
-        if named.is_empty() && !default_matched {
+        if matched.is_empty() {
             return Err(Unverified);
         }
+        let named = matched.iter().filter_map(|it| it.webhook_id.clone());
+        let default_matched = matched.iter().any(|it| it.webhook_id.is_none());
         Ok(Verified {
-            named,
+            named: named.collect(),
+            matched,
             any_but: default_matched.then(|| self.by_webhook.keys().cloned().collect()),
         })
+    }
+
+    /// Every secret and which one it is.
+    pub fn places(&self) -> impl Iterator<Item = (SecretPlace, &WebhookSecret)> {
+        self.all().map(|(webhook_id, position, secret)| {
+            let webhook_id = webhook_id.cloned();
+            (
+                SecretPlace {
+                    webhook_id,
+                    position,
+                },
+                secret,
+            )
+        })
+    }
+
+    /// The secrets that are easily guessed, each with the reason.
+    pub fn weak(&self) -> impl Iterator<Item = (SecretPlace, Weakness)> {
+        self.places()
+            .filter_map(|(place, secret)| Some((place, secret.weakness()?)))
+    }
+
+    fn all(&self) -> impl Iterator<Item = (Option<&WebhookId>, usize, &WebhookSecret)> {
+        let of = |webhook_id, secrets| {
+            (1..)
+                .zip(secrets)
+                .map(move |(position, secret)| (webhook_id, position, secret))
+        };
+        let named = self.by_webhook.iter();
+        let named =
+            named.flat_map(move |(webhook_id, secrets)| of(Some(webhook_id), secrets.iter()));
+        of(None, self.defaults.iter()).chain(named)
     }
 
     /// The secrets of a webhook, the newest first: its own where the mapping names it, else the default ones.
@@ -181,6 +236,20 @@ impl Verified {
                 .any_but
                 .as_ref()
                 .is_some_and(|named| !named.contains(webhook_id))
+    }
+
+    /// The secrets by which the sender speaks for a webhook; where it names none, all that it knows.
+    pub fn secrets_used(
+        &self,
+        webhook_id: Option<&WebhookId>,
+    ) -> impl Iterator<Item = &SecretPlace> {
+        let own = webhook_id.filter(|webhook_id| self.named.contains(*webhook_id));
+        self.matched
+            .iter()
+            .filter(move |place| match (webhook_id, own) {
+                (None, _) => true,
+                (Some(_), own) => place.webhook_id.as_ref() == own,
+            })
     }
 
     /// The webhook that a verified but unreadable body must have come from, where only one is possible.
@@ -243,6 +312,24 @@ mod tests {
         }
         let signing = secrets.signing_secret(&id("13")).unwrap();
         assert_eq!(sign(signing, b"x"), sign(&secret("new"), b"x"));
+    }
+
+    #[test]
+    fn it_is_known_which_secret_a_sender_used_and_not_what_it_is() {
+        let secrets = secrets();
+        let used = |text: &str, webhook_id: Option<&str>| {
+            let verified = secrets.verify(&signed_with(text), b"body").unwrap();
+            let webhook_id = webhook_id.map(id);
+            let used = verified.secrets_used(webhook_id.as_ref());
+            used.map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(used("new", Some("13")), ["secret 1 of webhook 13"]);
+        assert_eq!(used("old", Some("13")), ["secret 2 of webhook 13"]);
+        // Two webhooks have this one.
+        assert_eq!(used("twelve", Some("14")), ["secret 1 of webhook 14"]);
+        assert_eq!(used("twelve", None).len(), 2);
+        assert_eq!(used("default", Some("99")), ["default secret 1"]);
+        assert_eq!(secrets.places().count(), secrets.len());
     }
 
     #[test]

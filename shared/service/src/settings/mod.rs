@@ -42,7 +42,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Parser};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 pub use reference::{Setting, reference, reference_env_file, reference_markdown};
 pub use shared::{HttpBindError, HttpSettings, TelemetrySettings};
@@ -301,12 +301,14 @@ pub fn secret(
 }
 
 fn read_secret(name: &str, path: &Path) -> Result<SecretString, SettingsError> {
-    let text = std::fs::read_to_string(path).map_err(|source| SettingsError::SecretFile {
+    // The whole text is wiped from memory too, and not only the secret that is in it.
+    let text = std::fs::read_to_string(path).map(SecretString::from);
+    let text = text.map_err(|source| SettingsError::SecretFile {
         name: name.to_owned(),
         path: path.to_owned(),
         source,
     })?;
-    match text.trim_end_matches(['\n', '\r']) {
+    match text.expose_secret().trim_end_matches(['\n', '\r']) {
         "" => Err(SettingsError::SecretFileEmpty {
             name: name.to_owned(),
             path: path.to_owned(),
