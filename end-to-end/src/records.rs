@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use async_nats::jetstream;
+use bellhop_domain::id::Version;
+use bellhop_event_store::{Entry, EventStore, EventStoreError, FollowError};
 
 /// A message of a stream.
 #[derive(Clone, Debug)]
@@ -85,4 +87,30 @@ pub async fn messages(
         });
     }
     Ok(messages)
+}
+
+/// The ledger can't be read.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each says what it is")]
+pub enum LedgerError {
+    #[error(transparent)]
+    EventStore(#[from] EventStoreError),
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+}
+
+/// All entries of the ledger about resources, the oldest first.
+///
+/// # Errors
+/// The broker does not answer, or an entry can't be read.
+pub async fn entries(store: &EventStore) -> Result<Vec<Entry>, LedgerError> {
+    let end = store.ledger_end().await?;
+    let mut follower = store.follow_ledger(Version(0));
+    let (mut seen, mut entries) = (Version(0), Vec::new());
+    while seen < end {
+        let entry = follower.next().await?;
+        seen = entry.version();
+        entries.extend(entry.into_resource());
+    }
+    Ok(entries)
 }

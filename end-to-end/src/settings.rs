@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bellhop_nats_server::NatsServer;
 use bellhop_simulator::cluster::{Cluster, HostSpec, Pauses};
 use bellhop_simulator::reservation_system::ReservationSystem;
 use bellhop_simulator::trace_collector::TraceCollector;
@@ -52,7 +51,7 @@ pub(crate) fn variables(
     settings: &SystemSettings,
     folder: &Path,
     webhooks: &[u64],
-    nats: &NatsServer,
+    nats_url: String,
     cluster: &Cluster,
     reservations: &ReservationSystem,
     traces: &TraceCollector,
@@ -69,7 +68,7 @@ pub(crate) fn variables(
         ("LISTEN_ADDRESS", "127.0.0.1".to_owned()),
         ("LOG_LEVEL", "DEBUG".to_owned()),
         ("LOG_FORMAT", "json".to_owned()),
-        ("NATS_URL", nats.url()),
+        ("NATS_URL", nats_url),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", traces.endpoint()),
         // Spans leave the processes quickly: the demo shows them at its end.
         ("OTEL_BSP_SCHEDULE_DELAY", "200".to_owned()),

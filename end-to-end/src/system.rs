@@ -3,9 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bellhop_domain::id::Version;
 use bellhop_domain::reservation::Fact;
-use bellhop_event_store::{Entry, EventStore, EventStoreError, EventStoreSettings, FollowError};
+use bellhop_event_store::{Entry, EventStore, EventStoreError, EventStoreSettings};
 use bellhop_nats_server::{NatsServer, StartError};
 use bellhop_simulator::cluster::{Cluster, ClusterError, ClusterSettings};
 use bellhop_simulator::reservation_system::{
@@ -19,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::process::logs_in;
 use crate::program::{self, ProgramError};
-use crate::records::{self, Message, RecordsError};
+use crate::records::{self, LedgerError, Message, RecordsError};
 use crate::service::{Service, ServiceKind};
 use crate::settings::{self, SystemSettings};
 use crate::site::{self, NAMESPACE, PEOPLE, Person};
@@ -45,7 +44,7 @@ pub enum HarnessError {
     #[error(transparent)]
     EventStore(#[from] EventStoreError),
     #[error(transparent)]
-    Ledger(#[from] FollowError),
+    Ledger(#[from] LedgerError),
     #[error(transparent)]
     Records(#[from] RecordsError),
     #[error("the broker can't be reached")]
@@ -135,7 +134,7 @@ impl System {
             &settings,
             folder.path(),
             webhooks,
-            &nats,
+            nats.url(),
             &cluster,
             &reservations,
             &traces,
@@ -377,15 +376,7 @@ impl System {
     pub async fn entries(&self) -> Result<Vec<Entry>, HarnessError> {
         let settings = EventStoreSettings::at(self.nats.url());
         let store = EventStore::connect(&settings, "bellhop-end-to-end").await?;
-        let end = store.ledger_end().await?;
-        let mut follower = store.follow_ledger(Version(0));
-        let (mut seen, mut entries) = (Version(0), Vec::new());
-        while seen < end {
-            let entry = follower.next().await?;
-            seen = entry.version();
-            entries.extend(entry.into_resource());
-        }
-        Ok(entries)
+        Ok(records::entries(&store).await?)
     }
 
     /// The facts about a booking so far, in order.

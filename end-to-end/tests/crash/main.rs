@@ -237,6 +237,37 @@ async fn a_start_that_comes_while_the_broker_is_away_is_accepted_and_served_when
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ingress_that_slept_past_its_time_with_a_webhook_in_hand_keeps_it_when_it_wakes() {
+    let mut system = System::start(SystemSettings {
+        variables: vec![
+            ("STORE_TIMEOUT", "4".to_owned()),
+            ("SPOOL_AFTER", "2".to_owned()),
+        ],
+        ..SystemSettings::default()
+    })
+    .await
+    .unwrap();
+    // The broker says nothing, so the ingress has the webhook in its hands for two seconds.
+    system.nats.pause().unwrap();
+    let booking = system.book(MARA, 1).unwrap();
+    let starting = tokio::spawn({
+        let (reservations, id) = (system.reservations.clone(), booking.id);
+        async move { reservations.start_event(id).await.unwrap() }
+    });
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    system.ingress().pause().unwrap();
+    tokio::time::sleep(Duration::from_millis(4500)).await;
+    system.ingress().resume().unwrap();
+    let sent = starting.await.unwrap();
+    assert_eq!(sent[0].status(), Some(202), "its sender still waits");
+    system.nats.resume().unwrap();
+    system
+        .wait_for_notification(&booking, "SUCCESS")
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provisioner_that_slept_while_another_worked_changes_nothing_when_it_wakes() {
     let mut system = System::start(SystemSettings {
         replicas: 2,

@@ -80,7 +80,10 @@ async fn in_broker_or_spool(
             Err(_) => intake.broker.did_not_confirm(),
         }
     }
-    let not_spooled = match spool.keep(entry, rest(intake, begun)).await {
+    // A process that was stopped in between (SIGSTOP, a machine that is moved) finds its time used up, and its sender may
+    // still wait: the spool has its half all the same.
+    let patience = rest(intake, begun).max(intake.store_timeout / 2);
+    let not_spooled = match spool.keep(entry, patience).await {
         Ok(()) => return Ok(Kept::Spooled),
         Err(why) => why,
     };

@@ -36,6 +36,8 @@ const ACK_WAIT: Duration = Duration::from_secs(15);
 const MOVES: usize = 5;
 /// How long after its start a process may still have an extension before it that waited behind a start.
 const BACKLOG: Duration = Duration::from_secs(10);
+/// As so many tries a start rests at most that comes before its time: 0.8 s.
+const EARLY_TRIES: u64 = 3;
 /// How long our own reading may take to reach the ledger's end.
 const CATCHING_UP: Duration = Duration::from_secs(10);
 const BURIAL: Duration = Duration::from_secs(5);
@@ -385,10 +387,13 @@ impl Deliveries {
                         acked(handed.terminate().await);
                         "dead_letter"
                     }
-                    Err(store) => self.later(handed, &store).await,
+                    Err(store) => self.later(handed, &store, pause(handed.tries)).await,
                 }
             }
-            Err(error) => self.later(handed, &error).await,
+            Err(error) => {
+                let pause = pause_after(&error, handed.tries);
+                self.later(handed, &error, pause).await
+            }
         };
         self.metrics.delivery(outcome);
     }
@@ -397,8 +402,8 @@ impl Deliveries {
         &self,
         handed: &Handed<Delivery>,
         error: &(dyn std::error::Error + Send + Sync + 'static),
+        pause: Duration,
     ) -> &'static str {
-        let pause = pause(handed.tries);
         tracing::warn!(
             error = error as &dyn std::error::Error,
             sequence = handed.sequence,
@@ -479,6 +484,15 @@ fn acked(result: Result<(), EventStoreError>) {
     }
 }
 
+/// How long a delivery rests after an error. One that is only early does not rest longer the more often it was handed out, by
+/// whichever process: until it is handled a provisioner that starts does not drive hosts.
+fn pause_after(error: &DeliveryError, tries: u64) -> Duration {
+    match error {
+        DeliveryError::Early => pause(tries.min(EARLY_TRIES)),
+        _ => pause(tries),
+    }
+}
+
 /// 0.2, 0.4, 0.8 … 30 seconds, with jitter.
 fn pause(tries: u64) -> Duration {
     let doublings = u32::try_from(tries.saturating_sub(1))
@@ -486,4 +500,17 @@ fn pause(tries: u64) -> Duration {
         .min(8);
     let full = Duration::from_millis(200 << doublings).min(Duration::from_secs(30));
     full.mul_f64(rand::random_range(0.5..=1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_start_that_waits_for_an_extension_does_not_rest_longer_the_more_often_it_was_tried() {
+        for tries in 1..100 {
+            assert!(pause_after(&DeliveryError::Early, tries) <= Duration::from_secs(1));
+        }
+        assert!(pause_after(&DeliveryError::Behind, 50) >= Duration::from_secs(15));
+    }
 }

@@ -56,7 +56,9 @@ impl Configuration {
                 .collect();
             let _ = write!(
                 text,
-                "server_name: {}\ncluster {{\n  name: bellhop\n  listen: \"127.0.0.1:{}\"\n  routes: [{}]\n}}\n",
+                // Clients know the addresses that they were given and no others: there may be a proxy in front of each.
+                "server_name: {}\ncluster {{\n  name: bellhop\n  listen: \"127.0.0.1:{}\"\n  routes: [{}]\n  \
+                 no_advertise: true\n}}\n",
                 membership.name,
                 membership.route_port,
                 routes.join(", "),

@@ -1,0 +1,94 @@
+//! Every user was told what became of their reservation, and the webhook log too.
+
+use bellhop_event_store::ReportState;
+
+use super::Finding;
+use super::outcomes::Outcomes;
+use crate::chaos::arrival::{self, Arrival};
+use crate::chaos::evidence::Evidence;
+use crate::site::PEOPLE;
+
+/// What a user reads when a reservation is over, by the name of its final fact.
+fn read_at_the_end(fact: &str) -> &'static [&'static str] {
+    match fact {
+        "ReservationFailed" => &["PROVISIONING_FAILED"],
+        "ReservationRefused" => &["RESERVATION_REFUSED"],
+        "ReservationMissed" => &["RESERVATION_MISSED"],
+        _ => &["RESERVATION_COMPLETED", "RESERVATION_CANCELLED"],
+    }
+}
+
+/// Against the receiver's record: who was not told; against `REPORTS`: what is still owed, was given up, or is marked as
+/// delivered and did not arrive.
+pub(in crate::chaos) fn check(evidence: &Evidence, outcomes: &Outcomes) -> Vec<Finding> {
+    let arrivals = Arrival::all(&evidence.received, &[]);
+    let mut findings = untold(evidence, outcomes, &arrivals);
+    for (key, state) in &evidence.reports {
+        let wrong = match state {
+            ReportState::Owed { last_error, .. } => {
+                Some(("report owed", format!("{key}, {last_error:?}")))
+            }
+            ReportState::DeadLettered { reason, .. } => {
+                Some(("report given up", format!("{key}: {reason}")))
+            }
+            ReportState::Delivered { .. } | ReportState::Dropped { .. } => None,
+        };
+        findings.extend(wrong.map(|(check, what)| Finding {
+            check,
+            at: None,
+            what,
+        }));
+    }
+    for (about, marked) in arrival::marked_delivered(&evidence.reports) {
+        let arrived = arrivals.iter().filter(|it| it.about == about).count();
+        if arrived < marked {
+            findings.push(Finding {
+                check: "report lost",
+                at: None,
+                what: format!(
+                    "of {about:?} {marked} are marked as delivered, and {arrived} arrived"
+                ),
+            });
+        }
+    }
+    findings
+}
+
+fn untold(evidence: &Evidence, outcomes: &Outcomes, arrivals: &[Arrival]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (id, course) in outcomes.courses() {
+        let user = evidence
+            .booked
+            .iter()
+            .find(|booked| booked.id == id)
+            .map(|booked| PEOPLE[booked.planned.person].id());
+        let is_told = |types: &[&str]| {
+            arrivals.iter().any(|it| {
+                it.about == (id, "notification")
+                    && types.contains(&it.event_type.as_str())
+                    && Some(&it.user) == user.as_ref()
+            })
+        };
+        let mut missing = |what: String| {
+            findings.push(Finding {
+                check: "untold",
+                at: course.over_at,
+                what,
+            });
+        };
+        match course.finals.first() {
+            Some(fact) if !is_told(read_at_the_end(fact)) => {
+                missing(format!("the user of {id} does not know of its {fact}"));
+            }
+            None if course.ready > 0 && !is_told(&["PROVISIONING_COMPLETED"]) => {
+                missing(format!("the user of {id} does not know that it is ready"));
+            }
+            _ => {}
+        }
+        let in_log = arrivals.iter().any(|it| it.about == (id, "webhook-log"));
+        if !course.finals.is_empty() && !in_log {
+            missing(format!("the webhook log holds nothing of {id}"));
+        }
+    }
+    findings
+}

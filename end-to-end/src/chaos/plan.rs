@@ -1,0 +1,287 @@
+//! What will be done and when: a pure function of the seed.
+//!
+//! ```text
+//!   ingress 0      ▉kill      ▉▉▉▉▉▉▉stop         ▉▉▉▉partition …      one lane for each replica, the broker,
+//!   ingress 1          ▉▉▉partition        ▉kill                       Kubernetes and the receiver: a part has one
+//!   broker         ▉▉▉▉stop 2         ▉kill 0                          fault at a time, different parts may have
+//!   …                                                                  several at once
+//!   server 1       ├─ booking ──┤├─ booking ──┤                        the start of the next comes before the end
+//!                            start▲  end▲                              of the one before
+//! ```
+
+use crate::service::ServiceKind;
+use crate::site::PEOPLE;
+
+use super::fault::{Fault, Kubernetes, Link, Part, Receiver};
+use super::random::Random;
+
+/// How many of each service.
+pub const REPLICAS: usize = 2;
+
+/// A fault of the plan. Times are milliseconds from the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlannedFault {
+    /// When it begins, at the earliest: a part that has not recovered from the one before is given the time.
+    pub at: u64,
+    /// How long it lasts.
+    pub lasts: u64,
+    /// What.
+    pub fault: Fault,
+}
+
+/// What becomes of a booking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Its end comes.
+    Ends,
+    /// It is deleted at that time.
+    Deleted,
+    /// It goes on when all is over.
+    Stays,
+}
+
+/// A booking of the plan. Times are milliseconds from the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlannedBooking {
+    /// Which server, from 1.
+    pub server: i64,
+    /// Whose, a place in [`PEOPLE`].
+    pub person: usize,
+    /// When it is announced, if it is.
+    pub announced_at: Option<u64>,
+    /// When its start is sent.
+    pub start_sent_at: u64,
+    /// When it begins.
+    pub starts: u64,
+    /// When it is changed to end a second later than it was booked, if it is.
+    pub extended_at: Option<u64>,
+    /// When it ends, as far as it does.
+    pub ends: u64,
+    /// How.
+    pub fate: Fate,
+}
+
+/// The faults and the events of one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The faults of each lane, which follow one another.
+    pub lanes: Vec<Vec<PlannedFault>>,
+    /// The bookings.
+    pub bookings: Vec<PlannedBooking>,
+}
+
+impl Plan {
+    /// The plan of a seed for so many seconds, servers, and servers of the broker.
+    pub fn of(seed: u64, seconds: u64, servers: i64, brokers: usize) -> Self {
+        let mut random = Random::of(seed);
+        let length = seconds.saturating_mul(1000);
+        let lanes = decks(brokers)
+            .into_iter()
+            .map(|deck| lane(&mut random.fork(), deck, length))
+            .collect();
+        let bookings = (1..=servers)
+            .flat_map(|server| bookings(&mut random.fork(), server, length))
+            .collect();
+        Self { lanes, bookings }
+    }
+
+    /// All faults.
+    pub fn faults(&self) -> impl Iterator<Item = &PlannedFault> {
+        self.lanes.iter().flatten()
+    }
+}
+
+/// The faults of each lane, each once.
+fn decks(brokers: usize) -> Vec<Vec<Fault>> {
+    let mut decks = Vec::new();
+    for kind in ServiceKind::ALL {
+        for replica in 0..REPLICAS {
+            let part = Part::Service(kind, replica);
+            let mut deck = vec![
+                Fault::Kill(part),
+                Fault::Stop(part),
+                Fault::Cut(Link::ToBroker(kind, replica)),
+                Fault::Slow(Link::ToBroker(kind, replica)),
+            ];
+            match kind {
+                ServiceKind::Ingress => {}
+                ServiceKind::Provisioner => deck.push(Fault::Cut(Link::ToKubernetes(replica))),
+                ServiceKind::Notifier => deck.push(Fault::Cut(Link::ToReceiver(replica))),
+            }
+            decks.push(deck);
+        }
+    }
+    let of_each = |node| {
+        [
+            Fault::Kill(Part::Broker(node)),
+            Fault::Stop(Part::Broker(node)),
+            Fault::Cut(Link::OfBrokerNode(node)),
+            Fault::Slow(Link::OfBrokerNode(node)),
+        ]
+    };
+    decks.push((0..brokers).flat_map(of_each).collect());
+    decks.push(
+        [
+            Kubernetes::Errors,
+            Kubernetes::Throttles,
+            Kubernetes::Conflicts,
+            Kubernetes::ExpiresWatches,
+            Kubernetes::LosesAnswers,
+            Kubernetes::Slow,
+            Kubernetes::Away,
+            Kubernetes::HostsFail,
+        ]
+        .map(Fault::Kubernetes)
+        .to_vec(),
+    );
+    decks.push(
+        [
+            Receiver::Hangs,
+            Receiver::Errors,
+            Receiver::Refuses,
+            Receiver::LosesAnswers,
+            Receiver::Slow,
+        ]
+        .map(Fault::Receiver)
+        .to_vec(),
+    );
+    decks
+}
+
+/// The deck in an order by chance, and again in another while there is time. Where the time is short each is shorter, so that
+/// all get their turn.
+fn lane(random: &mut Random, deck: Vec<Fault>, length: u64) -> Vec<PlannedFault> {
+    let each = (length / deck.len().max(1) as u64).max(600);
+    let (mut lane, mut waiting) = (Vec::new(), Vec::new());
+    let mut at = random.within(0..each.min(8000) / 4);
+    while at + each.min(1000) / 2 < length {
+        let fault = waiting.pop().unwrap_or_else(|| {
+            waiting = deck.clone();
+            random.shuffle(&mut waiting);
+            waiting.remove(waiting.len() - 1)
+        });
+        let lasts = random.within(fault.lasts()).min(each * 3 / 5);
+        lane.push(PlannedFault { at, lasts, fault });
+        let pause = each.min(14_000);
+        at += lasts + random.within(pause / 5..pause * 2 / 5);
+    }
+    lane
+}
+
+/// The bookings of a server, one after the other.
+fn bookings(random: &mut Random, server: i64, length: u64) -> Vec<PlannedBooking> {
+    let mut bookings = Vec::new();
+    let mut starts = 1500 + random.within(0..1500);
+    loop {
+        let ends = starts + random.within(2200..6500);
+        let is_last = ends + 2500 >= length;
+        let fate = match (is_last, random.chance(15)) {
+            (true, _) if server % 2 == 0 => Fate::Stays,
+            (_, true) => Fate::Deleted,
+            (_, false) => Fate::Ends,
+        };
+        // The real sender is up to five minutes early.
+        let start_sent_at = starts - random.within(200..1500);
+        bookings.push(PlannedBooking {
+            server,
+            person: usize::try_from(random.within(0..PEOPLE.len() as u64)).unwrap_or_default(),
+            announced_at: random
+                .chance(50)
+                .then(|| start_sent_at.saturating_sub(random.within(100..1000))),
+            start_sent_at,
+            starts,
+            extended_at: (fate == Fate::Ends && random.chance(20))
+                .then(|| ends - random.within(1200..2000)),
+            ends,
+            fate,
+        });
+        if is_last {
+            return bookings;
+        }
+        // Never overlapping as booked; the start is sent while the one before still has the server.
+        starts = ends + random.within(200..2000);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_plan_and_another_one_another() {
+        let plan = Plan::of(42, 300, 6, 3);
+        assert_eq!(plan, Plan::of(42, 300, 6, 3));
+        let other = Plan::of(43, 300, 6, 3);
+        assert_ne!(plan.lanes, other.lanes);
+        assert_ne!(plan.bookings, other.bookings);
+    }
+
+    #[test]
+    fn a_part_has_one_fault_at_a_time_and_all_are_lifted_by_the_end_or_soon_after() {
+        for seed in 0..50 {
+            let plan = Plan::of(seed, 120, 4, 3);
+            for lane in &plan.lanes {
+                for pair in lane.windows(2) {
+                    assert!(
+                        pair[0].at + pair[0].lasts < pair[1].at,
+                        "seed {seed}: {pair:?}"
+                    );
+                }
+                assert!(lane.iter().all(|it| it.at < 120_000 && it.lasts > 0));
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_run_has_one_of_each_main_fault_whatever_the_seed() {
+        for seed in 0..50 {
+            let plan = Plan::of(seed, 16, 4, 3);
+            let named: BTreeSet<String> = plan.faults().map(|it| it.fault.to_string()).collect();
+            for fault in [
+                "kill ingress",
+                "kill provisioner",
+                "kill notifier",
+                "kill broker server",
+                "stop ingress",
+                "stop provisioner",
+                "stop notifier",
+                "stop broker server",
+                "partition ingress – broker",
+                "partition provisioner – Kubernetes",
+                "partition notifier – receiver",
+                "Kubernetes answers 409",
+                "Kubernetes answers 429",
+                "Kubernetes expires watches",
+                "receiver hangs",
+                "receiver loses answers",
+                "receiver refuses",
+            ] {
+                assert!(
+                    named.contains(fault),
+                    "seed {seed}: no {fault} in {named:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_bookings_of_one_server_the_second_may_be_told_of_before_the_first_ends() {
+        let plan = Plan::of(42, 300, 6, 3);
+        let pairs = plan.bookings.windows(2);
+        let of_one_server = pairs.filter(|pair| pair[0].server == pair[1].server);
+        let (early, late): (Vec<_>, Vec<_>) =
+            of_one_server.partition(|pair| pair[1].start_sent_at < pair[0].ends);
+        assert!(early.len() > 20 && late.len() > 20);
+        let mut all = early.into_iter().chain(late);
+        assert!(all.all(|pair| pair[0].ends < pair[1].starts));
+    }
+
+    #[test]
+    fn some_servers_are_still_in_use_at_the_end_and_others_not() {
+        let plan = Plan::of(42, 30, 4, 3);
+        let staying = plan.bookings.iter().filter(|it| it.fate == Fate::Stays);
+        assert_eq!(staying.map(|it| it.server).collect::<Vec<_>>(), [2, 4]);
+    }
+}
