@@ -62,6 +62,11 @@ async fn an_end_while_a_host_is_prepared_or_in_error_leaves_no_error_for_later()
     system.cluster.inject(fault.times(1));
     let booking = system.book(MARA, 1).unwrap();
     system.reservations.start_event(booking.id).await.unwrap();
+    system
+        .cluster
+        .wait_for_state(NAMESPACE, &node_1, HostState::Provisioning)
+        .await
+        .unwrap();
     system.reservations.end_event(booking.id).await.unwrap();
     system
         .wait_for_told(&booking, "RESERVATION_CANCELLED")
