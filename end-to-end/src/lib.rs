@@ -19,10 +19,12 @@
 //! - [`site`]: the users, servers and webhooks that there are, and what a host says.
 //! - [`records`]: what the broker keeps: facts, and every message as it is.
 //! - [`chaos`]: all parts fail at random under load, and then it is looked whether anything was lost.
+//! - [`outside`]: what users, operators and the sender see and say, in the words of the tests.
 //!
 //! A process started here ends with the value that holds it, on a panic too, and with this process however it ends.
 
 pub mod chaos;
+pub mod outside;
 pub mod process;
 pub mod program;
 pub mod records;

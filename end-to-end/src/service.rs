@@ -104,6 +104,11 @@ impl Service {
         log_text(&self.log)
     }
 
+    /// Tells it this from its next start on.
+    pub fn set_variable(&mut self, name: &str, value: impl Into<String>) {
+        self.variables.insert(name.to_owned(), value.into());
+    }
+
     /// Starts it, and waits until it listens. Nothing happens where it runs.
     ///
     /// # Errors

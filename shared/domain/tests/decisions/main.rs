@@ -621,6 +621,20 @@ fn who_waits_past_its_own_end_fails_with_what_it_waited_for() {
 }
 
 #[test]
+fn an_end_that_is_heard_before_our_own_timer_is_a_failure_too_for_who_waited_until_then() {
+    let mut story = waiting();
+    story.observed(not_clean());
+    story.now = 3 * HOUR;
+    let facts = story.said("a", Said::End);
+    assert!(matches!(
+        failure(&facts),
+        Some(FailureReason::NotClaimedInTime {
+            waited_for: Some(WaitReason::Host { .. })
+        })
+    ));
+}
+
+#[test]
 fn a_host_that_was_read_for_one_whose_time_is_over_is_not_given_to_the_next() {
     let mut story = waiting();
     story.said("b", start());

@@ -55,7 +55,9 @@ impl Decision<'_> {
             }
             (Said::Deleted, _) => self.end(word, EndCause::Deleted),
             (Said::End, phase) => {
-                let in_vain = matches!(phase, Some(Phase::Waiting(waiting)) if !waiting.can_claim() || waiting.unsettled);
+                // Whichever comes first, this word or our own timer: who waited to the end of its time waited in vain.
+                let in_vain = matches!(phase, Some(Phase::Waiting(waiting))
+                    if !waiting.can_claim() || waiting.unsettled || word.knowledge.schedule.end <= self.now);
                 if self.is_extended_beyond(word) {
                     return;
                 }
