@@ -34,8 +34,9 @@ use crate::settings::{self, SystemSettings};
 use crate::site::{self, NAMESPACE, PEOPLE, Person};
 use crate::{HarnessError, program};
 
-/// How long a notifier waits for an answer: shorter than the faults, so that they are met.
-pub(super) const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a notifier waits for an answer: shorter than the faults of a long run, so that they are met, and longer than a busy
+/// machine takes to answer: what comes later is repeated, and no fault explains that.
+pub(super) const REPORT_TIMEOUT: Duration = Duration::from_secs(4);
 /// After a missing end's deadline its host is held so long.
 pub(super) const DEADLINE_GRACE: Duration = Duration::from_secs(8);
 pub(super) const DEADLINE_HOLD: Duration = Duration::from_secs(3);

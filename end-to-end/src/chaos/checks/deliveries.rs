@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::Finding;
+use super::{Finding, booking_of};
+use crate::site::text;
 
 /// Of the bodies that were answered 2xx those that are not stored.
 pub(in crate::chaos) fn lost(
@@ -17,9 +18,17 @@ pub(in crate::chaos) fn lost(
         .map(|(at, body)| Finding {
             check: "delivery lost",
             at: Some(*at),
-            what: body.clone(),
+            what: in_short(body),
         })
         .collect()
+}
+
+/// What it says of which booking; all of it where it can't be read.
+fn in_short(body: &str) -> String {
+    serde_json::from_str(body).map_or_else(
+        |_| body.to_owned(),
+        |read| format!("{} of {:?}", text(&read, "/eventType"), booking_of(&read)),
+    )
 }
 
 #[cfg(test)]

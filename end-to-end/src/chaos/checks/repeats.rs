@@ -192,7 +192,7 @@ mod tests {
         let cut = |replica, from, to| struck(Fault::Cut(Link::ToReceiver(replica)), from, to);
         assert_eq!(judged(&arrivals, 1, &[cut(0, 4, 9)]), (1, 0));
         assert_eq!(judged(&arrivals, 1, &[cut(1, 4, 9)]), (0, 1));
-        assert_eq!(judged(&arrivals, 1, &[cut(0, 4, 7)]), (0, 1));
+        assert_eq!(judged(&arrivals, 1, &[cut(0, 1, 5)]), (0, 1));
     }
 
     #[test]
