@@ -136,7 +136,8 @@ async fn a_start_or_an_announcement_of_a_later_reservation_proves_that_the_holde
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_missing_ends_than_there_may_be_stop_with_one_alarm_and_an_operator_releases_the_rest()
 {
-    let mut system = waiting_for_ends(1, 1, &[("DEADLINE_RELEASE_MAX", "2")]).await;
+    // Held long enough that each user is warned before, on a busy machine too.
+    let mut system = waiting_for_ends(1, 6, &[("DEADLINE_RELEASE_MAX", "2")]).await;
     let mut bookings = Vec::new();
     for server in 1..=4 {
         bookings.push(system.ready(MARA, server).await.unwrap());
@@ -223,5 +224,20 @@ async fn what_passed_while_bellhop_was_away_is_held_anew_and_not_fired() {
             "RESERVATION_COMPLETED"
         ]
     );
+    assert_eq!(causes(&system, &booking).await, [EndCause::Deadline]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_hosts_are_not_held_a_missing_end_releases_at_once_and_its_user_is_warned() {
+    let system = waiting_for_ends(1, 0, &[]).await;
+    let booking = system.ready(MARA, 1).await.unwrap();
+    ends_at(&system, &booking, Timestamp::now() - 30.seconds()).await;
+    let told = system
+        .wait_for_told(&booking, "RESERVATION_COMPLETED")
+        .await
+        .unwrap();
+    assert_eq!(told.kind, "WARNING");
+    assert!(told.message.contains("make a new reservation"), "{told:?}");
+    system.wait_for_host(1, is_clean).await.unwrap();
     assert_eq!(causes(&system, &booking).await, [EndCause::Deadline]);
 }

@@ -244,7 +244,17 @@ fn message(about: &About<'_>) -> Option<Message> {
             (Warning, "RESERVATION_MISSED", text)
         }
         Fact::ReservationEnded(ended) => match ended.outcome {
-            EndOutcome::Completed => (Info, "RESERVATION_COMPLETED", completed(about, ended.cause)),
+            EndOutcome::Completed => {
+                // Nobody said that it is over; where hosts are not held, this is all that its user hears of it.
+                let kind = match ended.cause {
+                    EndCause::Deadline => Warning,
+                    EndCause::End
+                    | EndCause::Deleted
+                    | EndCause::Operator
+                    | EndCause::ProvenOver => Info,
+                };
+                (kind, "RESERVATION_COMPLETED", completed(about, ended.cause))
+            }
             EndOutcome::Cancelled => (Info, "RESERVATION_CANCELLED", cancelled(about, ended.cause)),
         },
         Fact::DeadlinePassed { hold_until, .. } | Fact::DeadlineHeldAgain { hold_until, .. } => {
