@@ -25,6 +25,8 @@ pub mod clock;
 pub mod dead_letter;
 pub mod delivery;
 pub mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod inbox;
 pub mod ledger;
 mod message;

@@ -74,11 +74,7 @@ impl Entry {
     pub(crate) fn to_line(&self) -> Vec<u8> {
         let json = serde_json::to_vec(&Written::from(self))
             .expect("an entry holds nothing but texts and numbers");
-        let mut line = checksum(&json).into_bytes();
-        line.push(b' ');
-        line.extend_from_slice(&json);
-        line.push(b'\n');
-        line
+        line_of(&json)
     }
 
     /// Reads a line without its end.
@@ -96,6 +92,15 @@ impl Entry {
         }
         written.into_entry()
     }
+}
+
+/// The line of an entry's JSON, with the line's end.
+pub(crate) fn line_of(json: &[u8]) -> Vec<u8> {
+    let mut line = checksum(json).into_bytes();
+    line.push(b' ');
+    line.extend_from_slice(json);
+    line.push(b'\n');
+    line
 }
 
 fn checksum(json: &[u8]) -> String {

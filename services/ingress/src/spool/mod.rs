@@ -29,6 +29,8 @@ mod drain;
 mod entry;
 mod file;
 mod folder;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod listing;
 #[cfg(test)]
 mod tests;
