@@ -7,6 +7,7 @@ mod adopt;
 mod all;
 mod dead_letters;
 mod facts;
+mod forget;
 mod orders;
 mod settings;
 mod spool;
@@ -26,6 +27,7 @@ use crate::adopt::{AdoptSettings, HandBackSettings};
 use crate::all::AllSettings;
 use crate::dead_letters::DeadLettersCommand;
 use crate::facts::FactsSettings;
+use crate::forget::ForgetSettings;
 use crate::orders::OrderCommand;
 use crate::spool::SpoolCommand;
 
@@ -58,6 +60,12 @@ enum Command {
     },
     #[command(flatten)]
     Order(OrderCommand),
+    /// Erases what was stored of a user: their deliveries and dead letters, not their id in the ledger
+    ///
+    /// Says what would be erased; with --yes it is. Needs the broker's user `administrator`, where it has users. Nothing is erased
+    /// while a reservation of that user is not over, or a delivery of theirs is not handled. Who did it, when and why is kept: see
+    /// `bellhop dead-letters history`.
+    Forget(ForgetSettings),
     /// Takes over the hosts that the service before Bellhop prepared; run it with the environment of a provisioner
     Adopt(AdoptSettings),
     /// Switches free hosts on again, for the way back to the service before Bellhop
@@ -109,6 +117,7 @@ fn start(command: Command) -> Result<(), Failure> {
         Command::Facts(settings) => runtime.block_on(facts::print(settings)),
         Command::DeadLetters { command } => runtime.block_on(dead_letters::run(command)),
         Command::Spool { command } => runtime.block_on(spool::run(command)),
+        Command::Forget(settings) => runtime.block_on(forget::run(settings)),
         Command::Order(command) => runtime.block_on(orders::say(command)),
         Command::Adopt(settings) => runtime.block_on(adopt::adopt(settings)),
         Command::HandBack(settings) => runtime.block_on(adopt::hand_back(settings)),

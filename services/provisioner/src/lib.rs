@@ -35,6 +35,7 @@ mod words;
 mod work_queue;
 
 pub use baremetalhost::adoption::{AdoptableHost, adoptable_hosts, adoptable_hosts_in};
+pub use deliveries::CONSUMER as DELIVERIES_CONSUMER;
 pub use images::ImageCatalogueError;
 pub use settings::{ChecksumType, ImageFormat, NoSshKey, ProvisionerSettings};
 pub use start::{ProvisionerError, run, run_in};

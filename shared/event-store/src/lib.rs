@@ -24,6 +24,7 @@
 pub mod clock;
 pub mod dead_letter;
 pub mod delivery;
+pub mod erasure;
 pub mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -44,6 +45,7 @@ pub use dead_letter::{
     ReplayRequest, Selection, Verdict, VerdictError, kept,
 };
 pub use delivery::{Delivery, NewDelivery};
+pub use erasure::{Erasure, StoredDelivery};
 pub use error::{
     AppendError, ErrorClass, EventStoreError, FollowError, ReportError, SetupError, StoreError,
     Unreadable,

@@ -31,8 +31,10 @@ pub fn signature(input: &[u8]) {
     let mapping = BTreeMap::from([(WebhookId::from(12), of_twelve)]);
     let secrets = WebhookSecrets::new(vec![shared.clone()], mapping).unwrap();
 
-    // As it came: no input has the right one by chance.
-    assert!(verified(&secrets, header, body).is_none());
+    // As it came. A fuzzer sees what is compared, and finds a right one after some minutes.
+    let right = [&own, &former, &shared].map(|secret| says(sign(secret, body).as_bytes()));
+    let is_right = says(header).is_some_and(|it| right.contains(&Some(it)));
+    assert_eq!(verified(&secrets, header, body).is_some(), is_right);
     for (secret, twelve) in [(&own, true), (&former, true), (&shared, false)] {
         let right = sign(secret, body);
         let hex = hex::encode(STANDARD.decode(&right).unwrap());

@@ -103,7 +103,9 @@ pub(crate) fn line_of(json: &[u8]) -> Vec<u8> {
     line
 }
 
-fn checksum(json: &[u8]) -> String {
+/// What stands before an entry's JSON.
+#[must_use]
+pub fn checksum(json: &[u8]) -> String {
     let mut digits = hex::encode(Sha256::digest(json));
     digits.truncate(CHECKSUM);
     digits
