@@ -218,6 +218,25 @@ async fn what_is_forgotten_is_listed_first_then_gone_from_the_broker_s_disk_and_
 }
 
 #[tokio::test]
+async fn a_delivery_that_is_not_handled_is_never_erased() {
+    let desk = Desk::new().await;
+    desk.deliver("one", start("1", MARA, "maradona")).await;
+    desk.handle_all().await;
+    desk.deliver("two", start("2", MARA, "maradona")).await;
+    let refused = desk.forget(&["--yes", "--wait", "1"]);
+    assert!(!refused.status.success(), "{refused:?}");
+    let said = text(&refused.stderr);
+    assert!(
+        said.contains("delivery 2 of this user is not handled yet"),
+        "{said}"
+    );
+    assert_eq!(desk.sequences().await, [1, 2]);
+    desk.handle_all().await;
+    assert!(desk.forget(&["--yes"]).status.success());
+    assert_eq!(desk.sequences().await, [0; 0]);
+}
+
+#[tokio::test]
 async fn a_delivery_that_waits_in_a_spool_is_to_be_drained_first() {
     let desk = Desk::new().await;
     let spool = tempfile::tempdir().unwrap();

@@ -26,8 +26,6 @@ use crate::orders::{STORING, apply, fold};
 
 /// How many deliveries are read at once.
 const PAGE: usize = 50;
-/// How long to wait until reservations that were ended are over, and what was said of them is acknowledged.
-const SETTLING: Duration = Duration::from_secs(60);
 /// How often it is asked whether deliveries are acknowledged.
 const ASKING: Duration = Duration::from_millis(250);
 
@@ -58,12 +56,27 @@ pub(crate) struct ForgetSettings {
     #[arg(long, help_heading = "What is done")]
     yes: bool,
 
+    /// How many seconds to wait at most until what is ended is over, and until what came is handled
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "60",
+        help_heading = "What is done"
+    )]
+    wait: u64,
+
     #[command(flatten)]
     operator: OperatorSettings,
 
     /// Look into this spool of an ingress too, once for each; what waits there must be drained first
     #[arg(long, env = "SPOOL_DIR", value_name = "FOLDER")]
     spool_dir: Vec<PathBuf>,
+}
+
+impl ForgetSettings {
+    fn patience(&self) -> Duration {
+        Duration::from_secs(self.wait)
+    }
 }
 
 /// What there is of a user.
@@ -82,12 +95,12 @@ pub(crate) async fn run(settings: ForgetSettings) -> Result<(), Failure> {
     let mut found = Found::look(&store, &settings.user).await?;
     let left_in_spools = look_into(&settings.spool_dir, &found.person)?;
     if settings.yes && settings.end_first && !found.person.live.is_empty() {
-        end_all(&store, &mut found, &by, &settings.reason).await?;
+        end_all(&store, &mut found, &by, &settings).await?;
         found = Found::look(&store, &settings.user).await?;
     }
     if settings.yes {
         found.refuse_live()?;
-        found = handled(&store, &settings.user, found).await?;
+        found = handled(&store, &settings, found).await?;
     }
     found.show();
     if !settings.yes {
@@ -182,7 +195,11 @@ impl Found {
 }
 
 /// Waits until all that was found is handled: what is not is never erased (R1).
-async fn handled(store: &EventStore, user: &str, found: Found) -> Result<Found, Failure> {
+async fn handled(
+    store: &EventStore,
+    settings: &ForgetSettings,
+    found: Found,
+) -> Result<Found, Failure> {
     let Some(newest) = found.waits() else {
         return Ok(found);
     };
@@ -192,7 +209,7 @@ async fn handled(store: &EventStore, user: &str, found: Found) -> Result<Found, 
         }
         Ok::<_, Failure>(())
     };
-    match tokio::time::timeout(SETTLING, waiting).await {
+    match tokio::time::timeout(settings.patience(), waiting).await {
         Ok(waited) => waited?,
         Err(_) => {
             return Err(format!(
@@ -201,7 +218,7 @@ async fn handled(store: &EventStore, user: &str, found: Found) -> Result<Found, 
             .into());
         }
     }
-    let found = Found::look(store, user).await?;
+    let found = Found::look(store, &settings.user).await?;
     found.refuse_live()?;
     match found.waits() {
         None => Ok(found),
@@ -217,7 +234,7 @@ async fn end_all(
     store: &EventStore,
     found: &mut Found,
     by: &Operator,
-    reason: &str,
+    settings: &ForgetSettings,
 ) -> Result<(), Failure> {
     let mut left = found.person.live.clone();
     for reservation in &left {
@@ -226,7 +243,7 @@ async fn end_all(
                 reservation: reservation.clone(),
             },
             by: by.name.clone(),
-            why: reason.to_owned(),
+            why: settings.reason.clone(),
         };
         let delivery = message.to_delivery(by.at);
         store.store_delivery(&delivery, STORING).await?;
@@ -241,7 +258,7 @@ async fn end_all(
             apply(&mut found.ledger, &follower.next().await?);
         }
     };
-    let over = tokio::time::timeout(SETTLING, over).await;
+    let over = tokio::time::timeout(settings.patience(), over).await;
     match over {
         Ok(over) => over?,
         Err(_) => {
