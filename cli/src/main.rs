@@ -7,6 +7,7 @@ mod adopt;
 mod all;
 mod dead_letters;
 mod facts;
+mod forget;
 mod hand_back;
 mod orders;
 mod settings;
@@ -27,6 +28,7 @@ use crate::adopt::AdoptSettings;
 use crate::all::AllSettings;
 use crate::dead_letters::DeadLettersCommand;
 use crate::facts::FactsSettings;
+use crate::forget::ForgetSettings;
 use crate::hand_back::HandBackSettings;
 use crate::orders::OrderCommand;
 use crate::orders::standing::StandingSettings;
@@ -63,6 +65,12 @@ enum Command {
     Order(OrderCommand),
     /// Prints what operators ordered and stands still, one a line: what is paused, held and to be handed back
     Orders(StandingSettings),
+    /// Erases what was stored of a user: their deliveries and dead letters, not their id in the ledger
+    ///
+    /// Says what would be erased; with --yes it is. Needs the broker's user `administrator`, where it has users. Nothing is erased
+    /// while a reservation of that user is not over, or a delivery of theirs is not handled. Who did it, when and why is kept: see
+    /// `bellhop dead-letters history`.
+    Forget(ForgetSettings),
     /// Takes over the hosts that the service before Bellhop prepared; run it with the environment of a provisioner
     Adopt(AdoptSettings),
     /// Switches free hosts on again, for the way back to the service before Bellhop
@@ -114,6 +122,7 @@ fn start(command: Command) -> Result<(), Failure> {
         Command::Facts(settings) => runtime.block_on(facts::print(settings)),
         Command::DeadLetters { command } => runtime.block_on(dead_letters::run(command)),
         Command::Spool { command } => runtime.block_on(spool::run(command)),
+        Command::Forget(settings) => runtime.block_on(forget::run(settings)),
         Command::Order(command) => runtime.block_on(orders::say(command)),
         Command::Adopt(settings) => runtime.block_on(adopt::adopt(settings)),
         Command::Orders(settings) => runtime.block_on(orders::standing::print(settings)),

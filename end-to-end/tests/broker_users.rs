@@ -60,10 +60,38 @@ async fn a_reservation_goes_its_whole_way_with_a_user_for_each_service() {
         .wait_for_log(&booking, |log| log.event_type == "EVENT_END" && log.success)
         .await;
     logged.unwrap();
+    let user = MARA.id();
+    let forget = async |of_the_broker: &str, more: &[&str]| {
+        let seed = seed_file(of_the_broker).display().to_string();
+        let words = [
+            "forget",
+            &user,
+            "--reason",
+            "a test",
+            "--nats-nkey-file",
+            &seed,
+        ];
+        system.command(&[&words, more].concat()).await.unwrap()
+    };
+    let done = forget("administrator", &["--yes"]).await;
+    assert!(done.status.success(), "{done:?}");
     let log = system.nats.log_text();
     let violations: Vec<_> = log
         .lines()
         .filter(|line| line.contains("Violation"))
         .collect();
     assert_eq!(violations, [""; 0]);
+
+    // An operator can look, and erase nothing.
+    let booking = system.book(MARA, 1).unwrap();
+    system.reservations.start_event(booking.id).await.unwrap();
+    system.wait_for_host(1, is_provisioned).await.unwrap();
+    system.reservations.end_event(booking.id).await.unwrap();
+    system.wait_for_host(1, is_clean).await.unwrap();
+    let refused = forget("operator", &["--yes"]).await;
+    assert!(!refused.status.success(), "{refused:?}");
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("this is for `administrator`"), "{said}");
+    let left = forget("operator", &[]).await;
+    assert!(left.stdout.starts_with(b"delivery "), "{left:?}");
 }

@@ -1,6 +1,6 @@
 //! Dead letters: what could not be handled, and why; shown, handled once more, or given up.
 
-mod by;
+pub(crate) mod by;
 mod drop;
 mod history;
 mod replay;
@@ -16,6 +16,7 @@ use self::drop::DropSettings;
 use self::history::HistorySettings;
 use self::replay::ReplaySettings;
 use self::selection::SelectionSettings;
+pub(crate) use self::selection::each;
 use crate::Failure;
 
 /// What to do with dead letters.
@@ -35,7 +36,7 @@ pub(crate) enum DeadLettersCommand {
     ///
     /// Says which would be given up; with --yes they are. Who did it, when and why is kept: see `history`.
     Drop(DropSettings),
-    /// Lists which were replayed and dropped, by whom, when and why
+    /// Lists which were replayed and dropped, and whose were erased by `bellhop forget`, by whom, when and why
     History(HistorySettings),
 }
 
@@ -112,7 +113,7 @@ async fn show(settings: ShowSettings) -> Result<(), Failure> {
 }
 
 /// Says what was done. A reader that goes away must not stop what is being done.
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 
@@ -127,7 +128,7 @@ async fn connect(settings: &EventStoreSettings) -> Result<EventStore, Failure> {
     Ok(EventStore::connect(settings, "bellhop-dead-letters").await?)
 }
 
-fn line(letter: &BuriedLetter) -> String {
+pub(crate) fn line(letter: &BuriedLetter) -> String {
     format!(
         "{} {} tries={} first={:.0} last={:.0} trace={} {}",
         letter.sequence,

@@ -29,7 +29,7 @@ use self::needless::{Needless, needless};
 use crate::Failure;
 
 /// How long a word may take to be stored.
-const STORING: Duration = Duration::from_secs(5);
+pub(crate) const STORING: Duration = Duration::from_secs(5);
 /// How long to wait for what the provisioners decide upon it.
 const DECISION: Duration = Duration::from_secs(10);
 
@@ -275,20 +275,25 @@ pub(crate) async fn fold(store: &EventStore) -> Result<Ledger, Failure> {
     let mut ledger = Ledger::default();
     let mut follower = store.follow_ledger(Version(0));
     while ledger.version() < end {
-        match follower.next().await? {
-            LedgerEntry::Resource(entry) => ledger.apply(
-                &entry.resource,
-                entry.version,
-                entry.at,
-                entry.traceparent.as_deref(),
-                &entry.facts,
-            ),
-            LedgerEntry::Capacity(entry) => {
-                ledger.apply_to_capacity(entry.version, &entry.facts);
-            }
-        }
+        apply(&mut ledger, &follower.next().await?);
     }
     Ok(ledger)
+}
+
+/// Folds one more entry.
+pub(crate) fn apply(ledger: &mut Ledger, entry: &LedgerEntry) {
+    match entry {
+        LedgerEntry::Resource(entry) => ledger.apply(
+            &entry.resource,
+            entry.version,
+            entry.at,
+            entry.traceparent.as_deref(),
+            &entry.facts,
+        ),
+        LedgerEntry::Capacity(entry) => {
+            ledger.apply_to_capacity(entry.version, &entry.facts);
+        }
+    }
 }
 
 /// Who runs this.

@@ -52,7 +52,7 @@ pub(super) fn needless(order: &OperatorOrder, ledger: &Ledger) -> Option<Needles
                 by(&note)
             )))
         }
-        OperatorOrder::Release { .. } | OperatorOrder::Adopt(_) => None,
+        OperatorOrder::Release { .. } | OperatorOrder::End { .. } | OperatorOrder::Adopt(_) => None,
     }
 }
 

@@ -26,7 +26,7 @@ use crate::words::{Meaning, NotOurs, NotUnderstood, OrderPlace, Place, Reading};
 /// Who gives up, in dead letters.
 pub(crate) const SERVICE: &str = "provisioner";
 /// The durable consumer that all provisioners share.
-pub(crate) const CONSUMER: &str = "provisioner";
+pub const CONSUMER: &str = "provisioner";
 /// How many deliveries are decided at once.
 const AT_ONCE: usize = 32;
 /// After this the broker hands a delivery out again. What a killed provisioner had in its hands waits so long, and so does a

@@ -37,6 +37,7 @@ mod work_queue;
 pub use baremetalhost::adoption::{
     AdoptableHost, adoptable_hosts, adoptable_hosts_in, why_not_adoptable,
 };
+pub use deliveries::CONSUMER as DELIVERIES_CONSUMER;
 pub use images::ImageCatalogueError;
 pub use settings::{ChecksumType, ImageFormat, NoSshKey, ProvisionerSettings};
 pub use start::{ProvisionerError, run, run_in};

@@ -173,6 +173,10 @@ impl Reading {
                 let place = OrderPlace::Reservation(reservation.clone());
                 (Order::Extend { reservation, until }, place)
             }
+            OperatorOrder::End { reservation } => {
+                let place = OrderPlace::Reservation(reservation.clone());
+                (Order::End { reservation }, place)
+            }
             OperatorOrder::Allow { reservation } => {
                 let place = OrderPlace::Reservation(reservation.clone());
                 (Order::Allow { reservation }, place)

@@ -24,7 +24,10 @@
 pub mod clock;
 pub mod dead_letter;
 pub mod delivery;
+pub mod erasure;
 pub mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod inbox;
 pub mod ledger;
 mod message;
@@ -42,6 +45,7 @@ pub use dead_letter::{
     ReplayRequest, Selection, Verdict, VerdictError, kept,
 };
 pub use delivery::{Delivery, NewDelivery};
+pub use erasure::{Erasure, StoredDelivery};
 pub use error::{
     AppendError, ErrorClass, EventStoreError, FollowError, ReportError, SetupError, StoreError,
     Unreadable,

@@ -33,7 +33,8 @@ pub fn encode_optional(text: Option<&str>) -> String {
     text.map_or_else(|| UNKNOWN.to_owned(), encode_token)
 }
 
-/// The text that became `token`.
+/// The text that became `token`. What [`encode_token`] does not write is none, though it could be read: a text has one token,
+/// and so a resource one subject.
 pub fn decode_token(token: &str) -> Result<String, NotAToken> {
     let not_a_token = || NotAToken {
         token: token.to_owned(),
@@ -57,7 +58,12 @@ pub fn decode_token(token: &str) -> Result<String, NotAToken> {
             _ => return Err(not_a_token()),
         }
     }
-    String::from_utf8(bytes).map_err(|_| not_a_token())
+    let text = String::from_utf8(bytes).map_err(|_| not_a_token())?;
+    if encode_token(&text) == token {
+        Ok(text)
+    } else {
+        Err(not_a_token())
+    }
 }
 
 /// Text that is not a token of ours.
@@ -115,6 +121,17 @@ mod tests {
         fn no_token_makes_decoding_fail_otherwise_than_by_an_error(token in ".*") {
             let _: Result<String, NotAToken> = decode_token(&token);
         }
+    }
+
+    #[test]
+    fn a_text_has_one_token_and_a_resource_one_subject() {
+        for other in ["", "=41", "=2e", "node=3001", "=c3=bc"] {
+            assert!(decode_token(other).is_err(), "{other}");
+        }
+        for other in ["ledger.a.b.=63", "ledger.a.b.=2e", "ledger.a..c"] {
+            assert_eq!(resource_of(other), None, "{other}");
+        }
+        assert!(resource_of("ledger.a.b.c").is_some());
     }
 
     #[test]

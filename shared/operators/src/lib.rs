@@ -52,6 +52,11 @@ pub enum OperatorOrder {
         /// The holder that the operator saw there.
         reservation: ReservationId,
     },
+    /// A reservation ends, whether it is the holder or not.
+    End {
+        /// Which.
+        reservation: ReservationId,
+    },
     /// A start that waits for an operator goes ahead.
     Allow {
         /// Which.
@@ -107,7 +112,26 @@ impl OperatorOrder {
             | Self::Pause { resource }
             | Self::Resume { resource } => Some(resource),
             Self::Adopt(adopted) => Some(&adopted.resource),
-            Self::Extend { .. } | Self::Allow { .. } | Self::Retry { .. } => None,
+            Self::Extend { .. } | Self::End { .. } | Self::Allow { .. } | Self::Retry { .. } => {
+                None
+            }
+        }
+    }
+
+    /// The reservation that it is about; none where it is about a host.
+    pub fn reservation(&self) -> Option<&ReservationId> {
+        match self {
+            Self::Extend { reservation, .. }
+            | Self::Release { reservation, .. }
+            | Self::End { reservation }
+            | Self::Allow { reservation }
+            | Self::Retry { reservation, .. } => Some(reservation),
+            Self::Adopt(adopted) => adopted.reservation.as_ref(),
+            Self::Hold { .. }
+            | Self::Unhold { .. }
+            | Self::HandBack { .. }
+            | Self::Pause { .. }
+            | Self::Resume { .. } => None,
         }
     }
 
@@ -116,6 +140,7 @@ impl OperatorOrder {
         match self {
             Self::Extend { .. } => "extend",
             Self::Release { .. } => "release",
+            Self::End { .. } => "end",
             Self::Allow { .. } => "allow",
             Self::Retry { .. } => "retry",
             Self::Hold { .. } => "hold",
@@ -239,6 +264,9 @@ mod tests {
             },
             OperatorOrder::Release {
                 resource: resource.clone(),
+                reservation: reservation.clone(),
+            },
+            OperatorOrder::End {
                 reservation: reservation.clone(),
             },
             OperatorOrder::Retry {

@@ -19,6 +19,8 @@
 //! nested under `data`). Neither sends anything twice after a failure, so nothing signed may be lost.
 
 pub mod callback;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod ids;
 pub mod message_id;
 pub mod secrets;

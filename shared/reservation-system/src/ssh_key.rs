@@ -68,7 +68,7 @@ impl SshPublicKey {
         if line.chars().count() > LIMIT {
             return Err(UnusableSshKey::TooLong);
         }
-        if line.chars().any(|c| c.is_control() && c != '\t') {
+        if line.chars().any(breaks_the_line) {
             return Err(UnusableSshKey::ManyLines);
         }
         let mut words = line.split_ascii_whitespace();
@@ -104,6 +104,12 @@ impl fmt::Debug for SshPublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SshPublicKey({} [private])", self.algorithm)
     }
+}
+
+/// What ends a line for one of those who read keys: for sshd a line feed, for a program in Python, as cloud-init is one, and for
+/// YAML the two separators too.
+fn breaks_the_line(c: char) -> bool {
+    (c.is_control() && c != '\t') || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// RFC 4253, section 6.6: a key is a string with its type's name (length in four bytes first), then its numbers.
@@ -162,6 +168,14 @@ mod tests {
                 UnusableSshKey::ManyLines,
             ),
             (format!("ssh-ed25519 {KEY} a\0b"), UnusableSshKey::ManyLines),
+            (
+                format!("ssh-ed25519 {KEY} a\u{2028}ssh-rsa {other}"),
+                UnusableSshKey::ManyLines,
+            ),
+            (
+                format!("ssh-ed25519 {KEY} a\u{2029}ssh-rsa {other}"),
+                UnusableSshKey::ManyLines,
+            ),
             (format!("ssh-dss {KEY}"), UnusableSshKey::UnknownType),
             (
                 format!("command=\"id\" ssh-ed25519 {KEY}"),

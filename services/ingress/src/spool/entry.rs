@@ -74,11 +74,7 @@ impl Entry {
     pub(crate) fn to_line(&self) -> Vec<u8> {
         let json = serde_json::to_vec(&Written::from(self))
             .expect("an entry holds nothing but texts and numbers");
-        let mut line = checksum(&json).into_bytes();
-        line.push(b' ');
-        line.extend_from_slice(&json);
-        line.push(b'\n');
-        line
+        line_of(&json)
     }
 
     /// Reads a line without its end.
@@ -98,7 +94,18 @@ impl Entry {
     }
 }
 
-fn checksum(json: &[u8]) -> String {
+/// The line of an entry's JSON, with the line's end.
+pub(crate) fn line_of(json: &[u8]) -> Vec<u8> {
+    let mut line = checksum(json).into_bytes();
+    line.push(b' ');
+    line.extend_from_slice(json);
+    line.push(b'\n');
+    line
+}
+
+/// What stands before an entry's JSON.
+#[must_use]
+pub fn checksum(json: &[u8]) -> String {
     let mut digits = hex::encode(Sha256::digest(json));
     digits.truncate(CHECKSUM);
     digits

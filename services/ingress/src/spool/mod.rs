@@ -29,6 +29,8 @@ mod drain;
 mod entry;
 mod file;
 mod folder;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod listing;
 #[cfg(test)]
 mod tests;
@@ -44,7 +46,7 @@ use bellhop_event_store::{EventStore, EventStoreError, EventStoreSettings, Setup
 use tokio::sync::Notify;
 
 pub use drain::{DrainTrouble, Pass};
-pub use entry::Entry;
+pub use entry::{Entry, checksum};
 pub use folder::SpoolError;
 pub use listing::{Part, SpoolFile, list};
 pub(crate) use watch::SpoolWatch;

@@ -3,6 +3,9 @@
 //! A site may have a cloud-config of its own; the users are merged into it as data, never as text. Nobody logs in with a
 //! password, and there is no administrator unless one is configured.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+
 use std::path::{Path, PathBuf};
 
 use bellhop_reservation_system::{SshPublicKey, UnusableSshKey};

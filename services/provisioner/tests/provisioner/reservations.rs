@@ -194,6 +194,23 @@ async fn an_unknown_host_fails_and_so_do_two_that_answer_to_one_resource() {
 }
 
 #[tokio::test]
+async fn a_start_whose_delivery_was_erased_meanwhile_fails_and_says_so_and_claims_nothing() {
+    let world = World::with_host("node01").await;
+    let _provisioner = world.provisioner();
+    world.says(start("A", "node01")).await;
+    world.until_of("A", "HostProvisioned").await;
+    let kept = world.says(start("B", "node01")).await;
+    world.until_of("B", "ReservationWaits").await;
+    assert!(world.store.erase_delivery(kept).await.unwrap());
+    world.says(end("A", "node01")).await;
+    let failed = world.until_of("B", "ReservationFailed").await;
+    let failed = serde_json::to_string(&failed).unwrap();
+    assert!(failed.contains("was removed"), "{failed}");
+    world.until_host("node01", is_clean).await;
+    assert_eq!(world.claims("node01"), ["reservation-system:A"]);
+}
+
+#[tokio::test]
 async fn a_start_without_a_key_waits_unclaimed_and_never_gets_another_tenants() {
     let world = World::with_host("node01").await;
     let _provisioner = world.provisioner();

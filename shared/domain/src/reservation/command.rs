@@ -90,6 +90,11 @@ pub enum Order {
         /// The holder that the operator saw.
         reservation: ReservationId,
     },
+    /// A reservation ends, whether it is the holder or not.
+    End {
+        /// Which.
+        reservation: ReservationId,
+    },
     /// A start that waits for an operator goes ahead.
     Allow {
         /// Which.

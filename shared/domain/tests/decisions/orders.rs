@@ -64,6 +64,9 @@ fn every_order_has_an_answer_in_every_state() {
             ("release", |story| {
                 story.ordered(Order::Release { reservation: a() })
             }),
+            ("end", |story| {
+                story.ordered(Order::End { reservation: a() })
+            }),
             ("allow", |story| {
                 story.ordered(Order::Allow { reservation: a() })
             }),
@@ -81,15 +84,37 @@ fn every_order_has_an_answer_in_every_state() {
                 story.resource_deleted(Some(31))
             }),
         ],
-        "state     extend           release          allow        retry hand-back       hold     pause         resource-deleted
-         unknown   -                -                -            -     HandBackOrdered HostHeld DrivingPaused -
-         announced DeadlineExtended -                -            -     HandBackOrdered HostHeld DrivingPaused ReservationFailed
-         waiting   DeadlineExtended -                StartAllowed -     -               HostHeld DrivingPaused ReservationFailed
-         claiming  DeadlineExtended ReservationEnded -            -     -               HostHeld DrivingPaused HeldResourceDeleted
-         preparing DeadlineExtended ReservationEnded -            -     -               HostHeld DrivingPaused HeldResourceDeleted
-         ready     DeadlineExtended ReservationEnded -            -     -               HostHeld DrivingPaused HeldResourceDeleted
-         releasing -                -                -            -     -               HostHeld DrivingPaused -
-         released  -                -                -            -     HandBackOrdered HostHeld DrivingPaused -",
+        "state     extend           release          end              allow        retry hand-back       hold     pause         resource-deleted
+         unknown   -                -                -                -            -     HandBackOrdered HostHeld DrivingPaused -
+         announced DeadlineExtended -                ReservationEnded -            -     HandBackOrdered HostHeld DrivingPaused ReservationFailed
+         waiting   DeadlineExtended -                ReservationEnded StartAllowed -     -               HostHeld DrivingPaused ReservationFailed
+         claiming  DeadlineExtended ReservationEnded ReservationEnded -            -     -               HostHeld DrivingPaused HeldResourceDeleted
+         preparing DeadlineExtended ReservationEnded ReservationEnded -            -     -               HostHeld DrivingPaused HeldResourceDeleted
+         ready     DeadlineExtended ReservationEnded ReservationEnded -            -     -               HostHeld DrivingPaused HeldResourceDeleted
+         releasing -                -                -                -            -     -               HostHeld DrivingPaused -
+         released  -                -                -                -            -     HandBackOrdered HostHeld DrivingPaused -",
+    );
+}
+
+#[test]
+fn an_operator_ends_a_reservation_that_has_no_host_and_the_holder_keeps_its_own() {
+    let mut story = ready();
+    story.said("b", start());
+    let ended = story.ordered(Order::End {
+        reservation: id("b"),
+    });
+    let [Fact::ReservationEnded(ended)] = ended.as_slice() else {
+        panic!("{ended:?}")
+    };
+    assert_eq!(
+        (ended.cause, ended.outcome),
+        (EndCause::Operator, EndOutcome::Cancelled)
+    );
+    assert!(
+        story
+            .resource
+            .holding()
+            .is_some_and(|it| it.reservation == a())
     );
 }
 

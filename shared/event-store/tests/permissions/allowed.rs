@@ -7,8 +7,8 @@ use bellhop_domain::id::{
 };
 use bellhop_domain::reservation::Fact;
 use bellhop_event_store::{
-    ConsumerLimits, DeadLetter, DeadLetterClass, NewDelivery, NewEntry, Operator, ReportKey,
-    ReportState, Retention, kept,
+    ConsumerLimits, DeadLetter, DeadLetterClass, Erasure, NewDelivery, NewEntry, Operator,
+    ReportKey, ReportState, Retention, kept,
 };
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -196,6 +196,44 @@ async fn the_notifier_sends_again(broker: &Broker) {
     }
 }
 
+async fn the_administrator_forgets(broker: &Broker) {
+    let store = broker.store(User::Administrator).await;
+    let end = NewDelivery {
+        source: Source::new("operators"),
+        ..delivery("end")
+    };
+    store.store_delivery(&end, SOON).await.unwrap();
+    let mut follower = store.follow_ledger(Version(0));
+    within(follower.next()).await.unwrap();
+    store.deliveries_handled("provisioner").await.unwrap();
+    let kept = store.stored_deliveries(1, u64::MAX, 10).await.unwrap();
+    let erasure = Erasure {
+        user: "8c1f".into(),
+        by: "mara".into(),
+        at: Timestamp::now(),
+        because: "a test".into(),
+        deliveries: kept.len() as u64,
+        dead_letters: 1,
+    };
+    store.record_erasure(&erasure).await.unwrap();
+    for delivery in &kept {
+        assert!(store.erase_delivery(delivery.sequence).await.unwrap());
+    }
+    let letters = store.dead_letters(1, 10).await.unwrap();
+    for letter in &letters {
+        let dropped = store.drop_dead_letter(letter, &mara(), "a test").await;
+        dropped.unwrap();
+    }
+    assert!(
+        store
+            .stored_deliveries(1, u64::MAX, 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(store.erasures(1, 10).await.unwrap()[0].1, erasure);
+}
+
 #[tokio::test]
 async fn each_user_can_do_its_whole_job() {
     let broker = Broker::with_streams().await;
@@ -204,5 +242,6 @@ async fn each_user_can_do_its_whole_job() {
     the_notifier_reports(&broker).await;
     operators_look_replay_and_drop(&broker).await;
     the_notifier_sends_again(&broker).await;
+    the_administrator_forgets(&broker).await;
     assert_eq!(broker.violations(), [""; 0]);
 }

@@ -60,7 +60,8 @@ impl Intruder {
 }
 
 /// What no service may do: look at, change or remove whole streams, or take what others wait for.
-const NO_SERVICE: [&str; 12] = [
+const NO_SERVICE: [&str; 13] = [
+    "dead_letters.erasures",
     "$JS.API.STREAM.CREATE.LEDGER",
     "$JS.API.STREAM.UPDATE.DELIVERIES",
     "$JS.API.STREAM.DELETE.LEDGER",

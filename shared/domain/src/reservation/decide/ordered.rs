@@ -6,7 +6,7 @@ use super::super::command::{Adoption, OperatorWord, Order};
 use super::super::desired::{Desired, desired};
 use super::super::fact::{Adopted, DeliveryRef, EndCause, Ended, Fact, Note, TenantKey};
 use super::super::orders::About;
-use super::super::resource::{Occupancy, Phase};
+use super::super::resource::{Occupancy, Phase, Reservation};
 use super::Decision;
 use crate::id::{ReservationId, UserId};
 
@@ -18,7 +18,8 @@ impl Decision<'_> {
         let counts = |about, changes: bool| orders.is_news(about, &note).unwrap_or(changes);
         match &word.order {
             Order::Extend { reservation, until } => self.extend(reservation, *until, note),
-            Order::Release { reservation } => self.end_by_operator(reservation, note),
+            Order::Release { reservation } => self.release(reservation, note),
+            Order::End { reservation } => self.end_by_operator(reservation, note),
             Order::Allow { reservation } => self.allow(reservation, note),
             Order::BringKey {
                 reservation,
@@ -85,12 +86,19 @@ impl Decision<'_> {
     }
 
     /// Only of the holder that the operator saw: another one may have the resource by now (R2).
-    fn end_by_operator(&mut self, reservation: &ReservationId, note: Note) {
+    fn release(&mut self, reservation: &ReservationId, note: Note) {
         let holds = self
             .resource
             .holding()
             .is_some_and(|holding| holding.reservation == *reservation);
         if holds {
+            self.end_by_operator(reservation, note);
+        }
+    }
+
+    fn end_by_operator(&mut self, reservation: &ReservationId, note: Note) {
+        let known = self.resource.reservations.get(reservation);
+        if known.is_some_and(Reservation::is_live) {
             self.add(Fact::ReservationEnded(Ended {
                 note: Some(note),
                 ..self.ended_without_delivery(reservation.clone(), EndCause::Operator)
