@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod asleep;
+mod away;
 mod rolling_update;
 
 use std::time::Duration;
