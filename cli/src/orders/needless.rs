@@ -93,7 +93,7 @@ fn allowed(id: &ReservationId, known: &Reservation) -> Option<Needless> {
         Phase::Waiting(waiting) if waiting.allowed => {
             Some(Already(format!("{id} was allowed already")))
         }
-        Phase::Waiting(_) => None,
+        Phase::Waiting(waiting) if waiting.waits_for_operator() => None,
         phase => Some(Refused(format!(
             "{id} does not wait for an operator: {}",
             told(phase)

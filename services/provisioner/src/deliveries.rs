@@ -118,6 +118,8 @@ impl Deliveries {
                 drop(place);
             });
         }
+        // What the broker hands out from now on must go to somebody who reads it.
+        drop(inbox);
         while let Some(handled) = tasks.join_next().await {
             handled.expect("handling a delivery does not panic");
         }

@@ -335,13 +335,46 @@ fn ssh_key(booking: &Booking) -> Result<SshPublicKey, String> {
     }
 }
 
-/// The payload for the webhook log: without key, e-mail and name (R11).
+/// The payload for the webhook log: what the contract says of the booking and its resource, and no more. Key, e-mail and name
+/// are not in it, nor is any text that a person wrote (title, description, parameters), which may hold them (R11).
 fn payload(body: &[u8]) -> String {
-    const PRIVATE: [&str; 3] = ["sshPublicKey", "email", "username"];
+    const KEPT: [&str; 31] = [
+        "activeResources",
+        "createdAt",
+        "data",
+        "end",
+        "eventCount",
+        "eventEnd",
+        "eventId",
+        "eventStart",
+        "eventType",
+        "events",
+        "id",
+        "keycloakId",
+        "location",
+        "name",
+        "resource",
+        "resourceId",
+        "resourceLocation",
+        "resourceName",
+        "resourceSpecs",
+        "resourceType",
+        "siteId",
+        "siteName",
+        "specs",
+        "start",
+        "startNotifiedAt",
+        "status",
+        "timestamp",
+        "type",
+        "updatedAt",
+        "userId",
+        "webhookId",
+    ];
     fn strip(value: &mut Value) {
         match value {
             Value::Object(fields) => {
-                fields.retain(|name, _| !PRIVATE.contains(&name.as_str()));
+                fields.retain(|name, _| KEPT.contains(&name.as_str()));
                 fields.values_mut().for_each(strip);
             }
             Value::Array(values) => values.iter_mut().for_each(strip),
@@ -417,6 +450,33 @@ mod tests {
         std::fs::write(&path, "noble: {url: 'http://images.invalid/noble.img'}").unwrap();
         let images = ImageCatalogue::load(Some(&path), "image").unwrap();
         Reading::new(&settings(&[]), images)
+    }
+
+    #[test]
+    fn of_a_payload_a_fact_keeps_no_text_that_a_person_wrote() {
+        let mut body = flat("EVENT_START", r#"{"mail": "mara.conti@uni.example"}"#);
+        for private in [
+            "username",
+            "email",
+            "sshPublicKey",
+            "eventTitle",
+            "eventDescription",
+            "somethingNew",
+        ] {
+            body[private] = "mara.conti@uni.example".into();
+        }
+        body["data"] = json!({"id": 5120, "title": "of mara.conti", "description": "of mara.conti", "keycloakId": "user-1"});
+        let kept = payload(body.to_string().as_bytes());
+        assert!(!kept.contains("mara"), "{kept}");
+        for field in [
+            "eventId",
+            "resourceName",
+            "userId",
+            "eventEnd",
+            "keycloakId",
+        ] {
+            assert!(kept.contains(field), "{field}: {kept}");
+        }
     }
 
     #[test]

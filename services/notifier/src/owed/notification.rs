@@ -247,11 +247,8 @@ fn message(about: &About<'_>) -> Option<Message> {
             EndOutcome::Completed => {
                 // Nobody said that it is over; where hosts are not held, this is all that its user hears of it.
                 let kind = match ended.cause {
-                    EndCause::Deadline => Warning,
-                    EndCause::End
-                    | EndCause::Deleted
-                    | EndCause::Operator
-                    | EndCause::ProvenOver => Info,
+                    EndCause::Deadline | EndCause::ProvenOver => Warning,
+                    EndCause::End | EndCause::Deleted | EndCause::Operator => Info,
                 };
                 (kind, "RESERVATION_COMPLETED", completed(about, ended.cause))
             }

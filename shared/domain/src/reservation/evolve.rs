@@ -303,7 +303,11 @@ impl Resource {
             return;
         };
         let waiting = match (&phase, held) {
-            (Phase::Waiting(waiting), _) => waiting.clone(),
+            // What an operator allowed was the host as it was then.
+            (Phase::Waiting(waiting), _) => Box::new(Waiting {
+                allowed: false,
+                ..(**waiting).clone()
+            }),
             (Phase::Holding, Some(held)) => Box::new(held),
             _ => return,
         };
@@ -385,6 +389,12 @@ impl Resource {
             adoption_refused: None,
         };
         *phase = Phase::Holding;
+        // What an operator allowed the others was the host as it was before this one had it.
+        for known in self.reservations.values_mut() {
+            if let Phase::Waiting(waiting) = &mut known.phase {
+                waiting.allowed = false;
+            }
+        }
         self.occupancy = Occupancy::Held(Box::new(holding));
         self.orders.handed_back = None;
         self.bind_to(reservation);

@@ -278,6 +278,11 @@ impl From<&Holding> for Waiting {
 }
 
 impl Waiting {
+    /// Whether a clean host is not given to it before an operator allows it, and it was told so.
+    pub fn waits_for_operator(&self) -> bool {
+        matches!(self.told, Some(WaitReason::Operator { .. }))
+    }
+
     /// Whether it may have a host: not without a usable key, unless that was allowed.
     pub fn can_claim(&self) -> bool {
         self.terms.without_key || self.key == TenantKey::InDelivery

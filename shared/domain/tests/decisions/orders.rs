@@ -1,6 +1,6 @@
 //! What operators order, and what waits for an operator.
 
-use bellhop_domain::reservation::{Note, OperatorWord, Order, Scope};
+use bellhop_domain::reservation::{Note, OperatorWord, Order, Phase, Scope};
 
 use super::*;
 
@@ -87,7 +87,7 @@ fn every_order_has_an_answer_in_every_state() {
         "state     extend           release          end              allow        retry hand-back       hold     pause         resource-deleted
          unknown   -                -                -                -            -     HandBackOrdered HostHeld DrivingPaused -
          announced DeadlineExtended -                ReservationEnded -            -     HandBackOrdered HostHeld DrivingPaused ReservationFailed
-         waiting   DeadlineExtended -                ReservationEnded StartAllowed -     -               HostHeld DrivingPaused ReservationFailed
+         waiting   DeadlineExtended -                ReservationEnded -            -     -               HostHeld DrivingPaused ReservationFailed
          claiming  DeadlineExtended ReservationEnded ReservationEnded -            -     -               HostHeld DrivingPaused HeldResourceDeleted
          preparing DeadlineExtended ReservationEnded ReservationEnded -            -     -               HostHeld DrivingPaused HeldResourceDeleted
          ready     DeadlineExtended ReservationEnded ReservationEnded -            -     -               HostHeld DrivingPaused HeldResourceDeleted
@@ -258,6 +258,32 @@ fn a_host_that_was_released_not_wiped_waits_for_an_operator_and_the_alarm_says_h
         not_wiped: false,
     });
     assert_eq!(story.resource.not_wiped, None);
+}
+
+#[test]
+fn nothing_is_allowed_before_it_was_asked_and_a_permission_is_for_the_host_as_it_was() {
+    let allow = |story: &mut Story| {
+        story.ordered(Order::Allow {
+            reservation: id("b"),
+        })
+    };
+    let mut story = Story::after_a_host_that_was_not_wiped();
+    assert_eq!(allow(&mut story), [], "nobody has looked at the host yet");
+    story.observed(clean());
+    assert_eq!(names(&allow(&mut story)), ["StartAllowed"]);
+    // Postponed before it was given the host: by the time that it starts again, others may have had it.
+    let mut later = story.word("b", Said::Changed, 30 * HOUR, Some(story.now));
+    later.knowledge.schedule.start = at(28 * HOUR);
+    let facts = story.decide(&Command::Said(Box::new(later)));
+    assert_eq!(
+        names(&facts),
+        ["ReservationChanged", "ReservationPostponed"]
+    );
+    assert!(
+        matches!(&story.resource.reservations[&id("b")].phase, Phase::Postponed(waiting) if !waiting.allowed),
+        "{:?}",
+        story.resource.reservations[&id("b")].phase
+    );
 }
 
 #[test]

@@ -89,7 +89,8 @@ impl World {
                 (Order::Release { reservation }, here)
             }
             Says::Allow => {
-                let reservation = self.waits(resource)?;
+                let asks = self.waits_for_operator().or_else(|| self.waits(resource));
+                let reservation = asks?;
                 let place = of(&reservation);
                 (Order::Allow { reservation }, place)
             }
@@ -181,6 +182,15 @@ impl World {
         let holder = self.holder(resource)?;
         let mut all = self.resource(resource)?.reservations.keys();
         all.find(|id| **id != holder).cloned()
+    }
+
+    /// Whoever waits for an operator, wherever that is.
+    fn waits_for_operator(&self) -> Option<ReservationId> {
+        let waits = |phase: &Phase| matches!(phase, Phase::Waiting(waiting) if waiting.waits_for_operator());
+        let resources = (0..HOSTS).filter_map(|resource| self.resource(resource));
+        let mut reservations = resources.flat_map(|resource| &resource.reservations);
+        let (id, _) = reservations.find(|(_, known)| waits(&known.phase))?;
+        Some(id.clone())
     }
 
     fn waits(&self, resource: usize) -> Option<ReservationId> {

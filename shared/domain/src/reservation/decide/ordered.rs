@@ -106,10 +106,11 @@ impl Decision<'_> {
         }
     }
 
+    /// Only where it waits for just that: what nobody has asked yet, nobody can have looked at.
     fn allow(&mut self, reservation: &ReservationId, note: Note) {
         let waits = matches!(
             self.resource.reservations.get(reservation).map(|known| &known.phase),
-            Some(Phase::Waiting(waiting)) if !waiting.allowed
+            Some(Phase::Waiting(waiting)) if waiting.waits_for_operator() && !waiting.allowed
         );
         if waits {
             self.add(Fact::StartAllowed {

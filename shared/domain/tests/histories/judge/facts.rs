@@ -106,8 +106,13 @@ impl Judge {
             Fact::ReservationMovedIn(_) if record.adopted.is_some() && holds(decision, id) => {}
             Fact::ReservationMovedIn(moved) => {
                 record.begin_anew();
-                if let Some(started) = &moved.started {
-                    record.image.get_or_insert(started.terms.image.url.clone());
+                match &moved.started {
+                    Some(started) => {
+                        record.image.get_or_insert(started.terms.image.url.clone());
+                    }
+                    // The start that was accepted here went with it, and is lost on the way: the one that is accepted next counts.
+                    None if record.claims == 0 => record.image = None,
+                    None => {}
                 }
             }
             Fact::HostProvisioned { .. } => {
