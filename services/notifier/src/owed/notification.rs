@@ -103,8 +103,8 @@ pub(super) fn no_longer_true(about: &About<'_>) -> Option<&'static str> {
             matches!(phase, Phase::Announced { .. }),
             "the start came, or the reservation is over",
         ),
-        Fact::ReadyHostTroubled { .. } => (
-            matches!(stage, Some(Stage::Ready { troubled: true })),
+        Fact::ReadyHostTroubled { trouble, .. } => (
+            matches!(stage, Some(Stage::Ready { trouble: Some(now) }) if now == trouble),
             "the trouble or the reservation is over",
         ),
         Fact::HostChangedByOthers { .. } => (is_ready(about.occasion), "the reservation is over"),

@@ -225,7 +225,7 @@ pub(crate) mod tests {
                 id: DeliveryId::new("d"),
             },
             stage: Stage::Claiming,
-            changed: false,
+            changed: None,
             hold_until: None,
             adopted_at: None,
             adoption_refused: None,

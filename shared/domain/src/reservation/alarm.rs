@@ -139,18 +139,21 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
                 format!("{} can't carry our consumerRef: {text}", holding.host),
             );
         }
-        if holding.changed {
+        if let Some(change) = &holding.changed {
             raise(
                 AlarmKind::HostChangedByOthers,
                 id,
-                format!("someone else changed {}", holding.host),
+                format!("someone else changed {}: {change}", holding.host),
             );
         }
-        if holding.stage == (Stage::Ready { troubled: true }) {
+        if let Stage::Ready {
+            trouble: Some(trouble),
+        } = &holding.stage
+        {
             raise(
                 AlarmKind::ReadyHostTroubled,
                 id,
-                format!("the ready host {} has trouble", holding.host),
+                format!("the ready host {} has trouble: {trouble}", holding.host),
             );
         }
     }

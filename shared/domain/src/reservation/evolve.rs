@@ -383,7 +383,7 @@ impl Resource {
             key: waiting.key.clone(),
             delivery: waiting.delivery.clone(),
             stage: Stage::Claiming,
-            changed: false,
+            changed: None,
             hold_until: None,
             adopted_at: None,
             adoption_refused: None,
@@ -457,7 +457,7 @@ impl Resource {
             },
             delivery: adopted.delivery.clone(),
             stage: Stage::Adopting,
-            changed: false,
+            changed: None,
             hold_until: None,
             adopted_at: Some(recorded.at),
             adoption_refused: None,
@@ -513,7 +513,7 @@ impl Holding {
                 };
             }
             (Fact::HostClaimed { .. }, stage @ Stage::Adopting) => {
-                *stage = Stage::Ready { troubled: false };
+                *stage = Stage::Ready { trouble: None };
                 self.adoption_refused = None;
             }
             (Fact::AdoptionRefused { text, .. }, Stage::Adopting) => {
@@ -547,11 +547,13 @@ impl Holding {
                 *in_error = false
             }
             (Fact::HostProvisioned { .. }, stage @ Stage::Preparing { .. }) => {
-                *stage = Stage::Ready { troubled: false }
+                *stage = Stage::Ready { trouble: None }
             }
-            (Fact::ReadyHostTroubled { .. }, Stage::Ready { troubled }) => *troubled = true,
-            (Fact::ReadyHostRecovered { .. }, Stage::Ready { troubled }) => *troubled = false,
-            (Fact::HostChangedByOthers { .. }, _) => self.changed = true,
+            (Fact::ReadyHostTroubled { trouble: told, .. }, Stage::Ready { trouble }) => {
+                *trouble = Some(told.clone());
+            }
+            (Fact::ReadyHostRecovered { .. }, Stage::Ready { trouble }) => *trouble = None,
+            (Fact::HostChangedByOthers { change, .. }, _) => self.changed = Some(change.clone()),
             (
                 Fact::DeadlinePassed { hold_until, .. }
                 | Fact::DeadlineHeldAgain { hold_until, .. },

@@ -135,8 +135,8 @@ pub struct Holding {
     pub delivery: DeliveryRef,
     /// How far it is.
     pub stage: Stage,
-    /// Someone else changed the host under us.
-    pub changed: bool,
+    /// What someone else changed of the host under us, as it was told last.
+    pub changed: Option<String>,
     /// The end passed without an end event: held until then.
     pub hold_until: Option<Timestamp>,
     /// Since when it has a host that somebody else prepared; none where we did.
@@ -165,8 +165,8 @@ pub enum Stage {
     },
     /// The user was told that it is ready.
     Ready {
-        /// Something is wrong with it now, and that was told.
-        troubled: bool,
+        /// What is wrong with it now, as it was told.
+        trouble: Option<String>,
     },
 }
 

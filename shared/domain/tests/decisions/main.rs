@@ -981,17 +981,25 @@ fn no_error_no_timeout_and_no_loss_of_sight_takes_ready_away() {
         ["ReadyHostTroubled"]
     );
     assert_eq!(story.observed(failing("power")), []);
+    // That a troubled host is deleted is said too, once.
+    assert_eq!(
+        names(&story.observed(Observation::HostGone)),
+        ["ReadyHostTroubled"]
+    );
     assert_eq!(story.observed(Observation::HostGone), []);
     assert_eq!(story.wait_until(2 * HOUR), []);
-    assert_eq!(
-        alarms(&story.resource)[0].kind,
-        AlarmKind::ReadyHostTroubled
+    let alarm = &alarms(&story.resource)[0];
+    assert_eq!(alarm.kind, AlarmKind::ReadyHostTroubled);
+    assert!(
+        alarm.text.contains("does not exist any more"),
+        "{}",
+        alarm.text
     );
     assert_eq!(
         names(&story.observed(provisioned())),
         ["ReadyHostRecovered"]
     );
-    assert_eq!(story.holding_stage(), &Stage::Ready { troubled: false });
+    assert_eq!(story.holding_stage(), &Stage::Ready { trouble: None });
 }
 
 #[test]
@@ -1017,6 +1025,11 @@ fn what_someone_else_changes_on_a_host_is_recorded_once_and_changes_nothing_else
         alarms(&story.resource)[0].kind,
         AlarmKind::HostChangedByOthers
     );
+    // Another change is another fact: an image that is removed after other user data wipes the host.
+    let another = || seen(Progress::Ready { address: None }, None, Some("user data"));
+    assert_eq!(names(&story.observed(another())), ["HostChangedByOthers"]);
+    assert_eq!(story.observed(another()), []);
+    assert!(alarms(&story.resource)[0].text.ends_with("user data"));
 }
 
 #[test]

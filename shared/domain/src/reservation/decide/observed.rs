@@ -127,14 +127,18 @@ impl Decision<'_> {
             ) => {
                 self.fail(reservation, FailureReason::HostGone);
             }
-            (Observation::HostGone, Stage::Ready { troubled: false }) => {
-                self.add(Fact::ReadyHostTroubled {
-                    reservation: reservation.clone(),
-                    trouble: format!(
-                        "the host {} does not exist any more in Kubernetes",
-                        holding.host
-                    ),
-                })
+            // Said even where another trouble was told before: what was broken is lost now.
+            (Observation::HostGone, Stage::Ready { trouble: told }) => {
+                let trouble = format!(
+                    "the host {} does not exist any more in Kubernetes",
+                    holding.host
+                );
+                if told.as_ref() != Some(&trouble) {
+                    self.add(Fact::ReadyHostTroubled {
+                        reservation: reservation.clone(),
+                        trouble,
+                    });
+                }
             }
             // Assigned, but not claimed before its end, perhaps because nobody was there: it is not prepared any more (R3).
             (Observation::Unclaimed, Stage::Claiming) if self.has_ended(reservation) => {
@@ -191,10 +195,11 @@ impl Decision<'_> {
     }
 
     fn changed_by_others(&mut self, reservation: &ReservationId, change: &str) {
+        let told = |holding: &Holding| holding.changed.as_deref() == Some(change);
         if self
             .resource
             .holding()
-            .is_some_and(|holding| !holding.changed)
+            .is_some_and(|holding| !told(holding))
         {
             self.add(Fact::HostChangedByOthers {
                 reservation: reservation.clone(),
@@ -227,7 +232,7 @@ impl Decision<'_> {
                 };
                 self.preparing(reservation, host, errors, in_error, clock);
             }
-            Some(Stage::Ready { troubled }) => self.ready(reservation, host, troubled),
+            Some(Stage::Ready { trouble }) => self.ready(reservation, host, trouble.is_some()),
             Some(Stage::Adopting | Stage::Claiming) | None => {}
         }
     }

@@ -206,9 +206,9 @@ impl Judge {
                     "R8: the clock of {reservation} runs while Metal3 does not work"
                 );
             }
-            Stage::Ready { troubled } => ensure!(
-                *troubled == host.error,
-                "R8: {reservation} was told of trouble: {troubled}; its host shows any: {}",
+            Stage::Ready { trouble } => ensure!(
+                trouble.is_some() == host.error,
+                "R8: {reservation} was told of trouble: {trouble:?}; its host shows any: {}",
                 host.error
             ),
         }
