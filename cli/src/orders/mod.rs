@@ -183,7 +183,14 @@ pub(crate) async fn say_one(
 }
 
 fn order(command: OrderCommand, ledger: &Ledger) -> Result<OperatorOrder, Failure> {
-    let host = |on: &OnHost| resource(&on.host, ledger);
+    let host = |on: &OnHost| {
+        let resource = resource(&on.host, ledger)?;
+        if ledger.resource(&resource).is_none() {
+            let text = format!("nothing was heard of {resource} so far: is its name right?");
+            eprintln!("bellhop: {}", one_line(&text));
+        }
+        Ok::<_, Failure>(resource)
+    };
     let scope = |settings: &PauseSettings| scope(settings, ledger);
     Ok(match command {
         OrderCommand::Extend(settings) => OperatorOrder::Extend {

@@ -87,8 +87,7 @@ pub(super) fn no_longer_true(about: &About<'_>) -> Option<&'static str> {
             "the reservation does not wait for that any more",
         ),
         Fact::ReservationWaits { reason, .. } => (
-            matches!(phase, Phase::Waiting(waiting)
-                if waiting.told.as_ref().is_none_or(|told| told.is_same_kind(reason))),
+            still_waits(phase, reason),
             "the reservation does not wait for that any more",
         ),
         Fact::ProvisioningErrorSeen { .. } => (
@@ -123,6 +122,24 @@ pub(super) fn no_longer_true(about: &About<'_>) -> Option<&'static str> {
         _ => (true, ""),
     };
     (!is_true).then_some(reason)
+}
+
+fn still_waits(phase: &Phase, reason: &WaitReason) -> bool {
+    let is_key = matches!(reason, WaitReason::Key { .. });
+    match phase {
+        // Its key can be brought meanwhile, so its user hears at once that there is none.
+        Phase::Postponed(waiting) => is_key && waiting.key != TenantKey::InDelivery,
+        // What it was told last is forgotten where it need not wait for that any more.
+        Phase::Waiting(waiting) => match reason {
+            WaitReason::Key { .. } if waiting.key == TenantKey::InDelivery => false,
+            WaitReason::Operator { .. } if waiting.allowed => false,
+            _ => waiting
+                .told
+                .as_ref()
+                .is_none_or(|told| told.is_same_kind(reason)),
+        },
+        _ => false,
+    }
 }
 
 fn is_ready(occasion: &Occasion<'_>) -> bool {

@@ -206,6 +206,13 @@ fn histories() -> Vec<Vec<Vec<Fact>>> {
     histories.push(no_key);
     histories.extend(wait_reasons().map(|reason| match reason {
         WaitReason::Site => of_several_sites(vec![story.waits(WaitReason::Site)]),
+        WaitReason::Key { text } => {
+            let key = TenantKey::Missing {
+                reason: text.clone(),
+            };
+            let reason = WaitReason::Key { text };
+            vec![vec![story.started_with(key), story.waits(reason)]]
+        }
         reason => vec![vec![story.started(), story.waits(reason)]],
     }));
     histories.extend(
@@ -481,6 +488,20 @@ fn ready_is_not_told_after_the_end() {
 }
 
 #[test]
+fn who_brought_no_key_hears_it_at_once_though_the_booking_was_moved_to_later() {
+    let story = Story::of("5120");
+    let text = "no SSH public key came with it".to_owned();
+    let started = story.started_with(TenantKey::Missing {
+        reason: text.clone(),
+    });
+    let waits = story.waits(WaitReason::Key { text });
+    let history = vec![vec![started, waits, story.postponed()]];
+    let told = late_reports(Destination::Notification, history);
+    let of_key = told.iter().find(|(name, _)| *name == "ReservationWaits");
+    assert!(matches!(of_key, Some((_, Composed::Send(_)))), "{told:?}");
+}
+
+#[test]
 fn what_passed_before_it_could_be_told_is_not_told() {
     let story = Story::of("5120");
     let holder = WaitReason::Holder {
@@ -502,8 +523,20 @@ fn what_passed_before_it_could_be_told_is_not_told() {
         vec![story.overdue()],
         vec![story.started()],
     ];
+    let without_key = || {
+        let key = WaitReason::Key {
+            text: "no SSH public key came with it".to_owned(),
+        };
+        let started = story.started_with(TenantKey::Missing {
+            reason: "no SSH public key came with it".to_owned(),
+        });
+        vec![vec![started], vec![story.waits(key)]]
+    };
+    let mut keyed = without_key();
+    keyed.push(vec![story.key_brought()]);
     for (history, fact) in [
         (waited, "ReservationWaits"),
+        (keyed, "ReservationWaits"),
         (erred, "ProvisioningErrorSeen"),
         (recovered, "ReadyHostTroubled"),
         (extended, "DeadlinePassed"),
@@ -712,7 +745,7 @@ proptest! {
         prop_assume!(!name.trim().is_empty());
         let story = Story::of("5120");
         let error = bellhop_domain::reservation::HostError { kind: "provisioning error".to_owned(), message: text.clone() };
-        let key = TenantKey::InDelivery;
+        let key = TenantKey::Missing { reason: text.clone() };
         let facts = [
             Fact::HostProvisioned { reservation: story.id.clone(), address: Some(address) },
             story.failed(FailureReason::ProvisioningErrors { error: error.clone(), attempts: 3 }),

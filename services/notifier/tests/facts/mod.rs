@@ -230,6 +230,14 @@ impl Story {
         }
     }
 
+    pub(crate) fn key_brought(&self) -> Fact {
+        Fact::KeyBrought {
+            reservation: self.id.clone(),
+            delivery: delivery(),
+            note: None,
+        }
+    }
+
     pub(crate) fn assigned(&self) -> Fact {
         let host = HostRef {
             namespace: "metal3".to_owned(),
