@@ -229,7 +229,8 @@ pub struct ProvisionerSettings {
 
     /// What happens to a start without a usable SSH key: `wait` or `provision`.
     ///
-    /// `wait`: its user is told to book again, and the reservation fails at its end, without a host. `provision`: it gets a
+    /// `wait`: its user is told, and the reservation waits without a host until `bellhop retry` brings a key, or fails at its end.
+    /// `provision`: it gets a
     /// host that only the operator can log in to.
     #[arg(
         long,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bellhop_domain::reservation::Fact;
 use bellhop_simulator::cluster::HostSpec;
 use serde_json::Value;
 
@@ -82,6 +83,12 @@ async fn a_new_provision_image_under_ten_ready_hosts_changes_none_of_them() {
     let _provisioner = world.provisioner_with(settings);
     // A new one gets the new image, so the new configuration is in use, and was for several sweeps.
     world.says(start("new", "node99")).await;
+    world
+        .until_fact(|fact| {
+            matches!(fact, Fact::ReservationStarted(started)
+                if started.reservation.event() == "new" && started.terms.image.url.ends_with("newer.img"))
+        })
+        .await;
     world.until("ReservationFailed").await;
     world.quiet().await;
     assert_eq!(world.ten_specs(), before);
