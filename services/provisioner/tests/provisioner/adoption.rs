@@ -226,6 +226,36 @@ async fn a_host_that_is_gone_when_it_is_adopted_fails_and_holds_nothing() {
 }
 
 #[tokio::test]
+async fn an_end_of_a_second_site_holds_an_adopted_host_of_no_known_site_and_is_alarmed() {
+    let world = prepared_before("node01").await;
+    let provisioner = world.provisioner();
+    let of_site = |site: &str, mut body: Value| {
+        body["siteId"] = site.into();
+        body
+    };
+    // A booking of some other host brings the first site to light.
+    world.says(of_site("site-1", start("2", "node09"))).await;
+    world.until("ReservationStarted").await;
+    world.adopt(None).await;
+    world.until("HostClaimed").await;
+    let begun = flat(
+        "EVENT_END",
+        "1",
+        "node01",
+        in_seconds(-3600),
+        in_seconds(60),
+    );
+    world.says(of_site("site-2", begun)).await;
+    world.until_of("1", "ReservationEnded").await;
+    provisioner
+        .until_shown("alarm unknown_reservation baremetalhost/metal3/node01")
+        .await;
+    world.quiet().await;
+    let host = world.cluster.host(NS, "node01").unwrap();
+    assert!(host["spec"]["image"].is_object(), "{host:#}");
+}
+
+#[tokio::test]
 async fn of_which_site_an_adoptable_host_is_says_its_namespace_where_sites_are_named() {
     let world = prepared_before("node01").await;
     assert_eq!(world.adoptable().await[0].sites, None);

@@ -107,6 +107,80 @@ fn a_host_of_which_nobody_knows_whose_it_is_is_held_until_an_end_that_encloses_i
     assert!(matches!(desired(&story.resource), Desired::Release(_)));
 }
 
+/// The kinds of the alarms that are on.
+fn alarmed(story: &Story) -> Vec<AlarmKind> {
+    alarms(&story.resource)
+        .into_iter()
+        .map(|alarm| alarm.kind)
+        .collect()
+}
+
+/// An end of A by a webhook that brings the words of several sites.
+fn end_of_one_of_several_sites(story: &mut Story, name: &str, number: i64) -> Vec<Fact> {
+    let mut word = of_site(story.word("a", Said::End, 3 * HOUR, None), name, number);
+    word.only_site = false;
+    story.decide(&Command::Said(Box::new(word)))
+}
+
+#[test]
+fn an_end_of_another_site_s_host_of_that_name_does_not_release_an_adopted_host() {
+    let mut story = moving_over();
+    adopt_of_site(&mut story, "site-1");
+    story.observed(provisioned());
+    let facts = end_of_one_of_several_sites(&mut story, "site-2", 77);
+    assert_eq!(end(&facts), Some((EndCause::End, EndOutcome::Cancelled)));
+    assert!(matches!(desired(&story.resource), Desired::Keep(_)));
+    // It is none of this host's, and nobody need look.
+    assert_eq!(alarmed(&story), []);
+}
+
+#[test]
+fn an_end_of_its_own_site_releases_an_adopted_host_though_several_sites_send() {
+    let mut story = moving_over();
+    adopt_of_site(&mut story, "site-1");
+    story.observed(provisioned());
+    let facts = end_of_one_of_several_sites(&mut story, "site-1", 31);
+    assert_eq!(names(&facts), ["ReservationEnded", "ReservationEnded"]);
+    assert!(matches!(desired(&story.resource), Desired::Release(_)));
+}
+
+#[test]
+fn an_end_that_may_be_another_site_s_holds_an_adopted_host_and_asks_an_operator() {
+    let mut story = adopted(None, None);
+    let facts = end_of_one_of_several_sites(&mut story, "site-2", 77);
+    assert_eq!(end(&facts), Some((EndCause::End, EndOutcome::Cancelled)));
+    assert!(matches!(desired(&story.resource), Desired::Keep(_)));
+    assert_eq!(alarmed(&story), [AlarmKind::UnknownReservation]);
+    let text = alarms(&story.resource).remove(0).text;
+    assert!(text.contains("reservation-system:a"), "{text}");
+}
+
+#[test]
+fn an_end_that_names_another_number_than_its_host_is_bound_to_holds_it_and_asks() {
+    // Somebody had it by Bellhop, it was handed back, and the service before gave it to somebody again.
+    let mut story = released();
+    assert!(story.resource.bound_to.is_some());
+    story.now = 5 * HOUR;
+    story.ordered(adoption(None, None));
+    story.observed(provisioned());
+    let mut word = story.word("b", Said::End, 6 * HOUR, None);
+    word.resource_number = Some(77);
+    story.decide(&Command::Said(Box::new(word)));
+    assert!(matches!(desired(&story.resource), Desired::Keep(_)));
+    assert_eq!(alarmed(&story), [AlarmKind::UnknownReservation]);
+}
+
+#[test]
+fn where_two_numbers_have_the_name_of_an_adopted_host_an_end_of_one_holds_it_and_asks() {
+    let mut story = adopted(None, None);
+    let mut word = story.word("b", Said::Announced, 6 * HOUR, None);
+    word.resource_number = Some(77);
+    story.decide(&Command::Said(Box::new(word)));
+    story.said("a", Said::End);
+    assert!(matches!(desired(&story.resource), Desired::Keep(_)));
+    assert_eq!(alarmed(&story), [AlarmKind::UnknownReservation]);
+}
+
 #[test]
 fn a_deletion_that_encloses_an_adoption_releases_too() {
     let mut story = adopted(None, None);
@@ -326,4 +400,23 @@ fn what_an_operator_says_of_a_host_s_site_makes_it_no_site_that_sends() {
     let mut ledger = Ledger::default();
     ledger.apply(&node, Version(1), at(2 * HOUR), None, &facts);
     assert_eq!(ledger.sites().len(), 0);
+}
+
+#[test]
+fn a_site_is_the_only_one_until_anything_is_said_of_another() {
+    let node: ResourceId = "baremetalhost/metal3/node01".parse().unwrap();
+    let mut ledger = Ledger::default();
+    let mut story = unknown();
+    for (version, (event, name, is_only)) in [("a", "site-1", true), ("b", "site-2", false)]
+        .into_iter()
+        .enumerate()
+    {
+        let word = story.word(event, Said::Announced, 8 * HOUR, None);
+        let facts = story.decide(&Command::Said(Box::new(of_site(word, name, 31))));
+        let version = Version(version as u64 + 1);
+        ledger.apply(&node, version, at(0), None, &facts);
+        assert_eq!(ledger.is_only_site(Some(&site("site-1"))), is_only);
+        assert_eq!(ledger.is_only_site(None), is_only);
+    }
+    assert!(!ledger.is_only_site(Some(&site("site-2"))));
 }
