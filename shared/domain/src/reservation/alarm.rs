@@ -167,12 +167,18 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
 /// who looks can know, and a wipe can't be undone: so it is held and asked about.
 fn adopted_and_perhaps_over(resource: &Resource, holding: &Holding) -> Option<String> {
     let since = holding.adopted_at?;
-    let sign = match resource.may_have_been_the_unknown_one() {
-        Some(ended) => format!(
+    let sign = match (
+        resource.may_have_been_the_unknown_one(),
+        resource.successor_of_adopted(),
+    ) {
+        (Some(ended), _) => format!(
             "reservation {ended}, whose time encloses that, is over, and nobody knows whether it is the one that had this host, or one of another \
              resource of that name"
         ),
-        None => return None,
+        (None, Some((successor, start))) => format!(
+            "no end came, and reservation {successor} is to have a host of that name from {start} on"
+        ),
+        (None, None) => return None,
     };
     Some(format!(
         "{} was adopted at {since}, and is held until an end comes for it; {sign}. Look whether somebody works there; \

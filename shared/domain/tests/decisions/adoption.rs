@@ -182,6 +182,52 @@ fn where_two_numbers_have_the_name_of_an_adopted_host_an_end_of_one_holds_it_and
 }
 
 #[test]
+fn an_adopted_host_whose_end_is_lost_is_held_and_alarmed_when_another_start_waits_for_it() {
+    let mut story = adopted(None, None);
+    story.said("b", Said::Announced);
+    assert_eq!(alarmed(&story), []);
+    story.now = 4 * HOUR - 5 * MINUTE;
+    story.said("b", start());
+    assert_eq!(alarmed(&story), [AlarmKind::UnknownReservation]);
+    let text = alarms(&story.resource).remove(0).text;
+    assert!(text.contains("reservation-system:b"), "{text}");
+    // It is on until an end or an operator releases the host, which nothing else does.
+    story.wait_until(7 * HOUR);
+    assert!(matches!(desired(&story.resource), Desired::Keep(_)));
+    assert_eq!(alarmed(&story), [AlarmKind::UnknownReservation]);
+    story.said("a", Said::End);
+    assert_eq!(alarmed(&story), []);
+}
+
+#[test]
+fn an_adopted_host_whose_end_is_lost_is_alarmed_when_the_start_of_a_later_booking_should_have_come()
+{
+    let mut story = adopted(None, None);
+    story.said("b", Said::Announced);
+    // One that is deleted before it begins proves nothing.
+    let mut deleted = story.clone();
+    deleted.said("b", Said::Deleted);
+    deleted.wait_until(5 * HOUR);
+    assert_eq!(alarmed(&deleted), []);
+    story.wait_until(4 * HOUR + 3 * MINUTE);
+    assert!(alarmed(&story).contains(&AlarmKind::UnknownReservation));
+}
+
+#[test]
+fn a_host_that_was_adopted_for_a_reservation_without_a_known_end_is_alarmed_too_and_one_with_an_end_is_not()
+ {
+    for (until, expected) in [
+        (None, vec![AlarmKind::UnknownReservation]),
+        (Some(5 * HOUR), vec![]),
+    ] {
+        let mut story = adopted(Some(id("a")), until);
+        story.now = 4 * HOUR - 5 * MINUTE;
+        story.said("b", start());
+        assert_eq!(alarmed(&story), expected);
+    }
+}
+
+#[test]
 fn a_deletion_that_encloses_an_adoption_releases_too() {
     let mut story = adopted(None, None);
     let facts = story.said("a", Said::Deleted);
