@@ -1,11 +1,17 @@
 //! Hosts that somebody else prepared: whose they are, and what tells that they are not needed any more. A wipe can't be undone, so
 //! only what is sure releases one, and what is not is told to an operator.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::command::Word;
-use super::resource::{Binding, Outcome, Phase, Reservation, Resource};
+use super::resource::{Binding, Occupancy, Outcome, Phase, Reservation, Resource};
 use crate::id::{ReservationId, SiteId};
+use crate::time;
+
+/// The sender says that a reservation ended within a minute; its queue may be slow. A deletion that comes later clears up.
+const END_IS_SAID_WITHIN: Duration = Duration::from_secs(10 * 60);
 
 impl Resource {
     /// Since when a host is held of which nobody knows whose it is.
@@ -74,6 +80,36 @@ impl Resource {
                 && !self.is_of_another_site(known)
         });
         one.map(|(id, _)| id)
+    }
+
+    /// The reservation whose end or deletion came during its time, and when, where nobody had its host by us, no other began
+    /// since, and the host was not handed back since: where the host has the image of the service before, it may have it from
+    /// that reservation.
+    pub fn ended_with_the_service_before(&self) -> Option<(&ReservationId, Timestamp)> {
+        if self.occupancy != Occupancy::Free {
+            return None;
+        }
+        let begun = self
+            .reservations
+            .iter()
+            .filter(|(_, known)| known.has_begun());
+        let (id, last) =
+            begun.max_by_key(|(_, known)| known.schedule().map(|times| times.start))?;
+        let said = last.times.newest()?;
+        let in_time = said.schedule.start <= said.said_at
+            && said.said_at <= time::after(said.schedule.end, END_IS_SAID_WITHIN);
+        let was_ours = self
+            .spent_secrets
+            .iter()
+            .any(|spent| spent.reservation == *id);
+        let is_left = last.outcome() == Some(Outcome::Cancelled)
+            && in_time
+            && !was_ours
+            && self
+                .orders
+                .last_hand_back()
+                .is_none_or(|at| at < said.said_at);
+        is_left.then_some((id, said.said_at))
     }
 
     /// The first reservation that begins after a host was adopted of which no end is known, and its start, once that came or
