@@ -24,7 +24,8 @@ pub(crate) struct AdoptSettings {
     #[command(flatten)]
     says: Says,
 
-    /// Only this host, `node17` or `metal3/node17`; again for more of them. All that can be adopted without it
+    /// Only this host, `node17` or `metal3/node17`; again for more of them. Without it, all that the service before Bellhop
+    /// prepared; one with our `consumerRef` that this ledger doesn't know is only adopted when it is named
     #[arg(long = "host", value_name = "NAME")]
     hosts: Vec<String>,
 
@@ -74,7 +75,8 @@ pub(crate) async fn adopt(settings: AdoptSettings) -> Result<(), Failure> {
     let store = EventStore::connect(settings.says.event_store(), "bellhop-operator").await?;
     let ledger = orders::fold(&store).await?;
     let mut candidates = Vec::new();
-    for host in chosen(&settings, &provisioner, &ledger).await? {
+    let (hosts, apart) = chosen(&settings, &provisioner, &ledger).await?;
+    for host in hosts {
         candidates.push(Candidate {
             reservation: settings.reservation.clone().or(host.reservation.clone()),
             site: site_of(&host, settings.site.as_deref(), &ledger)?,
@@ -97,13 +99,29 @@ pub(crate) async fn adopt(settings: AdoptSettings) -> Result<(), Failure> {
             }
         }
     }
-    sum_up(settings.dry_run, adopted, left)
+    for host in &apart {
+        writeln!(std::io::stdout(), "{}", one_line(&line_apart(host)))?;
+    }
+    sum_up(settings.dry_run, adopted, left, apart.len())
 }
 
-fn sum_up(dry_run: bool, adopted: usize, left: usize) -> Result<(), Failure> {
+/// What is said of a host that is only adopted when it is named: it may be in use by another installation, whose name is the
+/// same where nobody gave it another.
+fn line_apart(host: &AdoptableHost) -> String {
+    let reservation = host.reservation.as_ref();
+    let reservation = reservation.map(ToString::to_string).unwrap_or_default();
+    format!(
+        "{} {} left alone: its consumerRef is {reservation}, which this ledger does not know; it may be another installation's of \
+         the same INSTALLATION, or of another STREAM_PREFIX. If its ledger was lost, adopt it by name: --host {}",
+        host.host, host.image.url, host.host
+    )
+}
+
+fn sum_up(dry_run: bool, adopted: usize, left: usize, apart: usize) -> Result<(), Failure> {
     let mut out = std::io::stdout();
     match (dry_run, adopted) {
-        (_, 0) if left == 0 => writeln!(out, "no host can be adopted")?,
+        (_, 0) if left == 0 && apart == 0 => writeln!(out, "no host can be adopted")?,
+        (_, 0) if left == 0 => writeln!(out, "no host can be adopted unless it is named")?,
         (_, 0) => {}
         (true, _) => writeln!(
             out,
@@ -117,16 +135,17 @@ fn sum_up(dry_run: bool, adopted: usize, left: usize) -> Result<(), Failure> {
     }
 }
 
-/// The hosts that were named, or all that can be adopted.
+/// The hosts that were named, or all that the service before Bellhop prepared; then those that must be named, because a
+/// reservation that this ledger doesn't know has them.
 async fn chosen(
     settings: &AdoptSettings,
     provisioner: &ProvisionerSettings,
     ledger: &Ledger,
-) -> Result<Vec<AdoptableHost>, Failure> {
+) -> Result<(Vec<AdoptableHost>, Vec<AdoptableHost>), Failure> {
     let all = adoptable_hosts(provisioner).await?;
     if settings.hosts.is_empty() {
         let free = all.into_iter().filter(|host| has(host, ledger).is_none());
-        return Ok(free.collect());
+        return Ok(free.partition(|host| host.reservation.is_none()));
     }
     let mut chosen: Vec<AdoptableHost> = Vec::new();
     for name in &settings.hosts {
@@ -159,7 +178,7 @@ async fn chosen(
             }
         }
     }
-    Ok(chosen)
+    Ok((chosen, Vec::new()))
 }
 
 impl Candidate {

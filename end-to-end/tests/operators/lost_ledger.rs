@@ -28,7 +28,15 @@ async fn a_host_that_a_lost_ledger_left_is_adopted_for_its_user_and_released_at_
     let before = system.host(1);
     assert!(is_provisioned(&before), "{before:#}");
 
-    let said = say_at_the_cluster(&system, &["adopt", "--dry-run"])
+    // It may be another installation's of that name: it is not taken among all others.
+    let said = say_at_the_cluster(&system, &["adopt"]).await.well();
+    assert!(
+        said.contains(&format!("left alone: its consumerRef is {id}"))
+            && said.contains("adopt it by name: --host metal3/node01"),
+        "{said}"
+    );
+    assert!(!said.contains("recorded"), "{said}");
+    let said = say_at_the_cluster(&system, &["adopt", "--host", "node01", "--dry-run"])
         .await
         .well();
     assert!(
@@ -53,7 +61,9 @@ async fn a_host_that_a_lost_ledger_left_is_adopted_for_its_user_and_released_at_
         "{another:?}"
     );
     another.refused("can't be adopted");
-    let said = say_at_the_cluster(&system, &["adopt"]).await.well();
+    let said = say_at_the_cluster(&system, &["adopt", "--host", "node01"])
+        .await
+        .well();
     assert!(said.contains("recorded HostAdopted"), "{said}");
     assert!(said.contains("without a deadline"), "{said}");
     system.wait_for_fact(&booking, "HostClaimed").await.unwrap();

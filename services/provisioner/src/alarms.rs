@@ -21,7 +21,7 @@ pub(crate) struct AlarmBoard {
     known: KnownHosts,
     raised: HashMap<ResourceId, HashSet<(&'static str, String)>>,
     unknown: HashSet<String>,
-    /// Not adopted, though over.
+    /// Not adopted, though perhaps over.
     left: HashSet<String>,
     /// Seen once: the watch may lag behind the ledger.
     suspected: HashSet<String>,
@@ -94,25 +94,25 @@ impl AlarmBoard {
         self.not_adopted();
     }
 
-    /// A host that the service before Bellhop prepared, and whose reservation ended here: nobody will take it back.
+    /// A host that the service before Bellhop prepared, and whose reservation may have ended here: nobody will take it back.
     fn not_adopted(&mut self) {
         let ended = self.folded.read(|ledger| {
-            let over = ledger.resources().filter(|(_, resource)| {
-                resource.occupancy == Occupancy::Free
-                    && resource
-                        .reservations
-                        .values()
-                        .any(|known| known.outcome().is_some())
+            let ended = ledger.resources().filter_map(|(id, resource)| {
+                let (reservation, at) = resource.ended_with_the_service_before()?;
+                let name = (id.namespace().to_owned(), id.name().to_owned());
+                Some((name, (reservation.clone(), at)))
             });
-            over.map(|(id, _)| (id.namespace().to_owned(), id.name().to_owned()))
-                .collect::<HashSet<_>>()
+            ended.collect::<HashMap<_, _>>()
         });
         let mut on = HashSet::new();
         for (name, host) in self.known.all() {
-            if host.of_the_service_before && ended.contains(&(host.namespace, host.answers_to)) {
+            let Some((reservation, at)) = ended.get(&(host.namespace, host.answers_to)) else {
+                continue;
+            };
+            if host.of_the_service_before {
                 let text = format!(
-                    "host {name} still has the image of the service before Bellhop, though its reservation has ended: it was not \
-                     adopted, and is left alone"
+                    "the end of reservation {reservation} came at {at}, and host {name}, which was not adopted, has an image that the \
+                     service before Bellhop set: look whether somebody works there; it is left alone"
                 );
                 self.alarms.raise(NOT_ADOPTED, &name, &text);
                 on.insert(name);

@@ -318,6 +318,10 @@ impl Deliveries {
                 .is_some_and(|named| named.namespace() == place.namespace());
             let said = Command::Said(Box::new(Word {
                 site_named: word.site_named && is_home,
+                only_site: (word.only_site && is_home)
+                    || self
+                        .folded
+                        .read(|ledger| ledger.is_only_site(word.site.as_ref())),
                 ..word.clone()
             }));
             self.decisions.decide(&place, &said, cause).await?;

@@ -130,7 +130,11 @@ impl Reading {
             _ => return Ok(Meaning::Nothing("this type of event asks for nothing")),
         };
         let mut word = word(delivery, &webhook, booking, said);
-        word.site_named = matches!(place, Place::Named { by_site: true, .. });
+        if let Place::Named { resource, by_site } = &place {
+            word.site_named = *by_site;
+            let sites = self.sites.sites_in(resource.namespace());
+            word.only_site = *by_site && sites.is_some_and(|sites| sites.len() == 1);
+        }
         Ok(Meaning::Word(Box::new(word), place))
     }
 
@@ -270,6 +274,7 @@ fn word(delivery: &Delivery, webhook: &Webhook, booking: &Booking, said: Said) -
         resource_number: booking.resource.id,
         site: site(&booking.resource),
         site_named: false,
+        only_site: false,
         payload: payload(&delivery.body),
     }
 }
@@ -545,6 +550,21 @@ mod tests {
             let expected = (format!("baremetalhost/{expected}/node01"), true);
             assert_eq!(resource(&place), Some(expected));
         }
+    }
+
+    #[test]
+    fn a_host_can_only_be_of_the_one_site_that_is_said_to_have_its_namespace() {
+        let only = |sites: &[&str]| {
+            let reading = Reading::new(&settings(sites), None);
+            let body = flat_of("EVENT_END", Some("site-a"));
+            match reading.of(&delivery(&body)).unwrap() {
+                Meaning::Word(word, _) => word.only_site,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(only(&["--site-ids", "site-a=ns-a,site-b"]));
+        assert!(!only(&["--site-ids", "site-a,site-b"]));
+        assert!(!only(&[]));
     }
 
     #[test]

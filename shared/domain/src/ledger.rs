@@ -80,6 +80,14 @@ impl Ledger {
         self.sites.keys()
     }
 
+    /// Whether nothing was ever said of a site other than this one.
+    pub fn is_only_site(&self, site: Option<&SiteId>) -> bool {
+        match site {
+            Some(site) => self.sites.keys().all(|seen| seen == site),
+            None => self.sites.len() < 2,
+        }
+    }
+
     /// The reservations that are unsettled, each with where it stands and its site, where told. They came when several sites
     /// were seen, and nobody had said where the hosts of each are.
     pub fn unsettled(&self) -> Vec<(ResourceId, ReservationId, Option<SiteId>)> {

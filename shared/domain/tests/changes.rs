@@ -95,6 +95,7 @@ impl Site {
             resource_number: Some(31),
             site: Some(SiteId::new("lab-7")),
             site_named: false,
+            only_site: true,
             payload: "{}".into(),
         }
     }

@@ -62,6 +62,7 @@ fn word(number: u64, said: Said, start: i64, site: Option<&str>, said_at: i64) -
     let id = DeliveryId::new(format!("d{number}-{said_at}"));
     Word {
         site_named: true,
+        only_site: true,
         reservation: reservation(number),
         said,
         knowledge: Knowledge {

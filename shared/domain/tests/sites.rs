@@ -105,6 +105,7 @@ impl Story {
             resource_number: Some(number),
             site: Some(SiteId::new(site)),
             site_named: self.named,
+            only_site: true,
             payload: "{}".into(),
         }
     }

@@ -48,6 +48,12 @@ pub(crate) async fn prepared_before(name: &str) -> World {
     world
 }
 
+/// The end of a reservation of `node01` that has begun.
+fn end_of_a_running_one(event: &str) -> Value {
+    let (start, end) = (in_seconds(-3600), in_seconds(60));
+    flat("EVENT_END", event, "node01", start, end)
+}
+
 impl World {
     async fn adoptable(&self) -> Vec<AdoptableHost> {
         self.adoptable_with(self.settings()).await
@@ -166,9 +172,11 @@ async fn an_adopted_host_of_which_nobody_knows_whose_it_is_is_released_by_the_en
 async fn an_end_for_a_host_that_was_not_adopted_is_alarmed_and_touches_nothing() {
     let world = prepared_before("node01").await;
     let provisioner = world.provisioner();
-    world.says(end("1", "node01")).await;
+    world.says(end_of_a_running_one("1")).await;
     world.until("ReservationEnded").await;
-    provisioner.until_shown("not_adopted").await;
+    provisioner
+        .until_shown("the end of reservation reservation-system:1 came")
+        .await;
     world.quiet().await;
     assert_eq!(world.written("node01"), Vec::<Value>::new());
 }
@@ -223,6 +231,31 @@ async fn a_host_that_is_gone_when_it_is_adopted_fails_and_holds_nothing() {
         .await;
     world.until("ReservationFailed").await;
     world.until("HostReleased").await;
+}
+
+#[tokio::test]
+async fn an_end_of_a_second_site_holds_an_adopted_host_of_no_known_site_and_is_alarmed() {
+    let world = prepared_before("node01").await;
+    let provisioner = world.provisioner();
+    let of_site = |site: &str, mut body: Value| {
+        body["siteId"] = site.into();
+        body
+    };
+    // A booking of some other host brings the first site to light.
+    world.says(of_site("site-1", start("2", "node09"))).await;
+    world.until("ReservationStarted").await;
+    world.adopt(None).await;
+    world.until("HostClaimed").await;
+    world
+        .says(of_site("site-2", end_of_a_running_one("1")))
+        .await;
+    world.until_of("1", "ReservationEnded").await;
+    provisioner
+        .until_shown("alarm unknown_reservation baremetalhost/metal3/node01")
+        .await;
+    world.quiet().await;
+    let host = world.cluster.host(NS, "node01").unwrap();
+    assert!(host["spec"]["image"].is_object(), "{host:#}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::fact::WaitReason;
-use super::resource::{Phase, Resource, Stage};
+use super::resource::{Holding, Phase, Resource, Stage};
 use crate::id::ReservationId;
 
 /// A kind of alarm; the label of its gauge.
@@ -29,6 +29,8 @@ pub enum AlarmKind {
     HeldResourceDeleted,
     /// The API server refuses to mark an adopted host as ours.
     AdoptionRefused,
+    /// An adopted host whose end nobody knows may be over.
+    UnknownReservation,
 }
 
 impl AlarmKind {
@@ -45,6 +47,7 @@ impl AlarmKind {
             Self::OperatorNeeded => "operator_needed",
             Self::HeldResourceDeleted => "held_resource_deleted",
             Self::AdoptionRefused => "adoption_refused",
+            Self::UnknownReservation => "unknown_reservation",
         }
     }
 }
@@ -139,6 +142,9 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
                 format!("{} can't carry our consumerRef: {text}", holding.host),
             );
         }
+        if let Some(text) = adopted_and_perhaps_over(resource, holding) {
+            raise(AlarmKind::UnknownReservation, id, text);
+        }
         if let Some(change) = &holding.changed {
             raise(
                 AlarmKind::HostChangedByOthers,
@@ -158,4 +164,28 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
         }
     }
     alarms
+}
+
+/// What tells that an adopted host's reservation, of which no end is known, may be over; none where nothing does. Only somebody
+/// who looks can know, and a wipe can't be undone: so it is held and asked about.
+fn adopted_and_perhaps_over(resource: &Resource, holding: &Holding) -> Option<String> {
+    let since = holding.adopted_at?;
+    let sign = match (
+        resource.may_have_been_the_unknown_one(),
+        resource.successor_of_adopted(),
+    ) {
+        (Some(ended), _) => format!(
+            "reservation {ended}, whose time encloses that, is over, and nobody knows whether it is the one that had this host, or one of another \
+             resource of that name"
+        ),
+        (None, Some((successor, start))) => format!(
+            "no end came, and reservation {successor} is to have a host of that name from {start} on"
+        ),
+        (None, None) => return None,
+    };
+    Some(format!(
+        "{} was adopted at {since}, and is held until an end comes for it; {sign}. Look whether somebody works there; \
+         `bellhop release` takes it back",
+        holding.host
+    ))
 }

@@ -177,6 +177,8 @@ pub struct Word {
     pub site: Option<SiteId>,
     /// Whether it is configured where the hosts of its site are.
     pub site_named: bool,
+    /// Whether a host of the resource can only be its site's: `SITE_IDS` says so, or no other site was ever seen.
+    pub only_site: bool,
     /// The payload without key, e-mail and name.
     pub payload: String,
 }

@@ -35,6 +35,7 @@
 //! - [`knowledge`] which of two sayings about a booking is the newer; [`orders`] what operators ordered;
 //! - [`rehoming`] reservations that stand in another namespace than their site's hosts are in.
 
+mod adopted;
 pub mod alarm;
 pub mod command;
 pub mod decide;

@@ -72,6 +72,11 @@ impl Orders {
         }
     }
 
+    /// When the newest word that the host be handed back was stored.
+    pub(super) fn last_hand_back(&self) -> Option<Timestamp> {
+        self.newest.hand_back
+    }
+
     /// Whether a word is newer than all that is known of what it is about: words come in any order, and more than once. None
     /// where it is not known when it was stored.
     pub(super) fn is_news(&self, about: About, word: &Note) -> Option<bool> {

@@ -391,14 +391,6 @@ impl Resource {
         }
     }
 
-    /// Since when a host is held of which nobody knows whose it is.
-    pub fn unknown_since(&self) -> Option<Timestamp> {
-        let holding = self.holding()?;
-        holding
-            .adopted_at
-            .filter(|_| holding.reservation.is_unknown())
-    }
-
     /// Why a clean host is not given to a reservation before an operator allows it; none where it may be.
     pub fn operator_needed(&self, reservation: &ReservationId, policy: &Policy) -> Option<String> {
         let known = self.reservations.get(reservation)?;

@@ -63,9 +63,10 @@ pub fn timers(resource: &Resource, policy: &Policy) -> Vec<(Timestamp, Timer)> {
             // A host was adopted when nobody knew whose it is: it is this one's, whose start went to the service before. Its end
             // is waited for.
             Phase::Announced { .. } | Phase::Waiting(_) | Phase::Postponed(_)
-                if resource
-                    .unknown_since()
-                    .is_some_and(|since| schedule.start <= since && since <= schedule.end) => {}
+                if !resource.is_of_another_site(reservation)
+                    && resource
+                        .unknown_since()
+                        .is_some_and(|since| schedule.start <= since && since <= schedule.end) => {}
             Phase::Announced { overdue } => {
                 if !overdue {
                     timers.push((

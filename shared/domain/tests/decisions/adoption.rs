@@ -1,6 +1,6 @@
 //! Hosts that the service before Bellhop prepared: taken over as they are.
 
-use bellhop_domain::reservation::{Adoption, Binding, HostSites, Order, Scope};
+use bellhop_domain::reservation::{Adoption, Binding, HostSites, Note, OperatorWord, Order, Scope};
 
 use super::orders::{delivery, note};
 use super::*;
@@ -105,6 +105,205 @@ fn a_host_of_which_nobody_knows_whose_it_is_is_held_until_an_end_that_encloses_i
     assert_eq!(end(&facts), Some((EndCause::End, EndOutcome::Completed)));
     assert_eq!(facts[0].reservation(), Some(&id("a")));
     assert!(matches!(desired(&story.resource), Desired::Release(_)));
+}
+
+/// The kinds of the alarms that are on.
+fn alarmed(story: &Story) -> Vec<AlarmKind> {
+    alarms(&story.resource)
+        .into_iter()
+        .map(|alarm| alarm.kind)
+        .collect()
+}
+
+/// An end of A by a webhook that brings the words of several sites.
+fn end_of_one_of_several_sites(story: &mut Story, name: &str, number: i64) -> Vec<Fact> {
+    let mut word = of_site(story.word("a", Said::End, 3 * HOUR, None), name, number);
+    word.only_site = false;
+    story.decide(&Command::Said(Box::new(word)))
+}
+
+#[test]
+fn an_end_of_another_site_s_host_of_that_name_does_not_release_an_adopted_host() {
+    let mut story = moving_over();
+    adopt_of_site(&mut story, "site-1");
+    story.observed(provisioned());
+    let facts = end_of_one_of_several_sites(&mut story, "site-2", 77);
+    assert_eq!(end(&facts), Some((EndCause::End, EndOutcome::Cancelled)));
+    assert!(matches!(desired(&story.resource), Desired::Keep(_)));
+    // It is none of this host's, and nobody need look.
+    assert_eq!(alarmed(&story), []);
+}
+
+#[test]
+fn an_end_of_its_own_site_releases_an_adopted_host_though_several_sites_send() {
+    let mut story = moving_over();
+    adopt_of_site(&mut story, "site-1");
+    story.observed(provisioned());
+    let facts = end_of_one_of_several_sites(&mut story, "site-1", 31);
+    assert_eq!(names(&facts), ["ReservationEnded", "ReservationEnded"]);
+    assert!(matches!(desired(&story.resource), Desired::Release(_)));
+}
+
+#[test]
+fn an_end_that_may_be_another_site_s_holds_an_adopted_host_and_asks_an_operator() {
+    let mut story = adopted(None, None);
+    let facts = end_of_one_of_several_sites(&mut story, "site-2", 77);
+    assert_eq!(end(&facts), Some((EndCause::End, EndOutcome::Cancelled)));
+    assert!(matches!(desired(&story.resource), Desired::Keep(_)));
+    assert_eq!(alarmed(&story), [AlarmKind::UnknownReservation]);
+    let text = alarms(&story.resource).remove(0).text;
+    assert!(text.contains("reservation-system:a"), "{text}");
+}
+
+#[test]
+fn an_end_that_names_another_number_than_its_host_is_bound_to_holds_it_and_asks() {
+    // Somebody had it by Bellhop, it was handed back, and the service before gave it to somebody again.
+    let mut story = released();
+    assert!(story.resource.bound_to.is_some());
+    story.now = 5 * HOUR;
+    story.ordered(adoption(None, None));
+    story.observed(provisioned());
+    let mut word = story.word("b", Said::End, 6 * HOUR, None);
+    word.resource_number = Some(77);
+    story.decide(&Command::Said(Box::new(word)));
+    assert!(matches!(desired(&story.resource), Desired::Keep(_)));
+    assert_eq!(alarmed(&story), [AlarmKind::UnknownReservation]);
+}
+
+#[test]
+fn where_two_numbers_have_the_name_of_an_adopted_host_an_end_of_one_holds_it_and_asks() {
+    let mut story = adopted(None, None);
+    let mut word = story.word("b", Said::Announced, 6 * HOUR, None);
+    word.resource_number = Some(77);
+    story.decide(&Command::Said(Box::new(word)));
+    story.said("a", Said::End);
+    assert!(matches!(desired(&story.resource), Desired::Keep(_)));
+    assert_eq!(alarmed(&story), [AlarmKind::UnknownReservation]);
+}
+
+#[test]
+fn an_adopted_host_whose_end_is_lost_is_held_and_alarmed_when_another_start_waits_for_it() {
+    let mut story = adopted(None, None);
+    story.said("b", Said::Announced);
+    assert_eq!(alarmed(&story), []);
+    story.now = 4 * HOUR - 5 * MINUTE;
+    story.said("b", start());
+    assert_eq!(alarmed(&story), [AlarmKind::UnknownReservation]);
+    let text = alarms(&story.resource).remove(0).text;
+    assert!(text.contains("reservation-system:b"), "{text}");
+    // It is on until an end or an operator releases the host, which nothing else does.
+    story.wait_until(7 * HOUR);
+    assert!(matches!(desired(&story.resource), Desired::Keep(_)));
+    assert_eq!(alarmed(&story), [AlarmKind::UnknownReservation]);
+    story.said("a", Said::End);
+    assert_eq!(alarmed(&story), []);
+}
+
+#[test]
+fn an_adopted_host_whose_end_is_lost_is_alarmed_when_the_start_of_a_later_booking_should_have_come()
+{
+    let mut story = adopted(None, None);
+    story.said("b", Said::Announced);
+    // One that is deleted before it begins proves nothing.
+    let mut deleted = story.clone();
+    deleted.said("b", Said::Deleted);
+    deleted.wait_until(5 * HOUR);
+    assert_eq!(alarmed(&deleted), []);
+    story.wait_until(4 * HOUR + 3 * MINUTE);
+    assert!(alarmed(&story).contains(&AlarmKind::UnknownReservation));
+}
+
+#[test]
+fn a_host_that_was_adopted_for_a_reservation_without_a_known_end_is_alarmed_too_and_one_with_an_end_is_not()
+ {
+    for (until, expected) in [
+        (None, vec![AlarmKind::UnknownReservation]),
+        (Some(5 * HOUR), vec![]),
+    ] {
+        let mut story = adopted(Some(id("a")), until);
+        story.now = 4 * HOUR - 5 * MINUTE;
+        story.said("b", start());
+        assert_eq!(alarmed(&story), expected);
+    }
+}
+
+/// The reservation that a host of the service before may have its image from.
+fn left(story: &Story) -> Option<&ReservationId> {
+    let ended = story.resource.ended_with_the_service_before();
+    ended.map(|(reservation, _)| reservation)
+}
+
+#[test]
+fn a_host_that_was_not_adopted_may_be_left_once_an_end_or_deletion_of_a_running_reservation_came() {
+    for said in [Said::End, Said::Deleted] {
+        let mut story = moving_over();
+        assert_eq!(left(&story), None);
+        story.said("a", said);
+        assert_eq!(left(&story), Some(&id("a")));
+        // What is booked later is no sign that the host is used again, before it begins.
+        story.said("b", Said::Announced);
+        assert_eq!(left(&story), Some(&id("a")));
+        story.now = 4 * HOUR - 5 * MINUTE;
+        story.said("b", start());
+        assert_eq!(left(&story), None);
+    }
+}
+
+#[test]
+fn a_deletion_of_what_has_not_begun_or_is_long_over_tells_nothing_of_a_host_that_was_not_adopted() {
+    for now in [HOUR - MINUTE, 5 * HOUR] {
+        let mut story = Story {
+            now,
+            ..Story::new()
+        };
+        story.said("a", Said::Deleted);
+        assert_eq!(left(&story), None);
+    }
+    // One booking runs with the service before, and a later one is deleted.
+    let mut story = moving_over();
+    story.said("a", Said::Announced);
+    story.said("b", Said::Deleted);
+    assert_eq!(left(&story), None);
+}
+
+#[test]
+fn what_we_gave_and_took_back_tells_nothing_of_a_host_that_the_service_before_prepared_again() {
+    assert_eq!(left(&released()), None);
+    // It ended while we prepared.
+    let mut story = preparing();
+    story.now = 2 * HOUR;
+    story.said("a", Said::End);
+    story.observed(Observation::Released {
+        left: HostLeft::Off,
+        not_wiped: false,
+    });
+    assert_eq!(left(&story), None);
+    // It was adopted.
+    let mut story = adopted(None, None);
+    story.said("a", Said::End);
+    story.observed(Observation::Released {
+        left: HostLeft::Off,
+        not_wiped: false,
+    });
+    assert_eq!(left(&story), None);
+}
+
+#[test]
+fn an_end_from_before_a_hand_back_tells_nothing_of_the_host_after_it() {
+    let mut story = moving_over();
+    story.said("a", Said::End);
+    let word = OperatorWord {
+        order: Order::HandBack,
+        note: Note {
+            at: Some(at(3 * HOUR)),
+            ..note()
+        },
+    };
+    assert_eq!(
+        names(&story.decide(&Command::Ordered(Box::new(word)))),
+        ["HandBackOrdered"]
+    );
+    assert_eq!(left(&story), None);
 }
 
 #[test]
@@ -326,4 +525,23 @@ fn what_an_operator_says_of_a_host_s_site_makes_it_no_site_that_sends() {
     let mut ledger = Ledger::default();
     ledger.apply(&node, Version(1), at(2 * HOUR), None, &facts);
     assert_eq!(ledger.sites().len(), 0);
+}
+
+#[test]
+fn a_site_is_the_only_one_until_anything_is_said_of_another() {
+    let node: ResourceId = "baremetalhost/metal3/node01".parse().unwrap();
+    let mut ledger = Ledger::default();
+    let mut story = unknown();
+    for (version, (event, name, is_only)) in [("a", "site-1", true), ("b", "site-2", false)]
+        .into_iter()
+        .enumerate()
+    {
+        let word = story.word(event, Said::Announced, 8 * HOUR, None);
+        let facts = story.decide(&Command::Said(Box::new(of_site(word, name, 31))));
+        let version = Version(version as u64 + 1);
+        ledger.apply(&node, version, at(0), None, &facts);
+        assert_eq!(ledger.is_only_site(Some(&site("site-1"))), is_only);
+        assert_eq!(ledger.is_only_site(None), is_only);
+    }
+    assert!(!ledger.is_only_site(Some(&site("site-2"))));
 }

@@ -136,6 +136,7 @@ impl Story {
             resource_number: Some(31),
             site: None,
             site_named: false,
+            only_site: true,
             payload: "{}".to_owned(),
         }
     }

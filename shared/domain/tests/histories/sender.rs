@@ -307,6 +307,7 @@ impl Row<'_> {
                 resource_number: Some(number(self.resource)),
                 site: Some(super::orders::site()),
                 site_named: false,
+                only_site: true,
                 payload: String::new(),
             },
         });

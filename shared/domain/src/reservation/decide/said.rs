@@ -78,9 +78,10 @@ impl Decision<'_> {
             return false;
         }
         // What was said before is of somebody who had the host before.
-        self.resource.unknown_since().is_some_and(|since| {
+        let encloses = self.resource.unknown_since().is_some_and(|since| {
             schedule.start <= since && since <= schedule.end && since <= word.knowledge.said_at
-        })
+        });
+        encloses && self.resource.host_is_surely_meant_by(word)
     }
 
     /// The end of an adopted host's reservation, whose name comes to light with it: its user had the host.
