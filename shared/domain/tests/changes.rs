@@ -10,9 +10,9 @@ use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::alarm::alarms;
 use bellhop_domain::reservation::timer::next_due;
 use bellhop_domain::reservation::{
-    AcceptedStart, AlarmKind, ClaimedHost, Command, DeliveryRef, Desired, Fact, Image, Knowledge,
-    Observation, Phase, Policy, Progress, Said, Schedule, TenantKey, Terms, WaitReason, Word,
-    decide, desired, moved_by,
+    AcceptedStart, AlarmKind, ClaimedHost, Command, DeliveryRef, Desired, EndCause, EndOutcome,
+    Fact, FailureReason, Image, Knowledge, Observation, Phase, Policy, Progress, Said, Schedule,
+    TenantKey, Terms, WaitReason, Word, decide, desired, moved_by,
 };
 use jiff::Timestamp;
 
@@ -102,6 +102,14 @@ impl Site {
     fn said(&mut self, on: &str, said: Said, start: i64, end: i64) -> Vec<Fact> {
         let word = self.word(said, start, end);
         self.decide(on, &Command::Said(Box::new(word)))
+    }
+
+    /// A saying about the booking that names a resource which is not served.
+    fn of_unserved(&mut self, said: Said, number: i64) -> Command {
+        Command::SaidOfUnserved(Box::new(Word {
+            resource_number: Some(number),
+            ..self.word(said, HOUR, 3 * HOUR)
+        }))
     }
 
     fn observed(&mut self, on: &str, observation: Observation) -> Vec<Fact> {
@@ -511,6 +519,56 @@ fn a_change_after_the_end_is_answered_and_changes_nothing() {
         ["ChangeCameTooLate"]
     );
     assert!(matches!(site.phase("one"), Phase::Over(_)));
+}
+
+#[test]
+fn a_booking_that_is_moved_to_what_is_not_served_gives_its_host_back_and_is_over() {
+    let mut site = Site::ready();
+    let stale = site.of_unserved(Said::Changed, 32);
+    site.now += 10;
+    let renamed = site.of_unserved(Said::Changed, 31);
+    assert_eq!(names(&site.decide("one", &renamed)), ["ReservationChanged"]);
+    assert_eq!(site.decide("one", &stale), [], "it is older");
+    site.now += 10;
+    let moved = site.of_unserved(Said::Changed, 32);
+    let facts = site.decide("one", &moved);
+    let [Fact::ReservationEnded(ended)] = &facts[..] else {
+        panic!("{facts:?}");
+    };
+    assert_eq!(
+        (ended.cause, ended.outcome, ended.resource_number),
+        (EndCause::MovedAway, EndOutcome::Completed, Some(32))
+    );
+    let one = site.ledger.resource(&node("one")).unwrap();
+    assert!(matches!(desired(one), Desired::Release(_)));
+    assert_eq!(one.bound_to.as_ref().map(|bound| bound.number), Some(31));
+    // What happens to it there is no business of ours.
+    site.now += 10;
+    let Command::SaidOfUnserved(mut word) = site.of_unserved(Said::Changed, 32) else {
+        unreachable!("it was made so");
+    };
+    word.knowledge.schedule.end = at(5 * HOUR);
+    assert_eq!(site.decide("one", &Command::SaidOfUnserved(word)), []);
+}
+
+#[test]
+fn a_booking_that_is_moved_to_what_is_not_served_before_its_start_goes_on_until_that_comes() {
+    let mut site = Site::default();
+    site.said("one", Said::Announced, HOUR, 3 * HOUR);
+    site.now += 10;
+    let moved = site.of_unserved(Said::Changed, 32);
+    assert_eq!(names(&site.decide("one", &moved)), ["ReservationChanged"]);
+    site.now = HOUR - 60;
+    let start = site.of_unserved(
+        Said::UnservableStart {
+            key: TenantKey::InDelivery,
+            reason: FailureReason::NotServed {
+                text: "its type".into(),
+            },
+        },
+        32,
+    );
+    assert!(names(&site.decide("one", &start)).contains(&"ReservationFailed"));
 }
 
 #[test]

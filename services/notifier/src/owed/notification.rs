@@ -251,6 +251,7 @@ fn message(about: &About<'_>) -> Option<Message> {
                     EndCause::End
                     | EndCause::Deleted
                     | EndCause::Operator
+                    | EndCause::MovedAway
                     | EndCause::ProvenOver => Info,
                 };
                 (kind, "RESERVATION_COMPLETED", completed(about, ended.cause))
@@ -520,6 +521,9 @@ fn completed(about: &About<'_>, cause: EndCause) -> String {
         EndCause::Operator => {
             format!("Your reservation of server {name} was ended by an operator.")
         }
+        EndCause::MovedAway => format!(
+            "Your reservation was moved from server {name} to something that this service does not prepare."
+        ),
         EndCause::Deadline | EndCause::ProvenOver => {
             let end = ends(about).map_or_else(String::new, |end| format!(" ({end})"));
             let why = match cause {
@@ -541,6 +545,7 @@ fn cancelled(about: &About<'_>, cause: EndCause) -> String {
         EndCause::End => "ended",
         EndCause::Deleted => "was deleted",
         EndCause::Operator => "was ended by an operator",
+        EndCause::MovedAway => "was moved to something that this service does not prepare,",
         EndCause::Deadline | EndCause::ProvenOver => "passed its end",
     };
     // Who had the server of the service before Bellhop reads this too: nothing was begun here.

@@ -156,7 +156,7 @@ fn failure_reasons() -> Vec<FailureReason> {
     reasons
 }
 
-fn ends() -> [(EndCause, EndOutcome); 7] {
+fn ends() -> [(EndCause, EndOutcome); 9] {
     [
         (EndCause::End, EndOutcome::Completed),
         (EndCause::Deleted, EndOutcome::Completed),
@@ -165,6 +165,8 @@ fn ends() -> [(EndCause, EndOutcome); 7] {
         (EndCause::Operator, EndOutcome::Completed),
         (EndCause::Deleted, EndOutcome::Cancelled),
         (EndCause::Operator, EndOutcome::Cancelled),
+        (EndCause::MovedAway, EndOutcome::Completed),
+        (EndCause::MovedAway, EndOutcome::Cancelled),
     ]
 }
 

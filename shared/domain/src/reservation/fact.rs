@@ -451,6 +451,8 @@ pub enum EndCause {
     ProvenOver,
     /// An operator ended it.
     Operator,
+    /// The sender said that it is of a resource now which is not served here; the fact has the number of that one.
+    MovedAway,
 }
 
 /// How a reservation ended that neither failed nor was refused or missed.

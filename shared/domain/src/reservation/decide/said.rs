@@ -70,6 +70,44 @@ impl Decision<'_> {
         }
     }
 
+    /// The word names a resource that is not served. Where it takes a reservation there that has started, the host of this one
+    /// goes back: the sender says that its user has no booking of it any more. It starts nowhere else, so it is over. An
+    /// announcement fixes nothing, so one that was only announced goes on, and fails when it starts there.
+    pub(super) fn said_of_unserved(&mut self, word: &Word) {
+        let Some(known) = self.resource.reservations.get(&word.reservation) else {
+            return;
+        };
+        // Its name alone may have been changed, and so may the type of the same resource: nothing is wiped for that.
+        let names_another = word
+            .resource_number
+            .zip(known.resource_number)
+            .is_some_and(|(named, known)| named != known);
+        let newer = known
+            .times
+            .newest()
+            .is_none_or(|newest| word.knowledge.is_newer_than(newest));
+        let has_started = matches!(
+            known.phase,
+            Phase::Waiting(_) | Phase::Postponed(_) | Phase::Holding
+        );
+        match known.phase {
+            // Whoever serves that resource answers.
+            Phase::Over(_) if names_another => {}
+            _ if names_another && newer && has_started && word.said.can_move() => {
+                self.add(Fact::ReservationEnded(Ended {
+                    // It is not the host's.
+                    site: None,
+                    ..Self::ended_by(
+                        word,
+                        EndCause::MovedAway,
+                        self.end_outcome(&word.reservation),
+                    )
+                }));
+            }
+            _ => self.said(word),
+        }
+    }
+
     /// Whether a word is about the reservation of a host that was adopted when nobody knew whose it is: its time encloses
     /// that moment.
     fn is_the_unknown_one(&self, word: &Word) -> bool {
@@ -450,7 +488,12 @@ impl Decision<'_> {
     }
 
     fn end_as(&mut self, word: &Word, cause: EndCause, outcome: EndOutcome) {
-        self.add(Fact::ReservationEnded(Ended {
+        let ended = Self::ended_by(word, cause, outcome);
+        self.add(Fact::ReservationEnded(ended));
+    }
+
+    fn ended_by(word: &Word, cause: EndCause, outcome: EndOutcome) -> Ended {
+        Ended {
             reservation: word.reservation.clone(),
             cause,
             outcome,
@@ -462,7 +505,7 @@ impl Decision<'_> {
             payload: Some(word.payload.clone()),
             knowledge: Some(word.knowledge.clone()),
             note: None,
-        }));
+        }
     }
 }
 
