@@ -372,14 +372,18 @@ impl Decision<'_> {
         }
     }
 
-    fn waited_in_vain(&mut self, reservation: &ReservationId) {
+    /// Its time is over, and it waited to the end. For what it waits may have become another thing since its user was told:
+    /// nothing is said anew while a host is being taken back.
+    pub(super) fn waited_in_vain(&mut self, reservation: &ReservationId) {
         let waited_for = match self
             .resource
             .reservations
             .get(reservation)
             .map(|known| &known.phase)
         {
-            Some(Phase::Waiting(waiting)) => waiting.told.clone(),
+            Some(Phase::Waiting(waiting)) => self
+                .what_is_before(reservation, &waiting.key, &waiting.terms)
+                .or_else(|| waiting.told.clone()),
             _ => None,
         };
         self.fail(reservation, FailureReason::NotClaimedInTime { waited_for });
@@ -464,23 +468,34 @@ impl Decision<'_> {
 
     /// Tells who starts why the resource is not there at once, where it isn't.
     fn tell_who_is_before(&mut self, reservation: &ReservationId, key: &TenantKey, terms: &Terms) {
-        let reason = match (key, &self.resource.occupancy) {
-            (TenantKey::Missing { reason }, _) if !terms.without_key => WaitReason::Key {
+        if let Some(reason) = self.what_is_before(reservation, key, terms) {
+            self.add(Fact::ReservationWaits {
+                reservation: reservation.clone(),
+                reason,
+            });
+        }
+    }
+
+    /// What stands between the reservation and the resource, as far as that is known without a look at the host.
+    fn what_is_before(
+        &self,
+        reservation: &ReservationId,
+        key: &TenantKey,
+        terms: &Terms,
+    ) -> Option<WaitReason> {
+        match (key, &self.resource.occupancy) {
+            (TenantKey::Missing { reason }, _) if !terms.without_key => Some(WaitReason::Key {
                 text: reason.clone(),
-            },
-            _ if self.is_unsettled(reservation) => WaitReason::Site,
-            (_, Occupancy::Free) => return,
-            (_, Occupancy::Held(holding)) => WaitReason::Holder {
+            }),
+            _ if self.is_unsettled(reservation) => Some(WaitReason::Site),
+            (_, Occupancy::Free) => None,
+            (_, Occupancy::Held(holding)) => Some(WaitReason::Holder {
                 holder: holding.reservation.clone(),
-            },
-            (_, Occupancy::Releasing(release)) => WaitReason::Release {
+            }),
+            (_, Occupancy::Releasing(release)) => Some(WaitReason::Release {
                 holder: release.reservation.clone(),
-            },
-        };
-        self.add(Fact::ReservationWaits {
-            reservation: reservation.clone(),
-            reason,
-        });
+            }),
+        }
     }
 
     fn end(&mut self, word: &Word, cause: EndCause) {
