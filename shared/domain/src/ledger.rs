@@ -26,7 +26,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// The format of the serialised form.
-    pub const FORMAT: u32 = 12;
+    pub const FORMAT: u32 = 13;
 
     /// Takes in one message about a resource. One that was taken in before changes nothing.
     pub fn apply(

@@ -572,6 +572,32 @@ fn a_booking_that_is_moved_to_what_is_not_served_before_its_start_goes_on_until_
 }
 
 #[test]
+fn a_start_that_is_moved_to_later_when_it_was_overdue_is_watched_again() {
+    let mut site = Site::default();
+    site.said("one", Said::Announced, HOUR, 3 * HOUR);
+    let grace = i64::try_from(Policy::default().start_grace.as_secs()).unwrap();
+    assert_eq!(
+        names(&site.wait_until("one", HOUR + grace)),
+        ["StartOverdue"]
+    );
+    // Its end alone says nothing of its start.
+    site.said("one", Said::Changed, HOUR, 4 * HOUR);
+    assert!(!alarms(site.ledger.resource(&node("one")).unwrap()).is_empty());
+    site.now += 60;
+    site.said("one", Said::Changed, 5 * HOUR, 7 * HOUR);
+    let one = site.ledger.resource(&node("one")).unwrap();
+    assert_eq!(alarms(one), []);
+    assert_eq!(
+        next_due(one, &Policy::default()),
+        Some(at(5 * HOUR + grace))
+    );
+    assert_eq!(
+        names(&site.wait_until("one", 5 * HOUR + grace)),
+        ["StartOverdue"]
+    );
+}
+
+#[test]
 fn a_start_without_a_key_that_ends_without_one_has_failed() {
     let mut site = Site {
         now: HOUR - 60,

@@ -100,8 +100,8 @@ pub(super) fn no_longer_true(about: &About<'_>) -> Option<&'static str> {
             "the reservation is over, was extended, or its host is held for longer",
         ),
         Fact::StartOverdue { .. } => (
-            matches!(phase, Phase::Announced { .. }),
-            "the start came, or the reservation is over",
+            matches!(phase, Phase::Announced { overdue: true }),
+            "the start came or was moved to later, or the reservation is over",
         ),
         Fact::ReadyHostTroubled { .. } => (
             matches!(stage, Some(Stage::Ready { troubled: true })),

@@ -171,9 +171,15 @@ impl Resource {
 
     fn announced(&mut self, announced: &Announced, recorded: &Recorded<'_>) {
         let reservation = self.known(&announced.reservation, recorded);
-        let end = reservation.schedule().map(|schedule| schedule.end);
+        let before = reservation.schedule();
         reservation.times.learn(announced.knowledge.clone());
-        let extended = end < reservation.schedule().map(|schedule| schedule.end);
+        let now = reservation.schedule();
+        let extended = before.map(|before| before.end) < now.map(|now| now.end);
+        // The new start is watched as the first was.
+        let later = before.map(|before| before.start) < now.map(|now| now.start);
+        if later && let Phase::Announced { overdue } = &mut reservation.phase {
+            *overdue = false;
+        }
         if reservation.webhook.is_none() {
             reservation.webhook = Some(announced.webhook.clone());
         }
