@@ -598,6 +598,42 @@ fn a_start_that_is_moved_to_later_when_it_was_overdue_is_watched_again() {
 }
 
 #[test]
+fn a_change_of_only_the_resource_or_the_owner_after_the_end_is_answered_once() {
+    let mut site = Site::ready();
+    site.said("one", Said::Deleted, HOUR, 3 * HOUR);
+    let changed = |site: &mut Site, number, user| {
+        site.now += 10;
+        let word = Word {
+            resource_number: Some(number),
+            user: Some(UserId::new(user)),
+            ..site.word(Said::Changed, HOUR, 3 * HOUR)
+        };
+        names(&site.decide("one", &Command::Said(Box::new(word))))
+    };
+    let answered = ["ChangeCameTooLate"];
+    assert_eq!(changed(&mut site, 31, "mara"), [""; 0], "nothing changed");
+    assert_eq!(changed(&mut site, 32, "mara"), answered);
+    assert_eq!(changed(&mut site, 32, "mara"), [""; 0], "it was told");
+    assert_eq!(changed(&mut site, 32, "nils"), answered);
+    assert_eq!(changed(&mut site, 31, "nils"), answered, "moved back");
+    let one = site.ledger.resource(&node("one")).unwrap();
+    assert_eq!(one.reservations[&a()].user, Some(UserId::new("mara")));
+}
+
+#[test]
+fn a_booking_that_was_moved_to_what_is_not_served_and_comes_back_is_answered() {
+    let mut site = Site::ready();
+    site.now += 10;
+    let moved = site.of_unserved(Said::Changed, 32);
+    site.decide("one", &moved);
+    site.now += 10;
+    assert_eq!(
+        names(&site.said("one", Said::Changed, HOUR, 3 * HOUR)),
+        ["ChangeCameTooLate"]
+    );
+}
+
+#[test]
 fn a_start_without_a_key_that_ends_without_one_has_failed() {
     let mut site = Site {
         now: HOUR - 60,

@@ -3,7 +3,8 @@
 
 use bellhop_domain::preparing::being_prepared;
 use bellhop_domain::reservation::{
-    EndCause, EndOutcome, Fact, FailureReason, Phase, Schedule, Stage, TenantKey, WaitReason,
+    Announced, EndCause, EndOutcome, Fact, FailureReason, Phase, Schedule, Stage, TenantKey,
+    WaitReason,
 };
 use bellhop_reservation_system::{MESSAGE_LIMIT, Notification, NotificationType, WebhookId};
 use jiff::Timestamp;
@@ -149,6 +150,10 @@ pub(super) fn body(webhook: WebhookId, about: &About<'_>) -> Body {
     };
     let user = match about.fact {
         Fact::OwnerWithdrawn { user, .. } => user.as_str(),
+        // Whose it is now: its reservation's user is told of what became of that.
+        Fact::ChangeCameTooLate(Announced {
+            user: Some(user), ..
+        }) if !user.as_str().trim().is_empty() => user.as_str(),
         _ => user(about.reservation).unwrap_or_default(),
     };
     let notification = Notification::new(webhook, user, message.kind, &message.text)?
@@ -303,6 +308,14 @@ fn message(about: &About<'_>) -> Option<Message> {
                  need, and ask the operators what shall become of it."
             ),
         ),
+        Fact::ChangeCameTooLate(change) if is_of_another_user(about, change) => (
+            Warning,
+            "CHANGE_CAME_TOO_LATE",
+            format!(
+                "A reservation of server {name} was given to you when it was over, so no server is prepared for you. If you \
+                 need a server, {BOOK_AGAIN}."
+            ),
+        ),
         Fact::ChangeCameTooLate(_) => (
             Warning,
             "CHANGE_CAME_TOO_LATE",
@@ -344,6 +357,11 @@ fn message(about: &About<'_>) -> Option<Message> {
         event_type,
         text,
     })
+}
+
+fn is_of_another_user(about: &About<'_>, change: &Announced) -> bool {
+    let users = change.user.as_ref().zip(about.reservation.user.as_ref());
+    users.is_some_and(|(now, then)| now != then)
 }
 
 fn ready(about: &About<'_>, address: Option<&str>) -> String {

@@ -194,6 +194,7 @@ fn histories() -> Vec<Vec<Vec<Fact>>> {
             vec![story.announced()],
             vec![story.missed()],
             vec![story.changed_too_late()],
+            vec![story.given_too_late()],
         ],
     ];
     let key = TenantKey::Missing {
@@ -320,6 +321,20 @@ fn of_a_changed_owner_each_of_the_two_is_told() {
         users,
         ["9f0c2f6e-5a51-4c0e-9d7a-2f3b1c4d5e6f", "another-user"]
     );
+}
+
+#[test]
+fn who_is_given_a_booking_that_is_over_is_told_of_it() {
+    let story = Story::of("5120");
+    let history = vec![
+        vec![story.announced()],
+        vec![story.missed()],
+        vec![story.given_too_late()],
+    ];
+    let told = reports(Destination::Notification, history);
+    let (fact, composed) = told.last().unwrap();
+    assert_eq!(*fact, "ChangeCameTooLate");
+    assert_eq!(body(composed)["userId"], "another-user");
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::fact::{Adopted, Announced, Ended, Fact, MovedIn, Refused, Started, TenantKey};
+use super::fact::{
+    Adopted, Announced, EndCause, Ended, Fact, MovedIn, Refused, Started, TenantKey,
+};
 use super::knowledge::{Knowledge, KnownTimes, Schedule};
 use super::resource::{
     Holding, Occupancy, Outcome, Phase, Recorded, Release, Reservation, Resource, Stage, Waiting,
@@ -71,6 +73,7 @@ impl Resource {
             Fact::ChangeCameTooLate(announced) => {
                 if let Some(known) = self.reservations.get_mut(&announced.reservation) {
                     known.times.learn(announced.knowledge.clone());
+                    known.name_last(announced.resource_number, announced.user.as_ref());
                 }
             }
             Fact::ReservationRefused(refused) => self.refused(refused, &recorded),
@@ -165,6 +168,7 @@ impl Resource {
                 owner_changed: false,
                 extended_until: None,
                 resource_deleted: false,
+                named_last: None,
                 phase: Phase::Announced { overdue: false },
             })
     }
@@ -348,6 +352,9 @@ impl Resource {
         reservation.webhook = reservation.webhook.take().or_else(|| ended.webhook.clone());
         reservation.resource_number = reservation.resource_number.or(ended.resource_number);
         reservation.site = reservation.site.take().or_else(|| ended.site.clone());
+        if ended.cause == EndCause::MovedAway {
+            reservation.name_last(ended.resource_number, ended.user.as_ref());
+        }
         // An adopted host's, of which it may come to light only now.
         if self
             .holding()

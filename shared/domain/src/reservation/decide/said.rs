@@ -361,8 +361,9 @@ impl Decision<'_> {
         let Some(known) = self.resource.reservations.get(&word.reservation) else {
             return;
         };
-        let changes = known.schedule() != Some(word.knowledge.schedule)
-            && word.knowledge.schedule.end > self.now;
+        let another = known.schedule() != Some(word.knowledge.schedule)
+            || known.is_of_another(word.resource_number, word.user.as_ref());
+        let changes = another && word.knowledge.schedule.end > self.now;
         let newer = known
             .times
             .newest()
