@@ -138,13 +138,20 @@ impl Site {
             terms: terms(),
         };
         site.said("one", start, HOUR, 3 * HOUR);
+        site.prepared("one");
+        site.now = HOUR;
+        site
+    }
+
+    /// Its host is clean, given to who waits, and ready.
+    fn prepared(&mut self, on: &str) {
         let host = HostRef {
             namespace: "metal3".into(),
             name: "one".into(),
             uid: "u".into(),
         };
-        site.observed(
-            "one",
+        self.observed(
+            on,
             Observation::Clean {
                 host,
                 secret: "one-a".into(),
@@ -155,9 +162,7 @@ impl Site {
             error: None,
             changed: None,
         };
-        site.observed("one", Observation::Claimed(ready));
-        site.now = HOUR;
-        site
+        self.observed(on, Observation::Claimed(ready));
     }
 
     fn phase(&self, on: &str) -> Phase {
@@ -503,6 +508,31 @@ fn a_changed_owner_is_told_once_and_leaves_the_host_as_it_is() {
             .iter()
             .any(|alarm| alarm.kind == AlarmKind::OwnerChanged)
     );
+}
+
+#[test]
+fn a_new_owner_whose_start_brings_the_key_has_a_reservation_like_any_other() {
+    let mut site = Site::default();
+    site.said("one", Said::Announced, HOUR, 3 * HOUR);
+    site.now += 10;
+    let mut word = site.word(Said::Changed, HOUR, 3 * HOUR);
+    word.user = Some(UserId::new("nils"));
+    let facts = site.decide("one", &Command::Said(Box::new(word)));
+    assert!(names(&facts).contains(&"OwnerChanged"));
+    assert_eq!(alarms(site.ledger.resource(&node("one")).unwrap()), []);
+    site.now = HOUR - 60;
+    let said = Said::Start {
+        key: TenantKey::InDelivery,
+        terms: terms(),
+    };
+    let mut start = site.word(said, HOUR, 3 * HOUR);
+    start.user = Some(UserId::new("nils"));
+    site.decide("one", &Command::Said(Box::new(start)));
+    site.prepared("one");
+    let one = site.ledger.resource(&node("one")).unwrap();
+    let holding = one.holding().unwrap();
+    assert_eq!(holding.key, TenantKey::InDelivery);
+    assert_eq!(alarms(one), []);
 }
 
 #[test]

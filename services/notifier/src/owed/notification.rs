@@ -292,22 +292,8 @@ fn message(about: &About<'_>) -> Option<Message> {
                 time(*until)
             ),
         ),
-        Fact::OwnerChanged { .. } => (
-            Warning,
-            "OWNER_CHANGED",
-            format!(
-                "The reservation of server {name} is yours now. The server was left as it is, with the earlier owner's \
-                 login: ask the operators what shall become of it."
-            ),
-        ),
-        Fact::OwnerWithdrawn { .. } => (
-            Warning,
-            "OWNER_CHANGED",
-            format!(
-                "Your reservation of server {name} was given to another user. The server was left as it is: save what you \
-                 need, and ask the operators what shall become of it."
-            ),
-        ),
+        Fact::OwnerChanged { .. } => (Warning, "OWNER_CHANGED", given(about)),
+        Fact::OwnerWithdrawn { .. } => (Warning, "OWNER_CHANGED", withdrawn(about)),
         Fact::ChangeCameTooLate(change) if is_of_another_user(about, change) => (
             Warning,
             "CHANGE_CAME_TOO_LATE",
@@ -357,6 +343,62 @@ fn message(about: &About<'_>) -> Option<Message> {
         event_type,
         text,
     })
+}
+
+fn is_left_to_an_operator(about: &About<'_>) -> bool {
+    let holding = about.occasion.holding();
+    holding.is_some_and(|holding| holding.owner_changed)
+}
+
+/// What the new owner of a booking reads.
+fn given(about: &About<'_>) -> String {
+    let name = &about.name;
+    if is_left_to_an_operator(about) {
+        return format!(
+            "The reservation of server {name} is yours now. The server was left as it is, with the earlier owner's login: ask \
+             the operators what shall become of it."
+        );
+    }
+    match &about.reservation.phase {
+        Phase::Announced { .. } => format!(
+            "The reservation of server {name} is yours now. Nothing was prepared yet: the server is prepared for you when the \
+             reservation starts. You need not do anything; you will be told when it is ready."
+        ),
+        // Nobody sends a second start (R9).
+        Phase::Waiting(waiting) | Phase::Postponed(waiting)
+            if waiting.key != TenantKey::InDelivery =>
+        {
+            format!(
+                "The reservation of server {name} is yours now. Its SSH key is the earlier owner's and is not used: ask your \
+                 operator to bring yours, or delete the reservation and {BOOK_AGAIN}."
+            )
+        }
+        Phase::Waiting(_)
+        | Phase::Postponed(_)
+        | Phase::Holding
+        | Phase::Moved
+        | Phase::Over(_) => {
+            format!(
+                "The reservation of server {name} was given to you. You will be told what becomes of it."
+            )
+        }
+    }
+}
+
+/// What the earlier owner of a booking reads.
+fn withdrawn(about: &About<'_>) -> String {
+    let server = if is_left_to_an_operator(about) {
+        "The server was left as it is: save what you need, and ask the operators what shall become of it."
+    } else if about.occasion.assigned_at.is_none() {
+        "The server was not prepared for you yet; you need not do anything."
+    } else {
+        // It was moved at once, or put off, or is over by now.
+        "If a server was prepared for you already, it is taken back, and what is on it is deleted."
+    };
+    format!(
+        "Your reservation of server {} was given to another user. {server}",
+        about.name
+    )
 }
 
 fn is_of_another_user(about: &About<'_>, change: &Announced) -> bool {

@@ -190,6 +190,17 @@ fn histories() -> Vec<Vec<Vec<Fact>>> {
         ready_then(vec![story.postponed()]),
         ready_then(vec![story.extended_by_an_operator("2026-12-03T20:00:00Z")]),
         ready_then(story.owner_changed()),
+        vec![vec![story.announced()], story.owner_changed()],
+        vec![vec![story.started()], story.owner_changed()],
+        vec![
+            vec![story.started()],
+            vec![story.assigned()],
+            story
+                .owner_changed()
+                .into_iter()
+                .chain([story.postponed()])
+                .collect(),
+        ],
         vec![
             vec![story.announced()],
             vec![story.missed()],

@@ -262,6 +262,7 @@ impl Resource {
             && holding.reservation == *reservation
         {
             holding.key = key_of_the_former_owner();
+            holding.owner_changed = true;
         }
     }
 
@@ -393,6 +394,7 @@ impl Resource {
             delivery: waiting.delivery.clone(),
             stage: Stage::Claiming,
             changed: false,
+            owner_changed: false,
             hold_until: None,
             adopted_at: None,
             adoption_refused: None,
@@ -461,6 +463,7 @@ impl Resource {
             delivery: adopted.delivery.clone(),
             stage: Stage::Adopting,
             changed: false,
+            owner_changed: false,
             hold_until: None,
             adopted_at: Some(recorded.at),
             adoption_refused: None,

@@ -38,7 +38,7 @@ pub enum Fact {
         /// Which.
         reservation: ReservationId,
     },
-    /// The booking has another owner now. Its host stays as it is: an operator decides.
+    /// The booking has another owner now. If it has a host, that stays as it is: an operator decides.
     OwnerChanged {
         /// Which.
         reservation: ReservationId,

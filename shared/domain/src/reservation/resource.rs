@@ -137,6 +137,9 @@ pub struct Holding {
     pub stage: Stage,
     /// Someone else changed the host under us.
     pub changed: bool,
+    /// The booking got another owner while the host was held: it may have the earlier one's key, and an operator decides.
+    #[serde(default)]
+    pub owner_changed: bool,
     /// The end passed without an end event: held until then.
     pub hold_until: Option<Timestamp>,
     /// Since when it has a host that somebody else prepared; none where we did.
@@ -210,7 +213,7 @@ pub struct Reservation {
     /// The saying that moved it here last; none where it never was moved here.
     #[serde(default)]
     pub arrived: Option<Knowledge>,
-    /// Its booking got another owner after it was known: an operator decides.
+    /// Its booking got another owner after it was known.
     #[serde(default)]
     pub owner_changed: bool,
     /// An operator said that its end is not missed before this.
