@@ -295,7 +295,8 @@ impl Deliveries {
     }
 
     /// A word is decided where its reservation stands, which it may move itself. Another replica may move it meanwhile: then
-    /// it is decided anew on the new resource, unless it was the last word on the old.
+    /// it is decided anew on the new resource, unless it was the last word on the old. `named`: the resource that it names; none
+    /// where that is not ours.
     async fn decide_where_it_stands(
         &self,
         word: &Word,
@@ -316,14 +317,18 @@ impl Deliveries {
             let is_home = named
                 .as_ref()
                 .is_some_and(|named| named.namespace() == place.namespace());
-            let said = Command::Said(Box::new(Word {
+            let said = Box::new(Word {
                 site_named: word.site_named && is_home,
                 only_site: (word.only_site && is_home)
                     || self
                         .folded
                         .read(|ledger| ledger.is_only_site(word.site.as_ref())),
                 ..word.clone()
-            }));
+            });
+            let said = match &named {
+                Some(_) => Command::Said(said),
+                None => Command::SaidOfUnserved(said),
+            };
             self.decisions.decide(&place, &said, cause).await?;
             let known = self
                 .folded

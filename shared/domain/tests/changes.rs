@@ -10,9 +10,9 @@ use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::alarm::alarms;
 use bellhop_domain::reservation::timer::next_due;
 use bellhop_domain::reservation::{
-    AcceptedStart, AlarmKind, ClaimedHost, Command, DeliveryRef, Desired, Fact, Image, Knowledge,
-    Observation, Phase, Policy, Progress, Said, Schedule, TenantKey, Terms, WaitReason, Word,
-    decide, desired, moved_by,
+    AcceptedStart, AlarmKind, ClaimedHost, Command, DeliveryRef, Desired, EndCause, EndOutcome,
+    Fact, FailureReason, Image, Knowledge, Observation, Phase, Policy, Progress, Said, Schedule,
+    TenantKey, Terms, WaitReason, Word, decide, desired, moved_by,
 };
 use jiff::Timestamp;
 
@@ -105,6 +105,14 @@ impl Site {
         self.decide(on, &Command::Said(Box::new(word)))
     }
 
+    /// A saying about the booking that names a resource which is not served.
+    fn of_unserved(&mut self, said: Said, number: i64) -> Command {
+        Command::SaidOfUnserved(Box::new(Word {
+            resource_number: Some(number),
+            ..self.word(said, HOUR, 3 * HOUR)
+        }))
+    }
+
     fn observed(&mut self, on: &str, observation: Observation) -> Vec<Fact> {
         self.decide(on, &Command::Observed(observation))
     }
@@ -131,13 +139,20 @@ impl Site {
             terms: terms(),
         };
         site.said("one", start, HOUR, 3 * HOUR);
+        site.prepared("one");
+        site.now = HOUR;
+        site
+    }
+
+    /// Its host is clean, given to who waits, and ready.
+    fn prepared(&mut self, on: &str) {
         let host = HostRef {
             namespace: "metal3".into(),
             name: "one".into(),
             uid: "u".into(),
         };
-        site.observed(
-            "one",
+        self.observed(
+            on,
             Observation::Clean {
                 host,
                 secret: "one-a".into(),
@@ -148,9 +163,7 @@ impl Site {
             error: None,
             changed: None,
         };
-        site.observed("one", Observation::Claimed(ready));
-        site.now = HOUR;
-        site
+        self.observed(on, Observation::Claimed(ready));
     }
 
     fn phase(&self, on: &str) -> Phase {
@@ -499,6 +512,31 @@ fn a_changed_owner_is_told_once_and_leaves_the_host_as_it_is() {
 }
 
 #[test]
+fn a_new_owner_whose_start_brings_the_key_has_a_reservation_like_any_other() {
+    let mut site = Site::default();
+    site.said("one", Said::Announced, HOUR, 3 * HOUR);
+    site.now += 10;
+    let mut word = site.word(Said::Changed, HOUR, 3 * HOUR);
+    word.user = Some(UserId::new("nils"));
+    let facts = site.decide("one", &Command::Said(Box::new(word)));
+    assert!(names(&facts).contains(&"OwnerChanged"));
+    assert_eq!(alarms(site.ledger.resource(&node("one")).unwrap()), []);
+    site.now = HOUR - 60;
+    let said = Said::Start {
+        key: TenantKey::InDelivery,
+        terms: terms(),
+    };
+    let mut start = site.word(said, HOUR, 3 * HOUR);
+    start.user = Some(UserId::new("nils"));
+    site.decide("one", &Command::Said(Box::new(start)));
+    site.prepared("one");
+    let one = site.ledger.resource(&node("one")).unwrap();
+    let holding = one.holding().unwrap();
+    assert_eq!(holding.key, TenantKey::InDelivery);
+    assert_eq!(alarms(one), []);
+}
+
+#[test]
 fn a_change_after_the_end_is_answered_and_changes_nothing() {
     let mut site = Site::ready();
     let stale = site.word(Said::Changed, HOUR, 4 * HOUR);
@@ -512,6 +550,118 @@ fn a_change_after_the_end_is_answered_and_changes_nothing() {
         ["ChangeCameTooLate"]
     );
     assert!(matches!(site.phase("one"), Phase::Over(_)));
+}
+
+#[test]
+fn a_booking_that_is_moved_to_what_is_not_served_gives_its_host_back_and_is_over() {
+    let mut site = Site::ready();
+    let stale = site.of_unserved(Said::Changed, 32);
+    site.now += 10;
+    let renamed = site.of_unserved(Said::Changed, 31);
+    assert_eq!(names(&site.decide("one", &renamed)), ["ReservationChanged"]);
+    assert_eq!(site.decide("one", &stale), [], "it is older");
+    site.now += 10;
+    let moved = site.of_unserved(Said::Changed, 32);
+    let facts = site.decide("one", &moved);
+    let [Fact::ReservationEnded(ended)] = &facts[..] else {
+        panic!("{facts:?}");
+    };
+    assert_eq!(
+        (ended.cause, ended.outcome, ended.resource_number),
+        (EndCause::MovedAway, EndOutcome::Completed, Some(32))
+    );
+    let one = site.ledger.resource(&node("one")).unwrap();
+    assert!(matches!(desired(one), Desired::Release(_)));
+    assert_eq!(one.bound_to.as_ref().map(|bound| bound.number), Some(31));
+    // What happens to it there is no business of ours.
+    site.now += 10;
+    let Command::SaidOfUnserved(mut word) = site.of_unserved(Said::Changed, 32) else {
+        unreachable!("it was made so");
+    };
+    word.knowledge.schedule.end = at(5 * HOUR);
+    assert_eq!(site.decide("one", &Command::SaidOfUnserved(word)), []);
+}
+
+#[test]
+fn a_booking_that_is_moved_to_what_is_not_served_before_its_start_goes_on_until_that_comes() {
+    let mut site = Site::default();
+    site.said("one", Said::Announced, HOUR, 3 * HOUR);
+    site.now += 10;
+    let moved = site.of_unserved(Said::Changed, 32);
+    assert_eq!(names(&site.decide("one", &moved)), ["ReservationChanged"]);
+    site.now = HOUR - 60;
+    let start = site.of_unserved(
+        Said::UnservableStart {
+            key: TenantKey::InDelivery,
+            reason: FailureReason::NotServed {
+                text: "its type".into(),
+            },
+        },
+        32,
+    );
+    assert!(names(&site.decide("one", &start)).contains(&"ReservationFailed"));
+}
+
+#[test]
+fn a_start_that_is_moved_to_later_when_it_was_overdue_is_watched_again() {
+    let mut site = Site::default();
+    site.said("one", Said::Announced, HOUR, 3 * HOUR);
+    let grace = i64::try_from(Policy::default().start_grace.as_secs()).unwrap();
+    assert_eq!(
+        names(&site.wait_until("one", HOUR + grace)),
+        ["StartOverdue"]
+    );
+    // Its end alone says nothing of its start.
+    site.said("one", Said::Changed, HOUR, 4 * HOUR);
+    assert!(!alarms(site.ledger.resource(&node("one")).unwrap()).is_empty());
+    site.now += 60;
+    site.said("one", Said::Changed, 5 * HOUR, 7 * HOUR);
+    let one = site.ledger.resource(&node("one")).unwrap();
+    assert_eq!(alarms(one), []);
+    assert_eq!(
+        next_due(one, &Policy::default()),
+        Some(at(5 * HOUR + grace))
+    );
+    assert_eq!(
+        names(&site.wait_until("one", 5 * HOUR + grace)),
+        ["StartOverdue"]
+    );
+}
+
+#[test]
+fn a_change_of_only_the_resource_or_the_owner_after_the_end_is_answered_once() {
+    let mut site = Site::ready();
+    site.said("one", Said::Deleted, HOUR, 3 * HOUR);
+    let changed = |site: &mut Site, number, user| {
+        site.now += 10;
+        let word = Word {
+            resource_number: Some(number),
+            user: Some(UserId::new(user)),
+            ..site.word(Said::Changed, HOUR, 3 * HOUR)
+        };
+        names(&site.decide("one", &Command::Said(Box::new(word))))
+    };
+    let answered = ["ChangeCameTooLate"];
+    assert_eq!(changed(&mut site, 31, "mara"), [""; 0], "nothing changed");
+    assert_eq!(changed(&mut site, 32, "mara"), answered);
+    assert_eq!(changed(&mut site, 32, "mara"), [""; 0], "it was told");
+    assert_eq!(changed(&mut site, 32, "nils"), answered);
+    assert_eq!(changed(&mut site, 31, "nils"), answered, "moved back");
+    let one = site.ledger.resource(&node("one")).unwrap();
+    assert_eq!(one.reservations[&a()].user, Some(UserId::new("mara")));
+}
+
+#[test]
+fn a_booking_that_was_moved_to_what_is_not_served_and_comes_back_is_answered() {
+    let mut site = Site::ready();
+    site.now += 10;
+    let moved = site.of_unserved(Said::Changed, 32);
+    site.decide("one", &moved);
+    site.now += 10;
+    assert_eq!(
+        names(&site.said("one", Said::Changed, HOUR, 3 * HOUR)),
+        ["ChangeCameTooLate"]
+    );
 }
 
 #[test]

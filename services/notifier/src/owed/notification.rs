@@ -3,7 +3,8 @@
 
 use bellhop_domain::preparing::being_prepared;
 use bellhop_domain::reservation::{
-    EndCause, EndOutcome, Fact, FailureReason, Phase, Schedule, Stage, TenantKey, WaitReason,
+    Announced, EndCause, EndOutcome, Fact, FailureReason, Phase, Schedule, Stage, TenantKey,
+    WaitReason,
 };
 use bellhop_reservation_system::{MESSAGE_LIMIT, Notification, NotificationType, WebhookId};
 use jiff::Timestamp;
@@ -99,8 +100,8 @@ pub(super) fn no_longer_true(about: &About<'_>) -> Option<&'static str> {
             "the reservation is over, was extended, or its host is held for longer",
         ),
         Fact::StartOverdue { .. } => (
-            matches!(phase, Phase::Announced { .. }),
-            "the start came, or the reservation is over",
+            matches!(phase, Phase::Announced { overdue: true }),
+            "the start came or was moved to later, or the reservation is over",
         ),
         Fact::ReadyHostTroubled { trouble, .. } => (
             matches!(stage, Some(Stage::Ready { trouble: Some(now) }) if now == trouble),
@@ -166,6 +167,10 @@ pub(super) fn body(webhook: WebhookId, about: &About<'_>) -> Body {
     };
     let user = match about.fact {
         Fact::OwnerWithdrawn { user, .. } => user.as_str(),
+        // Whose it is now: its reservation's user is told of what became of that.
+        Fact::ChangeCameTooLate(Announced {
+            user: Some(user), ..
+        }) if !user.as_str().trim().is_empty() => user.as_str(),
         _ => user(about.reservation).unwrap_or_default(),
     };
     let notification = Notification::new(webhook, user, message.kind, &message.text)?
@@ -265,7 +270,10 @@ fn message(about: &About<'_>) -> Option<Message> {
                 // Nobody said that it is over; where hosts are not held, this is all that its user hears of it.
                 let kind = match ended.cause {
                     EndCause::Deadline | EndCause::ProvenOver => Warning,
-                    EndCause::End | EndCause::Deleted | EndCause::Operator => Info,
+                    EndCause::End
+                    | EndCause::Deleted
+                    | EndCause::Operator
+                    | EndCause::MovedAway => Info,
                 };
                 (kind, "RESERVATION_COMPLETED", completed(about, ended.cause))
             }
@@ -300,20 +308,14 @@ fn message(about: &About<'_>) -> Option<Message> {
                 time(*until)
             ),
         ),
-        Fact::OwnerChanged { .. } => (
+        Fact::OwnerChanged { .. } => (Warning, "OWNER_CHANGED", given(about)),
+        Fact::OwnerWithdrawn { .. } => (Warning, "OWNER_CHANGED", withdrawn(about)),
+        Fact::ChangeCameTooLate(change) if is_of_another_user(about, change) => (
             Warning,
-            "OWNER_CHANGED",
+            "CHANGE_CAME_TOO_LATE",
             format!(
-                "The reservation of server {name} is yours now. The server was left as it is, with the earlier owner's \
-                 login: ask the operators what shall become of it."
-            ),
-        ),
-        Fact::OwnerWithdrawn { .. } => (
-            Warning,
-            "OWNER_CHANGED",
-            format!(
-                "Your reservation of server {name} was given to another user. The server was left as it is: save what you \
-                 need, and ask the operators what shall become of it."
+                "A reservation of server {name} was given to you when it was over, so no server is prepared for you. If you \
+                 need a server, {BOOK_AGAIN}."
             ),
         ),
         Fact::ChangeCameTooLate(_) => (
@@ -357,6 +359,67 @@ fn message(about: &About<'_>) -> Option<Message> {
         event_type,
         text,
     })
+}
+
+fn is_left_to_an_operator(about: &About<'_>) -> bool {
+    let holding = about.occasion.holding();
+    holding.is_some_and(|holding| holding.owner_changed)
+}
+
+/// What the new owner of a booking reads.
+fn given(about: &About<'_>) -> String {
+    let name = &about.name;
+    if is_left_to_an_operator(about) {
+        return format!(
+            "The reservation of server {name} is yours now. The server was left as it is, with the earlier owner's login: ask \
+             the operators what shall become of it."
+        );
+    }
+    match &about.reservation.phase {
+        Phase::Announced { .. } => format!(
+            "The reservation of server {name} is yours now. Nothing was prepared yet: the server is prepared for you when the \
+             reservation starts. You need not do anything; you will be told when it is ready."
+        ),
+        // Nobody sends a second start (R9).
+        Phase::Waiting(waiting) | Phase::Postponed(waiting)
+            if waiting.key != TenantKey::InDelivery =>
+        {
+            format!(
+                "The reservation of server {name} is yours now. Its SSH key is the earlier owner's and is not used: ask your \
+                 operator to bring yours, or delete the reservation and {BOOK_AGAIN}."
+            )
+        }
+        Phase::Waiting(_)
+        | Phase::Postponed(_)
+        | Phase::Holding
+        | Phase::Moved
+        | Phase::Over(_) => {
+            format!(
+                "The reservation of server {name} was given to you. You will be told what becomes of it."
+            )
+        }
+    }
+}
+
+/// What the earlier owner of a booking reads.
+fn withdrawn(about: &About<'_>) -> String {
+    let server = if is_left_to_an_operator(about) {
+        "The server was left as it is: save what you need, and ask the operators what shall become of it."
+    } else if about.occasion.assigned_at.is_none() {
+        "The server was not prepared for you yet; you need not do anything."
+    } else {
+        // It was moved at once, or put off, or is over by now.
+        "If a server was prepared for you already, it is taken back, and what is on it is deleted."
+    };
+    format!(
+        "Your reservation of server {} was given to another user. {server}",
+        about.name
+    )
+}
+
+fn is_of_another_user(about: &About<'_>, change: &Announced) -> bool {
+    let users = change.user.as_ref().zip(about.reservation.user.as_ref());
+    users.is_some_and(|(now, then)| now != then)
 }
 
 fn ready(about: &About<'_>, address: Option<&str>) -> String {
@@ -534,6 +597,9 @@ fn completed(about: &About<'_>, cause: EndCause) -> String {
         EndCause::Operator => {
             format!("Your reservation of server {name} was ended by an operator.")
         }
+        EndCause::MovedAway => format!(
+            "Your reservation was moved from server {name} to something that this service does not prepare."
+        ),
         EndCause::Deadline | EndCause::ProvenOver => {
             let end = ends(about).map_or_else(String::new, |end| format!(" ({end})"));
             let why = match cause {
@@ -555,6 +621,7 @@ fn cancelled(about: &About<'_>, cause: EndCause) -> String {
         EndCause::End => "ended",
         EndCause::Deleted => "was deleted",
         EndCause::Operator => "was ended by an operator",
+        EndCause::MovedAway => "was moved to something that this service does not prepare,",
         EndCause::Deadline | EndCause::ProvenOver => "passed its end",
     };
     // Who had the server of the service before Bellhop reads this too: nothing was begun here.

@@ -156,7 +156,7 @@ fn failure_reasons() -> Vec<FailureReason> {
     reasons
 }
 
-fn ends() -> [(EndCause, EndOutcome); 7] {
+fn ends() -> [(EndCause, EndOutcome); 9] {
     [
         (EndCause::End, EndOutcome::Completed),
         (EndCause::Deleted, EndOutcome::Completed),
@@ -165,6 +165,8 @@ fn ends() -> [(EndCause, EndOutcome); 7] {
         (EndCause::Operator, EndOutcome::Completed),
         (EndCause::Deleted, EndOutcome::Cancelled),
         (EndCause::Operator, EndOutcome::Cancelled),
+        (EndCause::MovedAway, EndOutcome::Completed),
+        (EndCause::MovedAway, EndOutcome::Cancelled),
     ]
 }
 
@@ -188,10 +190,22 @@ fn histories() -> Vec<Vec<Vec<Fact>>> {
         ready_then(vec![story.postponed()]),
         ready_then(vec![story.extended_by_an_operator("2026-12-03T20:00:00Z")]),
         ready_then(story.owner_changed()),
+        vec![vec![story.announced()], story.owner_changed()],
+        vec![vec![story.started()], story.owner_changed()],
+        vec![
+            vec![story.started()],
+            vec![story.assigned()],
+            story
+                .owner_changed()
+                .into_iter()
+                .chain([story.postponed()])
+                .collect(),
+        ],
         vec![
             vec![story.announced()],
             vec![story.missed()],
             vec![story.changed_too_late()],
+            vec![story.given_too_late()],
         ],
     ];
     let key = TenantKey::Missing {
@@ -325,6 +339,20 @@ fn of_a_changed_owner_each_of_the_two_is_told() {
         users,
         ["9f0c2f6e-5a51-4c0e-9d7a-2f3b1c4d5e6f", "another-user"]
     );
+}
+
+#[test]
+fn who_is_given_a_booking_that_is_over_is_told_of_it() {
+    let story = Story::of("5120");
+    let history = vec![
+        vec![story.announced()],
+        vec![story.missed()],
+        vec![story.given_too_late()],
+    ];
+    let told = reports(Destination::Notification, history);
+    let (fact, composed) = told.last().unwrap();
+    assert_eq!(*fact, "ChangeCameTooLate");
+    assert_eq!(body(composed)["userId"], "another-user");
 }
 
 #[test]

@@ -167,6 +167,10 @@ fn end<'a>(ended: &'a Ended, name: &str) -> Row<'a> {
             "no end event came; ended because the server's next reservation begins",
         ),
         EndCause::Operator => (EventType::EventEnd, "ended by an operator"),
+        EndCause::MovedAway => (
+            EventType::EventUpdated,
+            "moved to a resource that is not served here",
+        ),
     };
     let effect = match ended.outcome {
         EndOutcome::Completed => format!("completed; server {name} is being taken back"),

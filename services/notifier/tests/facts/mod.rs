@@ -166,6 +166,13 @@ impl Story {
         Fact::ChangeCameTooLate(self.announcement(schedule(), "2026-12-04T07:58:00Z"))
     }
 
+    /// A change that gives the booking to another user.
+    pub(crate) fn given_too_late(&self) -> Fact {
+        let mut announced = self.announcement(schedule(), "2026-12-04T07:59:00Z");
+        announced.user = Some(UserId::new("another-user"));
+        Fact::ChangeCameTooLate(announced)
+    }
+
     fn announcement(&self, schedule: Schedule, said_at: &str) -> Announced {
         Announced {
             reservation: self.id.clone(),

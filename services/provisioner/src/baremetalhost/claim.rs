@@ -226,6 +226,7 @@ pub(crate) mod tests {
             },
             stage: Stage::Claiming,
             changed: None,
+            owner_changed: false,
             hold_until: None,
             adopted_at: None,
             adoption_refused: None,

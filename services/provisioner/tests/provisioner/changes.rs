@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bellhop_domain::reservation::{Fact, FailureReason};
+use bellhop_domain::reservation::{EndCause, Fact, FailureReason};
 use bellhop_provisioner::NoSshKey;
 use bellhop_simulator::cluster::{Fault, FaultKind, HostSpec, Verb};
 
@@ -65,6 +65,37 @@ async fn a_booking_that_is_moved_gets_the_other_host_with_its_own_key_and_gives_
         names.iter().filter(|name| **name == "HostReleased").count(),
         2
     );
+}
+
+#[tokio::test]
+async fn a_booking_that_is_moved_to_a_type_that_is_not_served_gives_its_host_to_the_next() {
+    let world = World::with_host("node01").await;
+    let _provisioner = world.provisioner();
+    world.says(start("1", "node01")).await;
+    world.until("HostProvisioned").await;
+    let mut moved = nested(
+        "EVENT_UPDATED",
+        1,
+        "cloud-7",
+        in_seconds(60),
+        in_seconds(3600),
+    );
+    moved["data"]["resource"]["type"] = serde_json::json!({"id": 9, "name": "Virtual machine"});
+    world.says(moved).await;
+    let ended = world
+        .until_fact(|fact| matches!(fact, Fact::ReservationEnded(_)))
+        .await;
+    assert!(
+        matches!(&ended, Fact::ReservationEnded(ended) if ended.cause == EndCause::MovedAway),
+        "{ended:?}"
+    );
+    world.until_host("node01", is_clean).await;
+    world.says(start("2", "node01")).await;
+    world
+        .until_host("node01", |host| {
+            host["status"]["provisioning"]["state"] == "provisioned"
+        })
+        .await;
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ pub enum AlarmKind {
     HostNotClean,
     /// A start came without a usable key.
     KeyMissing,
-    /// A booking got another owner after its reservation was known.
+    /// A booking got another owner while its reservation had a host.
     OwnerChanged,
     /// A start waits until an operator allows it.
     OperatorNeeded,
@@ -80,13 +80,6 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
         });
     };
     for (id, reservation) in &resource.reservations {
-        if reservation.owner_changed && reservation.is_live() {
-            raise(
-                AlarmKind::OwnerChanged,
-                id,
-                "its booking has another owner now; its host was left as it is".to_owned(),
-            );
-        }
         if reservation.resource_deleted && reservation.is_live() {
             raise(
                 AlarmKind::HeldResourceDeleted,
@@ -128,6 +121,13 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
     }
     if let Some(holding) = resource.holding() {
         let id = &holding.reservation;
+        if holding.owner_changed {
+            raise(
+                AlarmKind::OwnerChanged,
+                id,
+                "its booking has another owner now; its host was left as it is".to_owned(),
+            );
+        }
         if let Some(until) = holding.hold_until {
             raise(
                 AlarmKind::DeadlinePassed,

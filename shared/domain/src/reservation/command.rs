@@ -17,6 +17,8 @@ use crate::id::{HostRef, ReservationId, ResourceId, SiteId, UserId, Version, Web
 pub enum Command {
     /// A delivery said something about a reservation.
     Said(Box<Word>),
+    /// A delivery said something about a reservation that stands here, and names a resource that is not served.
+    SaidOfUnserved(Box<Word>),
     /// A delivery said that a reservation, which stands on `from`, is on this resource now.
     MovedIn {
         /// The delivery.
@@ -358,10 +360,6 @@ pub fn moved_by(
         (Some(named), Some(known)) => named != known,
         _ => named.name() != stands.name(),
     };
-    let moves = matches!(
-        word.said,
-        Said::Announced | Said::Changed | Said::Start { .. } | Said::UnservableStart { .. }
-    );
     let newer = known
         .times
         .newest()
@@ -377,7 +375,17 @@ pub fn moved_by(
             .map(AcceptedStart::from),
         Phase::Announced { .. } | Phase::Over(_) | Phase::Moved => None,
     };
-    (another && moves && newer && named != stands).then_some(started)
+    (another && word.said.can_move() && newer && named != stands).then_some(started)
+}
+
+impl Said {
+    /// Whether it says where its booking is: what only says that it ended moves nothing.
+    pub(super) fn can_move(&self) -> bool {
+        matches!(
+            self,
+            Self::Announced | Self::Changed | Self::Start { .. } | Self::UnservableStart { .. }
+        )
+    }
 }
 
 impl From<&Waiting> for AcceptedStart {

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::fact::{Adopted, Announced, Ended, Fact, MovedIn, Refused, Started, TenantKey};
+use super::fact::{
+    Adopted, Announced, EndCause, Ended, Fact, MovedIn, Refused, Started, TenantKey,
+};
 use super::knowledge::{Knowledge, KnownTimes, Schedule};
 use super::resource::{
     Holding, Occupancy, Outcome, Phase, Recorded, Release, Reservation, Resource, Stage, Waiting,
@@ -71,6 +73,7 @@ impl Resource {
             Fact::ChangeCameTooLate(announced) => {
                 if let Some(known) = self.reservations.get_mut(&announced.reservation) {
                     known.times.learn(announced.knowledge.clone());
+                    known.name_last(announced.resource_number, announced.user.as_ref());
                 }
             }
             Fact::ReservationRefused(refused) => self.refused(refused, &recorded),
@@ -165,15 +168,22 @@ impl Resource {
                 owner_changed: false,
                 extended_until: None,
                 resource_deleted: false,
+                named_last: None,
                 phase: Phase::Announced { overdue: false },
             })
     }
 
     fn announced(&mut self, announced: &Announced, recorded: &Recorded<'_>) {
         let reservation = self.known(&announced.reservation, recorded);
-        let end = reservation.schedule().map(|schedule| schedule.end);
+        let before = reservation.schedule();
         reservation.times.learn(announced.knowledge.clone());
-        let extended = end < reservation.schedule().map(|schedule| schedule.end);
+        let now = reservation.schedule();
+        let extended = before.map(|before| before.end) < now.map(|now| now.end);
+        // The new start is watched as the first was.
+        let later = before.map(|before| before.start) < now.map(|now| now.start);
+        if later && let Phase::Announced { overdue } = &mut reservation.phase {
+            *overdue = false;
+        }
         if reservation.webhook.is_none() {
             reservation.webhook = Some(announced.webhook.clone());
         }
@@ -252,6 +262,7 @@ impl Resource {
             && holding.reservation == *reservation
         {
             holding.key = key_of_the_former_owner();
+            holding.owner_changed = true;
         }
     }
 
@@ -346,6 +357,9 @@ impl Resource {
         reservation.webhook = reservation.webhook.take().or_else(|| ended.webhook.clone());
         reservation.resource_number = reservation.resource_number.or(ended.resource_number);
         reservation.site = reservation.site.take().or_else(|| ended.site.clone());
+        if ended.cause == EndCause::MovedAway {
+            reservation.name_last(ended.resource_number, ended.user.as_ref());
+        }
         // An adopted host's, of which it may come to light only now.
         if self
             .holding()
@@ -384,6 +398,7 @@ impl Resource {
             delivery: waiting.delivery.clone(),
             stage: Stage::Claiming,
             changed: None,
+            owner_changed: false,
             hold_until: None,
             adopted_at: None,
             adoption_refused: None,
@@ -458,6 +473,7 @@ impl Resource {
             delivery: adopted.delivery.clone(),
             stage: Stage::Adopting,
             changed: None,
+            owner_changed: false,
             hold_until: None,
             adopted_at: Some(recorded.at),
             adoption_refused: None,

@@ -38,7 +38,7 @@ pub enum Fact {
         /// Which.
         reservation: ReservationId,
     },
-    /// The booking has another owner now. Its host stays as it is: an operator decides.
+    /// The booking has another owner now. If it has a host, that stays as it is: an operator decides.
     OwnerChanged {
         /// Which.
         reservation: ReservationId,
@@ -451,6 +451,8 @@ pub enum EndCause {
     ProvenOver,
     /// An operator ended it.
     Operator,
+    /// The sender said that it is of a resource now which is not served here; the fact has the number of that one.
+    MovedAway,
 }
 
 /// How a reservation ended that neither failed nor was refused or missed.

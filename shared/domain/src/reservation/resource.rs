@@ -137,6 +137,9 @@ pub struct Holding {
     pub stage: Stage,
     /// What someone else changed of the host under us, as it was told last.
     pub changed: Option<String>,
+    /// The booking got another owner while the host was held: it may have the earlier one's key, and an operator decides.
+    #[serde(default)]
+    pub owner_changed: bool,
     /// The end passed without an end event: held until then.
     pub hold_until: Option<Timestamp>,
     /// Since when it has a host that somebody else prepared; none where we did.
@@ -210,15 +213,28 @@ pub struct Reservation {
     /// The saying that moved it here last; none where it never was moved here.
     #[serde(default)]
     pub arrived: Option<Knowledge>,
-    /// Its booking got another owner after it was known: an operator decides.
+    /// Its booking got another owner after it was known.
     #[serde(default)]
     pub owner_changed: bool,
     /// An operator said that its end is not missed before this.
     pub extended_until: Option<Timestamp>,
     /// The sender deleted its resource while it was the holder.
     pub resource_deleted: bool,
+    /// What was named when it was moved away, or was changed after it was over; none where neither was.
+    #[serde(default)]
+    pub named_last: Option<NamedLast>,
     /// How far it is.
     pub phase: Phase,
+}
+
+/// What a booking is of, and whose, by a word that did nothing for its reservation any more: the same said once more is no
+/// other change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedLast {
+    /// The sender's number of the resource.
+    pub resource_number: Option<i64>,
+    /// Whose it is, where told.
+    pub user: Option<UserId>,
 }
 
 /// How far a reservation is.
@@ -343,6 +359,34 @@ impl Reservation {
             site: self.site.clone(),
             number: self.resource_number?,
         })
+    }
+
+    /// Whether a booking of this resource, or of this user, is another one than what is known of it.
+    pub(super) fn is_of_another(
+        &self,
+        resource_number: Option<i64>,
+        user: Option<&UserId>,
+    ) -> bool {
+        let (known_number, known_user) = match &self.named_last {
+            Some(named) => (named.resource_number, named.user.as_ref()),
+            None => (self.resource_number, self.user.as_ref()),
+        };
+        let numbers = resource_number.zip(known_number);
+        let users = user.zip(known_user);
+        numbers.is_some_and(|(one, other)| one != other)
+            || users.is_some_and(|(one, other)| one != other)
+    }
+
+    pub(super) fn name_last(&mut self, resource_number: Option<i64>, user: Option<&UserId>) {
+        let before = self.named_last.take();
+        let (known_number, known_user) = match before {
+            Some(named) => (named.resource_number, named.user),
+            None => (self.resource_number, self.user.clone()),
+        };
+        self.named_last = Some(NamedLast {
+            resource_number: resource_number.or(known_number),
+            user: user.cloned().or(known_user),
+        });
     }
 
     /// When its end is due: as booked, or as long after as an operator said.

@@ -622,6 +622,29 @@ fn who_waits_past_its_own_end_fails_with_what_it_waited_for() {
 }
 
 #[test]
+fn who_began_to_wait_for_a_holder_fails_with_the_release_that_took_too_long() {
+    for heard in [false, true] {
+        let mut story = ready();
+        story.now = 2 * HOUR;
+        story.said("b", start());
+        story.said("a", Said::End);
+        let facts = if heard {
+            story.now = 6 * HOUR;
+            story.said("b", Said::End)
+        } else {
+            story.wait_until(6 * HOUR)
+        };
+        assert_eq!(
+            failure(&facts),
+            Some(&FailureReason::NotClaimedInTime {
+                waited_for: Some(WaitReason::Release { holder: id("a") })
+            }),
+            "{facts:?}"
+        );
+    }
+}
+
+#[test]
 fn an_end_that_is_heard_before_our_own_timer_is_a_failure_too_for_who_waited_until_then() {
     let mut story = waiting();
     story.observed(not_clean());

@@ -34,6 +34,7 @@ pub fn decide(
     };
     match command {
         Command::Said(word) => decision.said(word),
+        Command::SaidOfUnserved(word) => decision.said_of_unserved(word),
         Command::MovedIn {
             word,
             from,

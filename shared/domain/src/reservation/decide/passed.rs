@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 
 use super::super::fact::{EndCause, Ended, Fact, FailureReason};
-use super::super::resource::Phase;
 use super::super::timer::{self, Timer};
 use super::Decision;
 use crate::id::ReservationId;
@@ -35,18 +34,7 @@ impl Decision<'_> {
         match timer {
             Timer::StartOverdue(reservation) => self.add(Fact::StartOverdue { reservation }),
             Timer::Missed(reservation) => self.add(Fact::ReservationMissed { reservation }),
-            Timer::WaitedTooLong(reservation) => {
-                let waited_for = match self
-                    .resource
-                    .reservations
-                    .get(&reservation)
-                    .map(|known| &known.phase)
-                {
-                    Some(Phase::Waiting(waiting)) => waiting.told.clone(),
-                    _ => None,
-                };
-                self.fail(&reservation, FailureReason::NotClaimedInTime { waited_for });
-            }
+            Timer::WaitedTooLong(reservation) => self.waited_in_vain(&reservation),
             // Its whole time passed while nobody was there.
             Timer::Resume(reservation) if self.has_ended(&reservation) => self.fail(
                 &reservation,

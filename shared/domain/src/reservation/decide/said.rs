@@ -70,6 +70,44 @@ impl Decision<'_> {
         }
     }
 
+    /// The word names a resource that is not served. Where it takes a reservation there that has started, the host of this one
+    /// goes back: the sender says that its user has no booking of it any more. It starts nowhere else, so it is over. An
+    /// announcement fixes nothing, so one that was only announced goes on, and fails when it starts there.
+    pub(super) fn said_of_unserved(&mut self, word: &Word) {
+        let Some(known) = self.resource.reservations.get(&word.reservation) else {
+            return;
+        };
+        // Its name alone may have been changed, and so may the type of the same resource: nothing is wiped for that.
+        let names_another = word
+            .resource_number
+            .zip(known.resource_number)
+            .is_some_and(|(named, known)| named != known);
+        let newer = known
+            .times
+            .newest()
+            .is_none_or(|newest| word.knowledge.is_newer_than(newest));
+        let has_started = matches!(
+            known.phase,
+            Phase::Waiting(_) | Phase::Postponed(_) | Phase::Holding
+        );
+        match known.phase {
+            // Whoever serves that resource answers.
+            Phase::Over(_) if names_another => {}
+            _ if names_another && newer && has_started && word.said.can_move() => {
+                self.add(Fact::ReservationEnded(Ended {
+                    // It is not the host's.
+                    site: None,
+                    ..Self::ended_by(
+                        word,
+                        EndCause::MovedAway,
+                        self.end_outcome(&word.reservation),
+                    )
+                }));
+            }
+            _ => self.said(word),
+        }
+    }
+
     /// Whether a word is about the reservation of a host that was adopted when nobody knew whose it is: its time encloses
     /// that moment.
     fn is_the_unknown_one(&self, word: &Word) -> bool {
@@ -324,8 +362,9 @@ impl Decision<'_> {
         let Some(known) = self.resource.reservations.get(&word.reservation) else {
             return;
         };
-        let changes = known.schedule() != Some(word.knowledge.schedule)
-            && word.knowledge.schedule.end > self.now;
+        let another = known.schedule() != Some(word.knowledge.schedule)
+            || known.is_of_another(word.resource_number, word.user.as_ref());
+        let changes = another && word.knowledge.schedule.end > self.now;
         let newer = known
             .times
             .newest()
@@ -335,14 +374,18 @@ impl Decision<'_> {
         }
     }
 
-    fn waited_in_vain(&mut self, reservation: &ReservationId) {
+    /// Its time is over, and it waited to the end. For what it waits may have become another thing since its user was told:
+    /// nothing is said anew while a host is being taken back.
+    pub(super) fn waited_in_vain(&mut self, reservation: &ReservationId) {
         let waited_for = match self
             .resource
             .reservations
             .get(reservation)
             .map(|known| &known.phase)
         {
-            Some(Phase::Waiting(waiting)) => waiting.told.clone(),
+            Some(Phase::Waiting(waiting)) => self
+                .what_is_before(reservation, &waiting.key, &waiting.terms)
+                .or_else(|| waiting.told.clone()),
             _ => None,
         };
         self.fail(reservation, FailureReason::NotClaimedInTime { waited_for });
@@ -427,23 +470,34 @@ impl Decision<'_> {
 
     /// Tells who starts why the resource is not there at once, where it isn't.
     fn tell_who_is_before(&mut self, reservation: &ReservationId, key: &TenantKey, terms: &Terms) {
-        let reason = match (key, &self.resource.occupancy) {
-            (TenantKey::Missing { reason }, _) if !terms.without_key => WaitReason::Key {
+        if let Some(reason) = self.what_is_before(reservation, key, terms) {
+            self.add(Fact::ReservationWaits {
+                reservation: reservation.clone(),
+                reason,
+            });
+        }
+    }
+
+    /// What stands between the reservation and the resource, as far as that is known without a look at the host.
+    fn what_is_before(
+        &self,
+        reservation: &ReservationId,
+        key: &TenantKey,
+        terms: &Terms,
+    ) -> Option<WaitReason> {
+        match (key, &self.resource.occupancy) {
+            (TenantKey::Missing { reason }, _) if !terms.without_key => Some(WaitReason::Key {
                 text: reason.clone(),
-            },
-            _ if self.is_unsettled(reservation) => WaitReason::Site,
-            (_, Occupancy::Free) => return,
-            (_, Occupancy::Held(holding)) => WaitReason::Holder {
+            }),
+            _ if self.is_unsettled(reservation) => Some(WaitReason::Site),
+            (_, Occupancy::Free) => None,
+            (_, Occupancy::Held(holding)) => Some(WaitReason::Holder {
                 holder: holding.reservation.clone(),
-            },
-            (_, Occupancy::Releasing(release)) => WaitReason::Release {
+            }),
+            (_, Occupancy::Releasing(release)) => Some(WaitReason::Release {
                 holder: release.reservation.clone(),
-            },
-        };
-        self.add(Fact::ReservationWaits {
-            reservation: reservation.clone(),
-            reason,
-        });
+            }),
+        }
     }
 
     fn end(&mut self, word: &Word, cause: EndCause) {
@@ -451,7 +505,12 @@ impl Decision<'_> {
     }
 
     fn end_as(&mut self, word: &Word, cause: EndCause, outcome: EndOutcome) {
-        self.add(Fact::ReservationEnded(Ended {
+        let ended = Self::ended_by(word, cause, outcome);
+        self.add(Fact::ReservationEnded(ended));
+    }
+
+    fn ended_by(word: &Word, cause: EndCause, outcome: EndOutcome) -> Ended {
+        Ended {
             reservation: word.reservation.clone(),
             cause,
             outcome,
@@ -463,7 +522,7 @@ impl Decision<'_> {
             payload: Some(word.payload.clone()),
             knowledge: Some(word.knowledge.clone()),
             note: None,
-        }));
+        }
     }
 }
 
