@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use bellhop_domain::id::ResourceId;
 use bellhop_domain::ledger::Ledger;
-use bellhop_domain::reservation::{Note, Occupancy, Orders, alarm};
+use bellhop_domain::reservation::{Note, Occupancy, Orders};
 use bellhop_service::notices::{Alarms, Shown};
 
 use crate::baremetalhost::watch::KnownHosts;
@@ -52,7 +52,7 @@ impl AlarmBoard {
             .folded
             .read(|ledger| {
                 let state = ledger.resource(resource)?;
-                Some((alarm::alarms(state), state.orders.clone()))
+                Some((ledger.alarms(resource), state.orders.clone()))
             })
             .unwrap_or_default();
         self.show(resource, &orders);

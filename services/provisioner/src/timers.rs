@@ -240,7 +240,9 @@ async fn fire(
         if stop.is_cancelled() {
             return;
         }
-        let may_release = sure && guard.lets_pass(resource, folded, decisions.policy(), up_since);
+        let is_left = folded.read(|ledger| ledger.adopted_host_left(resource).is_some());
+        let may_release =
+            sure && !is_left && guard.lets_pass(resource, folded, decisions.policy(), up_since);
         let decided = decisions
             .decide(
                 resource,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::capacity::{self, Capacity};
 use crate::id::{ReservationId, ResourceId, SiteId, Version};
+use crate::reservation::alarm::{self, Alarm};
 use crate::reservation::{
     Fact, HostSites, Knowledge, Note, Recorded, Resource, Scope, SpentSecret,
 };
@@ -176,6 +177,27 @@ impl Ledger {
     fn pause_of(&self, scope: Scope) -> Option<(Scope, &Note)> {
         let orders = &self.resources.get(&scope.resource())?.orders;
         Some((scope, orders.paused.as_ref()?))
+    }
+
+    /// What an operator must look at because of a resource's state, and of where its reservations stand.
+    pub fn alarms(&self, id: &ResourceId) -> Vec<Alarm> {
+        let Some(resource) = self.resource(id) else {
+            return Vec::new();
+        };
+        let mut alarms = alarm::alarms(resource);
+        if let (Some(holding), Some((_, place))) = (resource.holding(), self.adopted_host_left(id))
+        {
+            alarms.push(alarm::adopted_host_left(holding, place));
+        }
+        alarms
+    }
+
+    /// The reservation for which the host of `id` was adopted, and where it stands instead. Its end here would end it there, where
+    /// its user works: only an operator, who looked, takes this host back, as what a move leaves behind.
+    pub fn adopted_host_left(&self, id: &ResourceId) -> Option<(&ReservationId, &ResourceId)> {
+        let holding = self.resource(id)?.holding()?;
+        let place = self.place_of(&holding.reservation)?;
+        (holding.adopted_at.is_some() && place != id).then_some((&holding.reservation, place))
     }
 
     fn has_adopted(&self, id: &ResourceId, reservation: &ReservationId) -> bool {

@@ -259,6 +259,37 @@ async fn an_end_of_a_second_site_holds_an_adopted_host_of_no_known_site_and_is_a
 }
 
 #[tokio::test]
+async fn an_adopted_host_whose_booking_moved_away_is_alarmed_and_its_release_ends_no_reservation() {
+    let world = prepared_before("node01").await;
+    let provisioner = world.provisioner();
+    let reservation: ReservationId = "reservation-system:1".parse().unwrap();
+    world.adopt(Some(reservation.clone())).await;
+    world.until("HostClaimed").await;
+    let (start, end) = (in_seconds(-3600), in_seconds(3600));
+    let mut moved = flat("EVENT_UPDATED", "1", "node02", start, end);
+    moved["resourceId"] = 32.into();
+    world.says(moved).await;
+    world.until("ReservationMovedIn").await;
+    provisioner
+        .until_shown("alarm adopted_host_left baremetalhost/metal3/node01")
+        .await;
+    world.quiet().await;
+    let host = world.cluster.host(NS, "node01").unwrap();
+    assert!(host["spec"]["image"].is_object(), "{host:#}");
+    world
+        .order(OperatorOrder::Release {
+            resource: "baremetalhost/metal3/node01".parse().unwrap(),
+            reservation,
+        })
+        .await;
+    world.until("HostReleased").await;
+    world.until_host("node01", is_clean).await;
+    world.quiet().await;
+    let facts = world.facts().await;
+    assert!(!facts.iter().any(|fact| fact.name() == "ReservationEnded"));
+}
+
+#[tokio::test]
 async fn of_which_site_an_adoptable_host_is_says_its_namespace_where_sites_are_named() {
     let world = prepared_before("node01").await;
     assert_eq!(world.adoptable().await[0].sites, None);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::fact::WaitReason;
 use super::resource::{Holding, Phase, Resource, Stage};
-use crate::id::ReservationId;
+use crate::id::{ReservationId, ResourceId};
 
 /// A kind of alarm; the label of its gauge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +31,8 @@ pub enum AlarmKind {
     AdoptionRefused,
     /// An adopted host whose end nobody knows may be over.
     UnknownReservation,
+    /// The reservation of an adopted host was moved elsewhere.
+    AdoptedHostLeft,
 }
 
 impl AlarmKind {
@@ -48,6 +50,7 @@ impl AlarmKind {
             Self::HeldResourceDeleted => "held_resource_deleted",
             Self::AdoptionRefused => "adoption_refused",
             Self::UnknownReservation => "unknown_reservation",
+            Self::AdoptedHostLeft => "adopted_host_left",
         }
     }
 }
@@ -164,6 +167,20 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
         }
     }
     alarms
+}
+
+/// That the reservation of an adopted host stands on another resource: its end is decided there, and a move takes no host away
+/// that is in use.
+pub(crate) fn adopted_host_left(holding: &Holding, place: &ResourceId) -> Alarm {
+    Alarm {
+        kind: AlarmKind::AdoptedHostLeft,
+        reservation: holding.reservation.clone(),
+        text: format!(
+            "{} was adopted for it, and it stands on {place} now: neither its end nor a deadline releases this host. Look whether its user \
+             is done there; `bellhop release` takes it back",
+            holding.host
+        ),
+    }
 }
 
 /// What tells that an adopted host's reservation, of which no end is known, may be over; none where nothing does. Only somebody

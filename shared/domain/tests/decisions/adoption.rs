@@ -417,6 +417,11 @@ fn an_adopted_host_is_not_taken_back_though_its_reservation_is_known_elsewhere()
     let facts = moving_over().ordered(adoption(Some(id("a")), Some(3 * HOUR)));
     ledger.apply(&node, Version(2), at(0), None, &facts);
     assert_eq!(ledger.strays(), []);
+    // No end of it releases that host, so an operator is told.
+    let alarm = ledger.alarms(&node).remove(0);
+    assert_eq!(alarm.kind, AlarmKind::AdoptedHostLeft);
+    assert!(alarm.text.contains("node02"), "{}", alarm.text);
+    assert_eq!(ledger.alarms(&elsewhere), []);
 }
 
 #[test]
