@@ -537,6 +537,29 @@ fn a_new_owner_whose_start_brings_the_key_has_a_reservation_like_any_other() {
 }
 
 #[test]
+fn a_booking_that_comes_back_extended_before_it_had_left_is_held_anew_from_its_new_end() {
+    let mut site = Site::ready();
+    let grace = i64::try_from(Policy::default().deadline_grace.as_secs()).unwrap();
+    assert_eq!(
+        names(&site.wait_until("one", 3 * HOUR + grace)),
+        ["DeadlinePassed"]
+    );
+    let word = Box::new(site.word(Said::Changed, HOUR, 5 * HOUR));
+    let back = Command::MovedIn {
+        word,
+        from: node("two"),
+        started: Some(accepted()),
+        former: None,
+    };
+    site.decide("one", &back);
+    let one = site.ledger.resource(&node("one")).unwrap();
+    assert_eq!(
+        next_due(one, &Policy::default()),
+        Some(at(5 * HOUR + grace))
+    );
+}
+
+#[test]
 fn a_change_after_the_end_is_answered_and_changes_nothing() {
     let mut site = Site::ready();
     let stale = site.word(Said::Changed, HOUR, 4 * HOUR);

@@ -190,26 +190,26 @@ impl Resource {
         reservation.user = reservation.user.take().or_else(|| announced.user.clone());
         reservation.resource_number = reservation.resource_number.or(announced.resource_number);
         reservation.site = reservation.site.take().or_else(|| announced.site.clone());
-        // Extended after its deadline had passed: grace and hold begin anew with the new end (R5).
-        if extended
-            && let Occupancy::Held(holding) = &mut self.occupancy
-            && holding.reservation == announced.reservation
-        {
-            holding.hold_until = None;
+        if extended {
+            self.hold_anew(&announced.reservation);
         }
     }
 
-    /// Grace and hold begin anew with the new end (R5).
-    fn extended(&mut self, reservation: &ReservationId, until: Timestamp) {
-        let Some(known) = self.reservations.get_mut(reservation) else {
-            return;
-        };
-        known.extended_until = known.extended_until.max(Some(until));
+    /// Extended after its deadline had passed: grace and hold begin anew with the new end (R5).
+    fn hold_anew(&mut self, reservation: &ReservationId) {
         if let Occupancy::Held(holding) = &mut self.occupancy
             && holding.reservation == *reservation
         {
             holding.hold_until = None;
         }
+    }
+
+    fn extended(&mut self, reservation: &ReservationId, until: Timestamp) {
+        let Some(known) = self.reservations.get_mut(reservation) else {
+            return;
+        };
+        known.extended_until = known.extended_until.max(Some(until));
+        self.hold_anew(reservation);
     }
 
     fn started(&mut self, started: &Started, recorded: &Recorded<'_>) {
@@ -272,9 +272,15 @@ impl Resource {
         if matches!(reservation.phase, Phase::Over(_)) {
             return;
         }
+        let end = reservation.schedule().map(|schedule| schedule.end);
         reservation.times.learn(announced.knowledge.clone());
+        let extended = end < reservation.schedule().map(|schedule| schedule.end);
         reservation.arrived = Some(announced.knowledge.clone());
         if !matches!(reservation.phase, Phase::Announced { .. } | Phase::Moved) {
+            // It was moved away and back before it had left.
+            if extended {
+                self.hold_anew(&announced.reservation);
+            }
             return;
         }
         // It may have stood here before, and got another owner elsewhere.
