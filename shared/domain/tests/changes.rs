@@ -199,6 +199,7 @@ fn accepted_by(delivery: &str, sequence: u64) -> AcceptedStart {
         terms: terms(),
         key: TenantKey::InDelivery,
         delivery,
+        host_stays: false,
     }
 }
 

@@ -291,12 +291,15 @@ fn message(about: &About<'_>) -> Option<Message> {
                 time(*until)
             ),
         ),
-        Fact::ReservationMovedIn(_) => (
+        Fact::ReservationMovedIn(moved) => (
             Info,
             "RESERVATION_MOVED",
-            format!(
-                "Your reservation was moved to server {name}, which is prepared for you when it is free. The server that you \
-                 had is taken back, and what is on it is deleted."
+            moved_here(
+                name,
+                moved
+                    .started
+                    .as_ref()
+                    .is_some_and(|started| started.host_stays),
             ),
         ),
         Fact::ReservationPostponed { until, .. } => (
@@ -633,6 +636,18 @@ fn cancelled(about: &About<'_>, cause: EndCause) -> String {
     format!(
         "Your reservation of server {name} {what} {state}; you need not do anything. If you need the server, make a new \
          reservation."
+    )
+}
+
+/// `stays`: whether the server before was adopted.
+fn moved_here(name: &str, stays: bool) -> String {
+    let before = if stays {
+        "stays as it is until an operator takes it back: save your data"
+    } else {
+        "is taken back, and what is on it is deleted"
+    };
+    format!(
+        "Your reservation was moved to server {name}, which is prepared for you when it is free. The server that you had {before}."
     )
 }
 

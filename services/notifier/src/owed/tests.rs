@@ -814,3 +814,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_move_from_an_adopted_host_does_not_say_that_it_is_taken_back() {
+    let story = Story::of("5120");
+    let moved = vec![vec![story.moved_from_an_adopted_host()]];
+    let report = reports(Destination::Notification, moved).remove(0);
+    let message = body(&report.1)["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("stays as it is"), "{message}");
+    assert!(!message.contains("deleted"), "{message}");
+}

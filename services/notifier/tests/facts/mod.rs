@@ -124,10 +124,23 @@ impl Story {
                 terms: terms(),
                 key: TenantKey::InDelivery,
                 delivery: delivery(),
+                host_stays: false,
             }),
             site_named: false,
             rehomed: false,
         }))
+    }
+
+    /// Its host was adopted.
+    pub(crate) fn moved_from_an_adopted_host(&self) -> Fact {
+        let Fact::ReservationMovedIn(mut moved) = self.moved_in() else {
+            unreachable!("a move is a move");
+        };
+        moved.started = moved.started.map(|started| AcceptedStart {
+            host_stays: true,
+            ..started
+        });
+        Fact::ReservationMovedIn(moved)
     }
 
     /// The same resource, in the namespace that its site turned out to have.

@@ -368,11 +368,10 @@ pub fn moved_by(
         Phase::Waiting(waiting) | Phase::Postponed(waiting) => {
             Some(AcceptedStart::from(waiting.as_ref()))
         }
-        Phase::Holding => state
-            .holding()
-            .map(Waiting::from)
-            .as_ref()
-            .map(AcceptedStart::from),
+        Phase::Holding => state.holding().map(|holding| AcceptedStart {
+            host_stays: holding.adopted_at.is_some(),
+            ..AcceptedStart::from(&Waiting::from(holding))
+        }),
         Phase::Announced { .. } | Phase::Over(_) | Phase::Moved => None,
     };
     (another && word.said.can_move() && newer && named != stands).then_some(started)
@@ -394,6 +393,7 @@ impl From<&Waiting> for AcceptedStart {
             terms: waiting.terms.clone(),
             key: waiting.key.clone(),
             delivery: waiting.delivery.clone(),
+            host_stays: false,
         }
     }
 }

@@ -346,6 +346,9 @@ pub struct AcceptedStart {
     pub key: TenantKey,
     /// The delivery that holds the key.
     pub delivery: DeliveryRef,
+    /// Whether the host that it had stays as it is: it was adopted, and no move takes it back.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub host_stays: bool,
 }
 
 /// See [`Fact::ReservationStarted`].

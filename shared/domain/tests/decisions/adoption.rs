@@ -1,6 +1,8 @@
 //! Hosts that the service before Bellhop prepared: taken over as they are.
 
-use bellhop_domain::reservation::{Adoption, Binding, HostSites, Note, OperatorWord, Order, Scope};
+use bellhop_domain::reservation::{
+    Adoption, Binding, HostSites, Note, OperatorWord, Order, Scope, moved_by,
+};
 
 use super::orders::{delivery, note};
 use super::*;
@@ -422,6 +424,23 @@ fn an_adopted_host_is_not_taken_back_though_its_reservation_is_known_elsewhere()
     assert_eq!(alarm.kind, AlarmKind::AdoptedHostLeft);
     assert!(alarm.text.contains("node02"), "{}", alarm.text);
     assert_eq!(ledger.alarms(&elsewhere), []);
+}
+
+#[test]
+fn a_move_says_whether_the_host_before_stays() {
+    let [here, there]: [ResourceId; 2] =
+        ["node01", "node02"].map(|name| format!("baremetalhost/metal3/{name}").parse().unwrap());
+    for (mut story, stays) in [
+        (adopted(Some(id("a")), Some(3 * HOUR)), true),
+        (ready(), false),
+    ] {
+        story.now += MINUTE;
+        let mut word = story.word("a", Said::Changed, 3 * HOUR, None);
+        word.resource_number = Some(32);
+        let started = moved_by(&word, &there, &here, &story.resource);
+        let started = started.flatten().unwrap();
+        assert_eq!(started.host_stays, stays);
+    }
 }
 
 #[test]
