@@ -48,10 +48,12 @@ fn judge_arrivals(
     for (about, arrivals) in by_about {
         // What is not marked yet is owed, which is a finding of its own; it arrived once.
         let reports = marked.get(&about).copied().unwrap_or(0);
-        let mut surplus = arrivals.len().saturating_sub(reports);
         // Two reports may say the same (a wait that comes again), so not everything that came before is a repeat: as many
-        // are as there are more arrivals than reports.
+        // are as there are more arrivals than reports. Nor is what came once, and was not true any more when its sender, who
+        // had no answer, would have sent it again: that one is not marked as delivered.
         let (explained, unexplained) = explain(&arrivals, struck);
+        let again = explained.len() + unexplained.len();
+        let mut surplus = arrivals.len().saturating_sub(reports).min(again);
         for repeat in explained.into_iter().take(surplus) {
             surplus -= 1;
             repeats.push(repeat);
@@ -211,6 +213,17 @@ mod tests {
         arrivals[0].answer_lost = true;
         arrivals[1].answer_lost = true;
         assert_eq!(judged(&arrivals, 1, &loses), (2, 0));
+    }
+
+    #[test]
+    fn what_came_once_is_no_repeat_though_its_sender_had_no_answer_and_did_not_send_it_again() {
+        let ready = arrival(10, 0);
+        let ended = Arrival {
+            event_type: "RESERVATION_COMPLETED".to_owned(),
+            says: "It has ended.".to_owned(),
+            ..arrival(20, 0)
+        };
+        assert_eq!(judged(&[ready, ended], 1, &[]), (0, 0));
     }
 
     #[test]
