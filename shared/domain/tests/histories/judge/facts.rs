@@ -106,13 +106,16 @@ impl Judge {
             Fact::ReservationMovedIn(_) if record.adopted.is_some() && holds(decision, id) => {}
             Fact::ReservationMovedIn(moved) => {
                 record.begin_anew();
-                match &moved.started {
-                    Some(started) => {
-                        record.image.get_or_insert(started.terms.image.url.clone());
-                    }
-                    // The start that was accepted here went with it, and is lost on the way: the one that is accepted next counts.
-                    None if record.claims == 0 => record.image = None,
-                    None => {}
+                let brings = moved
+                    .started
+                    .as_ref()
+                    .map(|started| started.terms.image.url.clone());
+                if record.claims == 0 {
+                    // A start that was accepted here before it went away counts no more: what it brings does, or, where it was
+                    // announced only, the start that is accepted next.
+                    record.image = brings;
+                } else if let Some(image) = brings {
+                    record.image.get_or_insert(image);
                 }
             }
             Fact::HostProvisioned { .. } => {
