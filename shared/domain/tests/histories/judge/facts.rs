@@ -111,8 +111,8 @@ impl Judge {
                     .as_ref()
                     .map(|started| started.terms.image.url.clone());
                 if record.claims == 0 {
-                    // A start that was accepted here before it went away counts no more: what it brings does, or, where it was
-                    // announced only, the start that is accepted next.
+                    // An exemption from R12, see docs/rules.md: a start that was accepted here before it went away should
+                    // still count. What it brings does, or, where it was announced only, the start that is accepted next.
                     record.image = brings;
                 } else if let Some(image) = brings {
                     record.image.get_or_insert(image);
