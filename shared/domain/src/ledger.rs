@@ -10,7 +10,7 @@ use crate::capacity::{self, Capacity};
 use crate::id::{ReservationId, ResourceId, SiteId, Version};
 use crate::reservation::alarm::{self, Alarm};
 use crate::reservation::{
-    Fact, HostSites, Knowledge, Note, Recorded, Resource, Scope, SpentSecret,
+    Fact, HostSites, Knowledge, Note, Recorded, Resource, Scope, SpentSecret, Terms,
 };
 
 /// Everything that the ledger says. Its serialised form is a snapshot: what folds it must be the same code, so change
@@ -27,7 +27,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// The format of the serialised form.
-    pub const FORMAT: u32 = 13;
+    pub const FORMAT: u32 = 14;
 
     /// Takes in one message about a resource. One that was taken in before changes nothing.
     pub fn apply(
@@ -62,6 +62,7 @@ impl Ledger {
         }
         for fact in facts {
             self.place(fact, id);
+            self.take_along(fact, id, version);
         }
     }
 
@@ -255,15 +256,17 @@ impl Ledger {
             Fact::ReservationMovedIn(moved) => Some(&moved.announced.knowledge),
             _ => None,
         };
-        let place = Place {
-            resource: id.clone(),
-            moved: moved.cloned(),
-        };
         let Some(reservation) = fact.reservation() else {
             return;
         };
         match (self.places.get_mut(reservation), moved) {
             (None, _) => {
+                let place = Place {
+                    resource: id.clone(),
+                    moved: moved.cloned(),
+                    terms: None,
+                    extended_until: None,
+                };
                 self.places.insert(reservation.clone(), place);
             }
             (Some(known), Some(moved))
@@ -273,10 +276,45 @@ impl Ledger {
                         .as_ref()
                         .is_none_or(|before| moved.is_newer_than(before)) =>
             {
-                *known = place;
+                known.resource = id.clone();
+                known.moved = Some(moved.clone());
             }
             (Some(_), _) => {}
         }
+    }
+
+    /// What a reservation was given once goes along wherever it is moved: what the start fixed that was accepted first, however
+    /// often another replica that did not know of it accepted one elsewhere (R12), and until when an operator extended it.
+    fn take_along(&mut self, fact: &Fact, id: &ResourceId, version: Version) {
+        let known = fact.reservation().and_then(|reservation| {
+            let place = self.places.get_mut(reservation)?;
+            Some((reservation, place, self.resources.get_mut(id)?))
+        });
+        let Some((reservation, place, resource)) = known else {
+            return;
+        };
+        if let Some(terms) = accepted_terms(fact) {
+            let first = place.terms.get_or_insert_with(|| terms.clone());
+            if first != terms {
+                resource.fix_terms(reservation, version, first);
+            }
+        }
+        match (fact, place.extended_until) {
+            (Fact::DeadlineExtended { until, .. }, before) => {
+                place.extended_until = before.max(Some(*until));
+            }
+            (Fact::ReservationMovedIn(_), Some(until)) => resource.extend(reservation, until),
+            _ => {}
+        }
+    }
+}
+
+/// What a fact that accepts a start, or brings one that was accepted, gives its reservation.
+fn accepted_terms(fact: &Fact) -> Option<&Terms> {
+    match fact {
+        Fact::ReservationStarted(started) => Some(&started.terms),
+        Fact::ReservationMovedIn(moved) => moved.started.as_ref().map(|started| &started.terms),
+        _ => None,
     }
 }
 
@@ -301,4 +339,8 @@ struct Place {
     resource: ResourceId,
     /// The saying that moved it there; none where it never moved.
     moved: Option<Knowledge>,
+    /// What the start gives it that was accepted first, wherever that was; none where none was.
+    terms: Option<Terms>,
+    /// Until when an operator extended it, wherever it stood then.
+    extended_until: Option<Timestamp>,
 }

@@ -10,9 +10,9 @@ use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::alarm::alarms;
 use bellhop_domain::reservation::timer::next_due;
 use bellhop_domain::reservation::{
-    AcceptedStart, AlarmKind, ClaimedHost, Command, DeliveryRef, Desired, EndCause, EndOutcome,
-    Fact, FailureReason, Image, Knowledge, Observation, Phase, Policy, Progress, Said, Schedule,
-    TenantKey, Terms, WaitReason, Word, decide, desired, moved_by,
+    AcceptedStart, Adopted, AlarmKind, ClaimedHost, Command, DeliveryRef, Desired, EndCause,
+    EndOutcome, Fact, FailureReason, Image, Knowledge, Note, Observation, Phase, Policy, Progress,
+    Said, Schedule, TenantKey, Terms, WaitReason, Word, decide, desired, moved_by,
 };
 use jiff::Timestamp;
 
@@ -42,6 +42,21 @@ fn terms() -> Terms {
         image,
         login: "prognose".into(),
         without_key: false,
+    }
+}
+
+fn host() -> HostRef {
+    HostRef {
+        namespace: "metal3".into(),
+        name: "one".into(),
+        uid: "u".into(),
+    }
+}
+
+fn start(terms: Terms) -> Said {
+    Said::Start {
+        key: TenantKey::InDelivery,
+        terms,
     }
 }
 
@@ -113,6 +128,13 @@ impl Site {
         }))
     }
 
+    /// What another replica recorded.
+    fn recorded(&mut self, on: &str, fact: Fact) {
+        let version = Version(self.ledger.version().0 + 1);
+        self.ledger
+            .apply(&node(on), version, at(self.now), None, &[fact]);
+    }
+
     fn observed(&mut self, on: &str, observation: Observation) -> Vec<Fact> {
         self.decide(on, &Command::Observed(observation))
     }
@@ -134,11 +156,7 @@ impl Site {
             now: HOUR - 60,
             ..Self::default()
         };
-        let start = Said::Start {
-            key: TenantKey::InDelivery,
-            terms: terms(),
-        };
-        site.said("one", start, HOUR, 3 * HOUR);
+        site.said("one", start(terms()), HOUR, 3 * HOUR);
         site.prepared("one");
         site.now = HOUR;
         site
@@ -146,15 +164,10 @@ impl Site {
 
     /// Its host is clean, given to who waits, and ready.
     fn prepared(&mut self, on: &str) {
-        let host = HostRef {
-            namespace: "metal3".into(),
-            name: "one".into(),
-            uid: "u".into(),
-        };
         self.observed(
             on,
             Observation::Clean {
-                host,
+                host: host(),
                 secret: "one-a".into(),
             },
         );
@@ -606,6 +619,96 @@ fn a_booking_that_is_moved_to_what_is_not_served_gives_its_host_back_and_is_over
     assert_eq!(site.decide("one", &Command::SaidOfUnserved(word)), []);
 }
 
+/// A replica that had not heard of the start moves the booking away, and its start is accepted there anew, with another
+/// configuration.
+#[test]
+fn what_its_first_start_fixed_counts_wherever_its_booking_is_moved() {
+    let mut site = Site::default();
+    site.said("one", Said::Announced, HOUR, 3 * HOUR);
+    site.now += 10;
+    let moved = Command::MovedIn {
+        word: Box::new(site.word(Said::Changed, HOUR, 3 * HOUR)),
+        from: node("one"),
+        started: None,
+        former: None,
+    };
+    site.said("one", start(terms()), HOUR, 3 * HOUR);
+    site.decide("two", &moved);
+    site.decide(
+        "one",
+        &Command::MovedOut {
+            reservation: a(),
+            to: node("two"),
+        },
+    );
+    let mut other = terms();
+    other.image.url = "http://images/other".into();
+    assert_eq!(
+        names(&site.said("two", start(other), HOUR, 3 * HOUR)),
+        ["ReservationStarted"]
+    );
+    let Phase::Waiting(waiting) = site.phase("two") else {
+        panic!("{:?}", site.phase("two"));
+    };
+    assert_eq!(waiting.terms, terms());
+}
+
+#[test]
+fn an_adopted_host_whose_booking_is_moved_to_what_is_not_served_stays_and_an_operator_is_asked() {
+    let mut site = Site::default();
+    site.said("one", Said::Announced, HOUR, 3 * HOUR);
+    let adopted = Fact::HostAdopted(Box::new(Adopted {
+        reservation: a(),
+        host: host(),
+        secret: "node01-userdata".into(),
+        terms: terms(),
+        until: Some(at(3 * HOUR)),
+        site: None,
+        delivery: accepted().delivery,
+        note: Note {
+            by: "ops".into(),
+            why: "moving over".into(),
+            at: None,
+        },
+    }));
+    site.recorded("one", adopted);
+    site.now += 10;
+    let moved = site.of_unserved(Said::Changed, 32);
+    assert_eq!(names(&site.decide("one", &moved)), ["ReservationChanged"]);
+    assert_eq!(site.phase("one"), Phase::Holding);
+    let kinds = |site: &Site| -> Vec<AlarmKind> {
+        let alarms = alarms(site.ledger.resource(&node("one")).unwrap());
+        alarms.iter().map(|alarm| alarm.kind).collect()
+    };
+    assert_eq!(kinds(&site), [AlarmKind::AdoptedHostLeft]);
+    site.now += 10;
+    let back = site.of_unserved(Said::Changed, 31);
+    site.decide("one", &back);
+    assert_eq!(kinds(&site), []);
+    site.now += 10;
+    let ended = site.of_unserved(Said::End, 32);
+    assert_eq!(names(&site.decide("one", &ended)), ["ReservationEnded"]);
+}
+
+#[test]
+fn an_operator_s_extension_goes_along_with_the_booking() {
+    let mut site = Site::ready();
+    let extended = Fact::DeadlineExtended {
+        reservation: a(),
+        until: at(9 * HOUR),
+        note: Note {
+            by: "ops".into(),
+            why: "still at work".into(),
+            at: None,
+        },
+    };
+    site.recorded("one", extended);
+    site.now += 10;
+    site.move_in("two", "one", Some(accepted()));
+    let two = site.ledger.resource(&node("two")).unwrap();
+    assert_eq!(two.reservations[&a()].end(), Some(at(9 * HOUR)));
+}
+
 #[test]
 fn a_booking_that_is_moved_to_what_is_not_served_before_its_start_goes_on_until_that_comes() {
     let mut site = Site::default();
@@ -769,11 +872,7 @@ fn a_new_owner_never_gets_a_host_with_the_former_owner_s_key() {
         now: HOUR - 60,
         ..Site::default()
     };
-    let start = || Said::Start {
-        key: TenantKey::InDelivery,
-        terms: terms(),
-    };
-    site.said("one", start(), HOUR, 3 * HOUR);
+    site.said("one", start(terms()), HOUR, 3 * HOUR);
     let nils = |word: Word| Word {
         user: Some(UserId::new("nils")),
         ..word
@@ -793,7 +892,7 @@ fn a_new_owner_never_gets_a_host_with_the_former_owner_s_key() {
         Desired::Wait
     );
     site.now += 10;
-    let again = nils(site.word(start(), HOUR, 3 * HOUR));
+    let again = nils(site.word(start(terms()), HOUR, 3 * HOUR));
     assert!(names(&site.decide("one", &Command::Said(Box::new(again)))).contains(&"KeyBrought"));
 
     let mut site = Site::ready();
@@ -821,10 +920,6 @@ fn a_reservation_belongs_to_the_site_that_its_start_or_the_move_here_named() {
         now: HOUR - 60,
         ..Site::default()
     };
-    let start = || Said::Start {
-        key: TenantKey::InDelivery,
-        terms: terms(),
-    };
     let of = |site: &Site, on: &str| {
         let resource = site.ledger.resource(&node(on)).unwrap();
         resource.reservations[&a()].site.clone()
@@ -835,7 +930,7 @@ fn a_reservation_belongs_to_the_site_that_its_start_or_the_move_here_named() {
     };
     site.decide("one", &Command::Said(Box::new(announced)));
     assert_eq!(of(&site, "one"), None);
-    site.said("one", start(), HOUR, 3 * HOUR);
+    site.said("one", start(terms()), HOUR, 3 * HOUR);
     assert_eq!(of(&site, "one"), Some(SiteId::new("lab-7")));
     site.now += 10;
     let moved = Word {

@@ -145,6 +145,20 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
                 format!("{} can't carry our consumerRef: {text}", holding.host),
             );
         }
+        let booking = resource.reservations.get(id);
+        if holding.adopted_at.is_some()
+            && let Some(number) = booking.and_then(|booking| booking.named_elsewhere())
+        {
+            raise(
+                AlarmKind::AdoptedHostLeft,
+                id,
+                format!(
+                    "{} was adopted for it, and its booking is of resource {number} now, which has no place here: its end or its \
+                     deadline releases this host. Look whether its user is done there; `bellhop release` takes it back",
+                    holding.host
+                ),
+            );
+        }
         if let Some(text) = adopted_and_perhaps_over(resource, holding) {
             raise(AlarmKind::UnknownReservation, id, text);
         }

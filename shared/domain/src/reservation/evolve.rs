@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::fact::{
-    Adopted, Announced, EndCause, Ended, Fact, MovedIn, Refused, Started, TenantKey,
+    Adopted, Announced, EndCause, Ended, Fact, MovedIn, Refused, Started, TenantKey, Terms,
 };
 use super::knowledge::{Knowledge, KnownTimes, Schedule};
 use super::resource::{
@@ -49,7 +49,7 @@ impl Resource {
             }
             Fact::DeadlineExtended {
                 reservation, until, ..
-            } => self.extended(reservation, *until),
+            } => self.extend(reservation, *until),
             Fact::StartAllowed { reservation, .. } => {
                 if let Some(Phase::Waiting(waiting)) = self.phase_mut(reservation) {
                     waiting.allowed = true;
@@ -148,6 +148,21 @@ impl Resource {
         }
     }
 
+    /// Gives the start that was accepted in `version` what an earlier one fixed, which was accepted elsewhere (R12).
+    pub(crate) fn fix_terms(
+        &mut self,
+        reservation: &ReservationId,
+        version: Version,
+        terms: &Terms,
+    ) {
+        if let Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)) =
+            self.phase_mut(reservation)
+            && waiting.accepted == version
+        {
+            waiting.terms = terms.clone();
+        }
+    }
+
     fn phase_mut(&mut self, reservation: &ReservationId) -> Option<&mut Phase> {
         self.reservations
             .get_mut(reservation)
@@ -190,6 +205,10 @@ impl Resource {
         reservation.user = reservation.user.take().or_else(|| announced.user.clone());
         reservation.resource_number = reservation.resource_number.or(announced.resource_number);
         reservation.site = reservation.site.take().or_else(|| announced.site.clone());
+        let stays = reservation.phase == Phase::Holding;
+        if stays && reservation.times.newest() == Some(&announced.knowledge) {
+            reservation.name_last(announced.resource_number, None);
+        }
         if extended {
             self.hold_anew(&announced.reservation);
         }
@@ -204,7 +223,8 @@ impl Resource {
         }
     }
 
-    fn extended(&mut self, reservation: &ReservationId, until: Timestamp) {
+    /// An operator said that its end is not missed before `until`.
+    pub(crate) fn extend(&mut self, reservation: &ReservationId, until: Timestamp) {
         let Some(known) = self.reservations.get_mut(reservation) else {
             return;
         };
@@ -465,6 +485,16 @@ impl Resource {
             });
         }
         reservation.site = reservation.site.take().or_else(|| adopted.site.clone());
+        // Needed where it is moved to another host.
+        let (key, delivery) = match &reservation.phase {
+            Phase::Waiting(waiting) | Phase::Postponed(waiting) => {
+                (waiting.key.clone(), waiting.delivery.clone())
+            }
+            Phase::Announced { .. } | Phase::Holding | Phase::Over(_) | Phase::Moved => {
+                let reason = "its host was adopted, and no start brought a key".to_owned();
+                (TenantKey::Missing { reason }, adopted.delivery.clone())
+            }
+        };
         reservation.phase = Phase::Holding;
         self.orders.handed_back = None;
         self.occupancy = Occupancy::Held(Box::new(Holding {
@@ -473,10 +503,8 @@ impl Resource {
             secret: adopted.secret.clone(),
             assigned: recorded.version,
             terms: adopted.terms.clone(),
-            key: TenantKey::Missing {
-                reason: "its host was adopted, and no start brought a key".to_owned(),
-            },
-            delivery: adopted.delivery.clone(),
+            key,
+            delivery,
             stage: Stage::Adopting,
             changed: None,
             owner_changed: false,

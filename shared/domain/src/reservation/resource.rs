@@ -220,15 +220,14 @@ pub struct Reservation {
     pub extended_until: Option<Timestamp>,
     /// The sender deleted its resource while it was the holder.
     pub resource_deleted: bool,
-    /// What was named when it was moved away, or was changed after it was over; none where neither was.
+    /// What was named when it was moved away, or was changed while it held a host or after it was over; none where it never was.
     #[serde(default)]
     pub named_last: Option<NamedLast>,
     /// How far it is.
     pub phase: Phase,
 }
 
-/// What a booking is of, and whose, by a word that did nothing for its reservation any more: the same said once more is no
-/// other change.
+/// What a booking is of, and whose, by a word that moved nothing any more: the same said once more is no other change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedLast {
     /// The sender's number of the resource.
@@ -375,6 +374,14 @@ impl Reservation {
         let users = user.zip(known_user);
         numbers.is_some_and(|(one, other)| one != other)
             || users.is_some_and(|(one, other)| one != other)
+    }
+
+    /// The number of the resource that its booking is of by the last word, where that is another one.
+    pub(super) fn named_elsewhere(&self) -> Option<i64> {
+        let named = self.named_last.as_ref()?.resource_number?;
+        self.resource_number
+            .filter(|known| *known != named)
+            .map(|_| named)
     }
 
     pub(super) fn name_last(&mut self, resource_number: Option<i64>, user: Option<&UserId>) {

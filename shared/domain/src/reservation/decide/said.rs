@@ -71,8 +71,9 @@ impl Decision<'_> {
     }
 
     /// The word names a resource that is not served. Where it takes a reservation there that has started, the host of this one
-    /// goes back: the sender says that its user has no booking of it any more. It starts nowhere else, so it is over. An
-    /// announcement fixes nothing, so one that was only announced goes on, and fails when it starts there.
+    /// goes back: the sender says that its user has no booking of it any more. It starts nowhere else, so it is over. But for an
+    /// adopted host, which is in use: its end, its deadline or an operator decides. An announcement fixes nothing, so one that
+    /// was only announced goes on, and fails when it starts there.
     pub(super) fn said_of_unserved(&mut self, word: &Word) {
         let Some(known) = self.resource.reservations.get(&word.reservation) else {
             return;
@@ -86,14 +87,15 @@ impl Decision<'_> {
             .times
             .newest()
             .is_none_or(|newest| word.knowledge.is_newer_than(newest));
-        let has_started = matches!(
-            known.phase,
-            Phase::Waiting(_) | Phase::Postponed(_) | Phase::Holding
-        );
+        let gives_back = match known.phase {
+            Phase::Waiting(_) | Phase::Postponed(_) => true,
+            Phase::Holding => !self.has_adopted(&word.reservation),
+            Phase::Announced { .. } | Phase::Over(_) | Phase::Moved => false,
+        };
         match known.phase {
             // Whoever serves that resource answers.
             Phase::Over(_) if names_another => {}
-            _ if names_another && newer && has_started && word.said.can_move() => {
+            _ if names_another && newer && gives_back && word.said.can_move() => {
                 self.add(Fact::ReservationEnded(Ended {
                     // It is not the host's.
                     site: None,
@@ -336,10 +338,7 @@ impl Decision<'_> {
     /// Takes back what a reservation has whose start is far off now; but for an adopted host, which is in use: only an end or an
     /// operator's word releases that.
     pub(super) fn postpone(&mut self, reservation: &ReservationId) {
-        let adopted = self.resource.holding().is_some_and(|holding| {
-            holding.reservation == *reservation && holding.adopted_at.is_some()
-        });
-        if adopted {
+        if self.has_adopted(reservation) {
             return;
         }
         let Some(known) = self.resource.reservations.get(reservation) else {
@@ -355,6 +354,12 @@ impl Decision<'_> {
                 until: schedule.start,
             });
         }
+    }
+
+    fn has_adopted(&self, reservation: &ReservationId) -> bool {
+        self.resource.holding().is_some_and(|holding| {
+            holding.reservation == *reservation && holding.adopted_at.is_some()
+        })
     }
 
     /// A change of a reservation that is over: its user should know that it changes nothing.

@@ -70,10 +70,11 @@ impl Judge {
         let record = self.records.entry(key).or_default();
         match fact {
             Fact::ReservationStarted(started) => {
-                record.image.get_or_insert(started.terms.image.url.clone());
+                let image = started.terms.image.url.clone();
+                self.fixed.entry(id.clone()).or_insert(image);
             }
             Fact::HostAdopted(adopted) => {
-                record.image = Some(adopted.terms.image.url.clone());
+                record.written = Some(adopted.terms.image.url.clone());
                 record.host = Some(adopted.host.clone());
                 record.adopted = Some(Adopted::now(decision, &adopted.host));
                 // It has its image.
@@ -106,17 +107,18 @@ impl Judge {
             Fact::ReservationMovedIn(_) if record.adopted.is_some() && holds(decision, id) => {}
             Fact::ReservationMovedIn(moved) => {
                 record.begin_anew();
-                let brings = moved
-                    .started
-                    .as_ref()
-                    .map(|started| started.terms.image.url.clone());
-                if record.claims == 0 {
-                    // An exemption from R12, see docs/rules.md: a start that was accepted here before it went away should
-                    // still count. What it brings does, or, where it was announced only, the start that is accepted next.
-                    record.image = brings;
-                } else if let Some(image) = brings {
-                    record.image.get_or_insert(image);
+                if let Some(started) = &moved.started {
+                    let image = started.terms.image.url.clone();
+                    self.fixed.entry(id.clone()).or_insert(image);
                 }
+                let extended = self.records.iter().filter(|((_, of), _)| of == id);
+                let extended = extended
+                    .filter_map(|(_, record)| record.extended_until)
+                    .max();
+                self.records
+                    .entry((decision.resource, id.clone()))
+                    .or_default()
+                    .extended_until = extended;
             }
             Fact::HostProvisioned { .. } => {
                 record.readies += 1;
@@ -284,7 +286,7 @@ impl Record {
             is_over: self.is_over,
             overdue: self.overdue,
             missed: self.missed,
-            image: self.image.take(),
+            written: self.written.take(),
             // A claim that slept may still reach its host; its release takes it back.
             host: self.host.take(),
             claims: self.claims,

@@ -11,7 +11,7 @@
 //! | R8 | `facts`: `ready_is_true`, `error_is_counted`, `fails_rightly`; [`Judge::looked`]: an error that was read was told, the clock stands while Metal3 does not work |
 //! | R9 | [`Judge::secret_made`]: with its owner's key, or none; [`Judge::prepared`]: a host is prepared with its tenant's key; `orders`: an operator's key is its owner's; `World::judge_rest`: no secret is left, hosts are off |
 //! | R10 | [`Judge::at_the_end`]: every delivery that the broker took was heard; `World::restart`: a snapshot is read as it was written; `facts`: folding or deciding again changes nothing; and all the others, whatever stops |
-//! | R12 | `writes`: an image is set once on each host given, the one of the accepted start, after the fact that gives the host; `orders`: an adoption changes nothing that Metal3 acts on; `facts`: no change of its booking takes an adopted host back |
+//! | R12 | `writes`: an image is set once on each host given, the one of the start that was accepted first, wherever it was moved, after the fact that gives the host; `orders`: an adoption changes nothing that Metal3 acts on; `facts`: no change of its booking takes an adopted host back |
 //! | R13 | `writes`: no write on a host of an unknown holder, a release takes away what we wrote; `World::judge_rest`: nothing of ours stays |
 //!
 //! R1 and R11 are the services' and have tests there.
@@ -55,8 +55,8 @@ struct Record {
     hold_until: Option<Timestamp>,
     overdue: bool,
     missed: bool,
-    /// The image that its accepted start fixed.
-    image: Option<String>,
+    /// The image that we wrote to its host here, or took over with it.
+    written: Option<String>,
     /// The host that it was given.
     host: Option<HostRef>,
     /// The host that was adopted for it.
@@ -73,6 +73,8 @@ struct Record {
 
 pub(crate) struct Judge {
     policy: Policy,
+    /// The image that the start of each reservation fixed that was accepted first, wherever that was.
+    fixed: BTreeMap<ReservationId, String>,
     records: BTreeMap<(usize, ReservationId), Record>,
     /// How many outcomes each reservation has.
     finals: BTreeMap<ReservationId, u32>,
@@ -89,6 +91,7 @@ impl Judge {
     pub(crate) fn new(policy: Policy) -> Self {
         Self {
             policy,
+            fixed: BTreeMap::new(),
             records: BTreeMap::new(),
             finals: BTreeMap::new(),
             heard: BTreeSet::new(),

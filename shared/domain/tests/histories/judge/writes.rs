@@ -36,7 +36,15 @@ impl Judge {
                 record.taken_over = true;
                 changes_nothing(before, after)
             }
-            Write::Claim { image, .. } => claimed(record, look, planned, image, before, truth),
+            Write::Claim { image, .. } => {
+                let fixed = self.fixed.get(reservation);
+                ensure!(
+                    fixed == Some(image),
+                    "R12: {reservation} gets {image}, and its first accepted start fixed {fixed:?}"
+                );
+                record.written = Some(image.clone());
+                claimed(record, look, planned, before, truth)
+            }
             Write::Release { .. } => released(record, reservation, before),
             Write::ClearConsumer => {
                 ensure!(
@@ -149,7 +157,6 @@ fn claimed(
     record: &mut Record,
     look: &Look,
     planned: &Planned,
-    image: &str,
     host: &Host,
     truth: &Resource,
 ) -> Verdict {
@@ -167,11 +174,6 @@ fn claimed(
     ensure!(
         record.host.as_ref() == Some(&host.reference()),
         "R12: {id} claims a host that no fact gives to it"
-    );
-    ensure!(
-        record.image.as_deref() == Some(image),
-        "R12: {id} gets {image}, and its start fixed {:?}",
-        record.image
     );
     // A writer that sleeps between its last look at the clock and the write can't be stopped by anything: its own clock counts.
     let in_time = look
@@ -196,10 +198,10 @@ fn claimed(
 /// R13: a release takes away what we wrote.
 fn released(record: &Record, id: &ReservationId, host: &Host) -> Verdict {
     ensure!(
-        host.image.is_none() || host.image == record.image,
+        host.image.is_none() || host.image == record.written,
         "R13: the release of {id} takes away {:?}, and we wrote {:?}",
         host.image,
-        record.image
+        record.written
     );
     Ok(())
 }
