@@ -58,7 +58,7 @@ pub(crate) async fn run(
         let now = Timestamp::now();
         // This process was stopped, its machine asleep, or the broker away: what passed meanwhile passed while we were away.
         slept |= time::elapsed(looked, now) > AWAY;
-        let due = due(&folded, &decisions, now);
+        let due = due(&folded, &decisions, up_since, now);
         if due.is_empty() && guard.clock_is_off {
             guard.nothing_is_due();
         }
@@ -100,7 +100,7 @@ pub(crate) async fn run(
             searched = now;
             call_back_strays(&folded, &decisions).await;
         }
-        let pause = next_due(&folded, &decisions).map_or(LONGEST, |due| {
+        let pause = next_due(&folded, &decisions, up_since).map_or(LONGEST, |due| {
             Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
         });
         // What changes may bring a nearer deadline; a burst of changes is one reason to look.
@@ -202,7 +202,7 @@ impl ReleaseGuard {
         let timers = folded.read(|ledger| {
             ledger
                 .resource(resource)
-                .map(|state| timer::timers(state, policy))
+                .map(|state| timer::timers(state, policy, up_since))
         });
         let timers = timers.unwrap_or_default();
         let due = || timers.iter().filter(|(due, _)| *due <= now);
@@ -275,17 +275,26 @@ async fn call_back_strays(folded: &FoldedLedger, decisions: &Decisions) {
     }
 }
 
-fn due(folded: &FoldedLedger, decisions: &Decisions, now: Timestamp) -> Vec<ResourceId> {
+fn due(
+    folded: &FoldedLedger,
+    decisions: &Decisions,
+    up_since: Timestamp,
+    now: Timestamp,
+) -> Vec<ResourceId> {
     folded.resources_where(|_, resource| {
-        timer::next_due(resource, decisions.policy()).is_some_and(|due| due <= now)
+        timer::next_due(resource, decisions.policy(), up_since).is_some_and(|due| due <= now)
     })
 }
 
-fn next_due(folded: &FoldedLedger, decisions: &Decisions) -> Option<Timestamp> {
+fn next_due(
+    folded: &FoldedLedger,
+    decisions: &Decisions,
+    up_since: Timestamp,
+) -> Option<Timestamp> {
     folded.read(|ledger| {
         ledger
             .resources()
-            .filter_map(|(_, resource)| timer::next_due(resource, decisions.policy()))
+            .filter_map(|(_, resource)| timer::next_due(resource, decisions.policy(), up_since))
             .min()
     })
 }

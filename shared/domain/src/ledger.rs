@@ -10,7 +10,7 @@ use crate::capacity::{self, Capacity};
 use crate::id::{ReservationId, ResourceId, SiteId, Version};
 use crate::reservation::alarm::{self, Alarm};
 use crate::reservation::{
-    Fact, HostSites, Knowledge, Note, Recorded, Resource, Scope, SpentSecret, Terms,
+    AcceptedStart, Fact, HostSites, Knowledge, Note, Recorded, Resource, Scope, SpentSecret,
 };
 
 /// Everything that the ledger says. Its serialised form is a snapshot: what folds it must be the same code, so change
@@ -44,25 +44,25 @@ impl Ledger {
             return;
         }
         for fact in facts {
+            let resource = self.resources.entry(id.clone()).or_default();
             resource.evolve(Recorded {
                 version,
                 at,
                 traceparent,
                 fact,
             });
+            self.place(fact, id);
+            self.take_along(fact, id, version);
         }
-        resource.version = version;
         for site in facts.iter().filter_map(Fact::site) {
             self.sites.entry(site.clone()).or_insert(version);
         }
+        let resource = self.resources.entry(id.clone()).or_default();
+        resource.version = version;
         if self.sites.len() > 1 {
             for reservation in facts.iter().filter_map(placed_blindly) {
                 resource.unsettle(reservation, version);
             }
-        }
-        for fact in facts {
-            self.place(fact, id);
-            self.take_along(fact, id, version);
         }
     }
 
@@ -264,7 +264,7 @@ impl Ledger {
                 let place = Place {
                     resource: id.clone(),
                     moved: moved.cloned(),
-                    terms: None,
+                    started: None,
                     extended_until: None,
                 };
                 self.places.insert(reservation.clone(), place);
@@ -284,7 +284,8 @@ impl Ledger {
     }
 
     /// What a reservation was given once goes along wherever it is moved: what the start fixed that was accepted first, however
-    /// often another replica that did not know of it accepted one elsewhere (R12), and until when an operator extended it.
+    /// often another replica that did not know of it accepted one elsewhere (R12); its key, where whoever moved it did not know
+    /// of that yet; and until when an operator extended it.
     fn take_along(&mut self, fact: &Fact, id: &ResourceId, version: Version) {
         let known = fact.reservation().and_then(|reservation| {
             let place = self.places.get_mut(reservation)?;
@@ -293,28 +294,33 @@ impl Ledger {
         let Some((reservation, place, resource)) = known else {
             return;
         };
-        if let Some(terms) = accepted_terms(fact) {
-            let first = place.terms.get_or_insert_with(|| terms.clone());
-            if first != terms {
-                resource.fix_terms(reservation, version, first);
+        match fact {
+            Fact::ReservationStarted(_) => {
+                if let Some(before) = &place.started {
+                    resource.fix_terms(reservation, version, &before.terms);
+                }
             }
-        }
-        match (fact, place.extended_until) {
-            (Fact::DeadlineExtended { until, .. }, before) => {
-                place.extended_until = before.max(Some(*until));
+            Fact::ReservationMovedIn(_) => {
+                if let Some(before) = &place.started {
+                    resource.bring_start(reservation, version, before);
+                }
+                if let Some(until) = place.extended_until {
+                    resource.extend(reservation, until);
+                }
             }
-            (Fact::ReservationMovedIn(_), Some(until)) => resource.extend(reservation, until),
-            _ => {}
+            Fact::DeadlineExtended { until, .. } => {
+                place.extended_until = place.extended_until.max(Some(*until));
+            }
+            Fact::KeyBrought { .. } | Fact::OwnerChanged { .. } => {}
+            _ => return,
         }
-    }
-}
-
-/// What a fact that accepts a start, or brings one that was accepted, gives its reservation.
-fn accepted_terms(fact: &Fact) -> Option<&Terms> {
-    match fact {
-        Fact::ReservationStarted(started) => Some(&started.terms),
-        Fact::ReservationMovedIn(moved) => moved.started.as_ref().map(|started| &started.terms),
-        _ => None,
+        // What another replica still records where it stood before changes nothing that is known here.
+        let stands_here = place.resource == *id || place.started.is_none();
+        if let Some(started) = resource.accepted_start(reservation)
+            && stands_here
+        {
+            place.started = Some(started);
+        }
     }
 }
 
@@ -339,8 +345,8 @@ struct Place {
     resource: ResourceId,
     /// The saying that moved it there; none where it never moved.
     moved: Option<Knowledge>,
-    /// What the start gives it that was accepted first, wherever that was; none where none was.
-    terms: Option<Terms>,
+    /// What the start gives it that was accepted first, wherever that was, and its key; none where none was accepted.
+    started: Option<AcceptedStart>,
     /// Until when an operator extended it, wherever it stood then.
     extended_until: Option<Timestamp>,
 }

@@ -437,7 +437,10 @@ fn a_start_that_is_moved_to_later_gives_the_host_back_and_starts_again_by_itself
     let one = site.ledger.resource(&node("one")).unwrap();
     assert!(matches!(desired(one), Desired::Release(_)));
     // As early as the sender's own starts come.
-    assert_eq!(next_due(one, &Policy::default()), Some(at(5 * HOUR - 300)));
+    assert_eq!(
+        next_due(one, &Policy::default(), at(0)),
+        Some(at(5 * HOUR - 300))
+    );
     site.observed(
         "one",
         Observation::Released {
@@ -568,7 +571,7 @@ fn a_booking_that_comes_back_extended_before_it_had_left_is_held_anew_from_its_n
     site.decide("one", &back);
     let one = site.ledger.resource(&node("one")).unwrap();
     assert_eq!(
-        next_due(one, &Policy::default()),
+        next_due(one, &Policy::default(), at(0)),
         Some(at(5 * HOUR + grace))
     );
 }
@@ -619,28 +622,43 @@ fn a_booking_that_is_moved_to_what_is_not_served_gives_its_host_back_and_is_over
     assert_eq!(site.decide("one", &Command::SaidOfUnserved(word)), []);
 }
 
-/// A replica that had not heard of the start moves the booking away, and its start is accepted there anew, with another
-/// configuration.
+/// A replica that has not heard of the start, which is accepted at that moment, moves the booking away.
 #[test]
-fn what_its_first_start_fixed_counts_wherever_its_booking_is_moved() {
+fn a_start_that_is_accepted_while_its_booking_is_moved_goes_along() {
     let mut site = Site::default();
     site.said("one", Said::Announced, HOUR, 3 * HOUR);
-    site.now += 10;
+    site.now = HOUR - 60;
+    let moved = site.word(Said::Changed, HOUR, 3 * HOUR);
+    site.said("one", start(terms()), HOUR, 3 * HOUR);
     let moved = Command::MovedIn {
-        word: Box::new(site.word(Said::Changed, HOUR, 3 * HOUR)),
+        word: Box::new(moved),
         from: node("one"),
         started: None,
         former: None,
     };
-    site.said("one", start(terms()), HOUR, 3 * HOUR);
     site.decide("two", &moved);
-    site.decide(
-        "one",
-        &Command::MovedOut {
-            reservation: a(),
-            to: node("two"),
-        },
+    let out = Command::MovedOut {
+        reservation: a(),
+        to: node("two"),
+    };
+    site.decide("one", &out);
+    assert_eq!(names(&site.wait_until("two", HOUR)), ["ReservationResumed"]);
+    let Phase::Waiting(waiting) = site.phase("two") else {
+        panic!("{:?}", site.phase("two"));
+    };
+    assert_eq!(
+        (waiting.terms, waiting.key),
+        (terms(), TenantKey::InDelivery)
     );
+}
+
+/// As above, but the start is accepted anew where the booking is, by a replica with another configuration.
+#[test]
+fn what_its_first_start_fixed_counts_wherever_its_booking_is_moved() {
+    let mut site = Site::default();
+    site.said("one", Said::Announced, HOUR, 3 * HOUR);
+    site.move_in("two", "one", None);
+    site.said("one", start(terms()), HOUR, 3 * HOUR);
     let mut other = terms();
     other.image.url = "http://images/other".into();
     assert_eq!(
@@ -651,6 +669,39 @@ fn what_its_first_start_fixed_counts_wherever_its_booking_is_moved() {
         panic!("{:?}", site.phase("two"));
     };
     assert_eq!(waiting.terms, terms());
+}
+
+#[test]
+fn a_key_that_is_brought_while_its_booking_is_moved_goes_along() {
+    let mut site = Site {
+        now: HOUR - 60,
+        ..Site::default()
+    };
+    let keyless = Said::Start {
+        key: TenantKey::Missing {
+            reason: "none".into(),
+        },
+        terms: terms(),
+    };
+    site.said("one", keyless, HOUR, 3 * HOUR);
+    let before = AcceptedStart {
+        key: TenantKey::Missing {
+            reason: "none".into(),
+        },
+        ..accepted()
+    };
+    let brought = Fact::KeyBrought {
+        reservation: a(),
+        delivery: accepted_by("key", 7).delivery,
+        note: None,
+    };
+    site.recorded("one", brought);
+    site.move_in("two", "one", Some(before));
+    let Phase::Waiting(waiting) = site.phase("two") else {
+        panic!("{:?}", site.phase("two"));
+    };
+    assert!(waiting.can_claim());
+    assert_eq!(waiting.delivery, accepted_by("key", 7).delivery);
 }
 
 #[test]
@@ -746,7 +797,7 @@ fn a_start_that_is_moved_to_later_when_it_was_overdue_is_watched_again() {
     let one = site.ledger.resource(&node("one")).unwrap();
     assert_eq!(alarms(one), []);
     assert_eq!(
-        next_due(one, &Policy::default()),
+        next_due(one, &Policy::default(), at(0)),
         Some(at(5 * HOUR + grace))
     );
     assert_eq!(
@@ -1022,6 +1073,9 @@ fn a_postponed_reservation_whose_whole_time_passed_while_nobody_was_there_has_fa
         up_since: at(site.now),
         may_release: true,
     };
+    // What was said meanwhile may still be on its way.
+    assert_eq!(site.decide("one", &command), []);
+    site.now += 20;
     let facts = site.decide("one", &command);
     assert_eq!(names(&facts), ["ReservationFailed"]);
 }

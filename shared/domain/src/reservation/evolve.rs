@@ -8,7 +8,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::fact::{
-    Adopted, Announced, EndCause, Ended, Fact, MovedIn, Refused, Started, TenantKey, Terms,
+    AcceptedStart, Adopted, Announced, EndCause, Ended, Fact, MovedIn, Refused, Started, TenantKey,
+    Terms, WaitReason,
 };
 use super::knowledge::{Knowledge, KnownTimes, Schedule};
 use super::resource::{
@@ -163,6 +164,40 @@ impl Resource {
         }
     }
 
+    /// Gives a reservation that came in with `version` the start that was accepted where it stood, whatever whoever moved it knew
+    /// of that. Where that was nothing, nobody looked whether its time is near: it begins when it is.
+    pub(crate) fn bring_start(
+        &mut self,
+        reservation: &ReservationId,
+        version: Version,
+        started: &AcceptedStart,
+    ) {
+        match self.phase_mut(reservation) {
+            Some(Phase::Waiting(waiting)) if waiting.accepted == version => {
+                **waiting = Waiting::brought(version, started);
+            }
+            Some(phase @ Phase::Announced { .. }) => {
+                *phase = Phase::Postponed(Box::new(Waiting::brought(version, started)));
+            }
+            _ => {}
+        }
+    }
+
+    /// The start that was accepted here, while its reservation waits or holds what it was given for that; none of one whose host
+    /// was adopted.
+    pub(crate) fn accepted_start(&self, reservation: &ReservationId) -> Option<AcceptedStart> {
+        match &self.reservations.get(reservation)?.phase {
+            Phase::Waiting(waiting) | Phase::Postponed(waiting) => {
+                Some(AcceptedStart::from(waiting.as_ref()))
+            }
+            Phase::Holding => self
+                .holding()
+                .filter(|holding| holding.adopted_at.is_none())
+                .map(|holding| AcceptedStart::from(&Waiting::from(holding))),
+            Phase::Announced { .. } | Phase::Moved | Phase::Over(_) => None,
+        }
+    }
+
     fn phase_mut(&mut self, reservation: &ReservationId) -> Option<&mut Phase> {
         self.reservations
             .get_mut(reservation)
@@ -310,15 +345,7 @@ impl Resource {
         reservation.site = announced.site.clone();
         reservation.phase = match &moved.started {
             None => Phase::Announced { overdue: false },
-            Some(started) => Phase::Waiting(Box::new(Waiting {
-                accepted: recorded.version,
-                terms: started.terms.clone(),
-                key: started.key.clone(),
-                delivery: started.delivery.clone(),
-                told: None,
-                allowed: false,
-                unsettled: false,
-            })),
+            Some(started) => Phase::Waiting(Box::new(Waiting::brought(recorded.version, started))),
         };
     }
 
@@ -430,10 +457,16 @@ impl Resource {
             adoption_refused: None,
         };
         *phase = Phase::Holding;
-        // What an operator allowed the others was the host as it was before this one had it.
+        // What an operator allowed the others, or was asked about, was the host as it was before this one had it.
         for known in self.reservations.values_mut() {
             if let Phase::Waiting(waiting) = &mut known.phase {
                 waiting.allowed = false;
+                if matches!(
+                    waiting.told,
+                    Some(WaitReason::Operator { .. } | WaitReason::Host { .. })
+                ) {
+                    waiting.told = None;
+                }
             }
         }
         self.occupancy = Occupancy::Held(Box::new(holding));
@@ -473,14 +506,16 @@ impl Resource {
         if !reservation.is_live() {
             return;
         }
+        // When the operator, who looked at the host, said so: it may be decided much later.
+        let said_at = adopted.note.at.unwrap_or(recorded.at);
         if let Some(end) = adopted.until {
             reservation.times.learn(Knowledge {
                 schedule: Schedule {
-                    start: recorded.at,
+                    start: said_at,
                     end,
                 },
                 updated_at: None,
-                said_at: recorded.at,
+                said_at,
                 said_by: adopted.delivery.id.clone(),
             });
         }
@@ -509,7 +544,7 @@ impl Resource {
             changed: None,
             owner_changed: false,
             hold_until: None,
-            adopted_at: Some(recorded.at),
+            adopted_at: Some(said_at),
             adoption_refused: None,
             given_upon: recorded.version,
         }));
@@ -548,6 +583,21 @@ impl Resource {
 fn key_of_the_former_owner() -> TenantKey {
     TenantKey::Missing {
         reason: "its booking has another owner now".to_owned(),
+    }
+}
+
+impl Waiting {
+    /// What waits by a start that was accepted elsewhere, and came in with `version`.
+    fn brought(version: Version, started: &AcceptedStart) -> Self {
+        Self {
+            accepted: version,
+            terms: started.terms.clone(),
+            key: started.key.clone(),
+            delivery: started.delivery.clone(),
+            told: None,
+            allowed: false,
+            unsettled: false,
+        }
     }
 }
 

@@ -3,12 +3,18 @@
 //! They are computed from the state, never kept apart from it, so no crash loses one. Each replica waits for the next of
 //! them; the append settles who was first.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::command::Policy;
 use super::resource::{Holding, Phase, Reservation, Resource, Stage};
 use crate::id::ReservationId;
 use crate::time;
+
+/// How long after we were away nothing final is decided because its time passed meanwhile: what was said meanwhile may still lie
+/// in an ingress's spool.
+pub const SETTLING: Duration = Duration::from_secs(20);
 
 /// One deadline.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +33,7 @@ pub enum Timer {
     Deadline(ReservationId),
     /// The hold after that passed.
     Hold(ReservationId),
-    /// The holder's end and grace passed, and another reservation has the resource from now on.
+    /// The holder's end and grace passed, and another reservation has the resource from now on. Never while we were away.
     ProvenOver(ReservationId),
 }
 
@@ -35,6 +41,19 @@ impl Timer {
     /// Whether it releases a host that may be in use.
     pub fn releases(&self) -> bool {
         matches!(self, Self::Hold(_) | Self::ProvenOver(_))
+    }
+
+    /// When it is due after we were away until `up_since`, though it was due at `due` already.
+    fn due_after(&self, due: Timestamp, up_since: Timestamp) -> Timestamp {
+        let may_end_one_without_a_host = matches!(
+            self,
+            Self::Missed(_) | Self::WaitedTooLong(_) | Self::Resume(_)
+        );
+        if due < up_since && may_end_one_without_a_host {
+            time::after(up_since, SETTLING)
+        } else {
+            due
+        }
     }
 
     /// The reservation that it is about.
@@ -52,8 +71,13 @@ impl Timer {
     }
 }
 
-/// All deadlines of a resource with the instant at which each is due.
-pub fn timers(resource: &Resource, policy: &Policy) -> Vec<(Timestamp, Timer)> {
+/// All deadlines of a resource with the instant at which each is due. `up_since`: since when we are there, and hear all that is
+/// said.
+pub fn timers(
+    resource: &Resource,
+    policy: &Policy,
+    up_since: Timestamp,
+) -> Vec<(Timestamp, Timer)> {
     let mut timers = Vec::new();
     for (id, reservation) in &resource.reservations {
         let Some(schedule) = reservation.schedule() else {
@@ -93,15 +117,19 @@ pub fn timers(resource: &Resource, policy: &Policy) -> Vec<(Timestamp, Timer)> {
         }
     }
     if let Some(holding) = resource.holding() {
-        timers.extend(holder_timers(resource, holding, policy));
+        timers.extend(holder_timers(resource, holding, policy, up_since));
     }
+    let mut timers: Vec<_> = timers
+        .into_iter()
+        .map(|(due, timer)| (timer.due_after(due, up_since), timer))
+        .collect();
     timers.sort_by_key(|(due, _)| *due);
     timers
 }
 
 /// When [`super::decide`] should be asked next; none while nothing waits for time to pass.
-pub fn next_due(resource: &Resource, policy: &Policy) -> Option<Timestamp> {
-    timers(resource, policy)
+pub fn next_due(resource: &Resource, policy: &Policy, up_since: Timestamp) -> Option<Timestamp> {
+    timers(resource, policy, up_since)
         .into_iter()
         .map(|(due, _)| due)
         .min()
@@ -111,6 +139,7 @@ fn holder_timers(
     resource: &Resource,
     holding: &Holding,
     policy: &Policy,
+    up_since: Timestamp,
 ) -> Vec<(Timestamp, Timer)> {
     let id = &holding.reservation;
     let mut timers = Vec::new();
@@ -142,12 +171,15 @@ fn holder_timers(
         .iter()
         .filter(|(other, reservation)| *other != id && reservation.is_live())
         .filter(|(_, reservation)| books_the_same(holder, reservation))
-        .filter_map(|(_, reservation)| reservation.schedule())
-        .filter(|other| other.start >= end)
-        .map(|other| other.start)
+        .filter_map(|(_, reservation)| reservation.times.newest())
+        .filter(|other| other.schedule.start >= end)
+        // It proves that since it was heard.
+        .map(|other| other.schedule.start.max(other.said_at).max(deadline))
+        // An extension that came while we were away may be lost: the deadline decides then.
+        .filter(|since| *since >= up_since)
         .min();
-    if let Some(start) = successor {
-        timers.push((start.max(deadline), Timer::ProvenOver(id.clone())));
+    if let Some(since) = successor {
+        timers.push((since, Timer::ProvenOver(id.clone())));
     }
     timers
 }

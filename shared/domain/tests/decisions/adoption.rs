@@ -97,7 +97,10 @@ fn a_host_that_was_adopted_for_a_reservation_has_the_deadline_that_the_operator_
 #[test]
 fn a_host_of_which_nobody_knows_whose_it_is_is_held_until_an_end_that_encloses_its_adoption() {
     let mut story = adopted(None, None);
-    assert_eq!(next_due(&story.resource, &story.policy), None);
+    assert_eq!(
+        next_due(&story.resource, &story.policy, at(story.up_since)),
+        None
+    );
     // B's time does not enclose it.
     story.said("b", Said::End);
     assert!(story.resource.holding().is_some());

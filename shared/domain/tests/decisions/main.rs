@@ -761,7 +761,10 @@ fn a_start_that_nothing_can_be_given_to_fails_at_once_and_no_host_is_asked_for()
         // Whoever reports it knows whom to tell, and with which secret.
         assert!(known.user.is_some() && known.webhook.is_some());
         assert_eq!(desired(&story.resource), Desired::Nothing);
-        assert_eq!(next_due(&story.resource, &story.policy), None);
+        assert_eq!(
+            next_due(&story.resource, &story.policy, at(story.up_since)),
+            None
+        );
     }
 }
 
@@ -848,7 +851,7 @@ fn an_end_that_passed_while_nobody_was_there_is_held_for_the_whole_hold() {
     let mut story = ready();
     assert_eq!(names(&story.away_until(24 * HOUR)), ["DeadlinePassed"]);
     assert_eq!(
-        next_due(&story.resource, &story.policy),
+        next_due(&story.resource, &story.policy, at(story.up_since)),
         Some(at(26 * HOUR))
     );
 }
@@ -1076,7 +1079,10 @@ fn what_a_reservation_gets_is_what_its_first_start_fixed() {
 #[test]
 fn a_state_without_a_deadline_asks_for_no_timer() {
     for story in [unknown(), releasing(), released()] {
-        assert_eq!(next_due(&story.resource, &story.policy), None);
+        assert_eq!(
+            next_due(&story.resource, &story.policy, at(story.up_since)),
+            None
+        );
     }
 }
 
@@ -1084,10 +1090,13 @@ fn a_state_without_a_deadline_asks_for_no_timer() {
 fn the_next_timer_is_the_earliest_of_all() {
     let mut story = preparing();
     let timeout = story.now + 45 * MINUTE;
-    assert_eq!(next_due(&story.resource, &story.policy), Some(at(timeout)));
+    assert_eq!(
+        next_due(&story.resource, &story.policy, at(story.up_since)),
+        Some(at(timeout))
+    );
     story.policy.provisioning_timeout = Duration::from_secs(24 * 3600);
     assert_eq!(
-        next_due(&story.resource, &story.policy),
+        next_due(&story.resource, &story.policy, at(story.up_since)),
         Some(at(3 * HOUR + 10 * MINUTE))
     );
 }

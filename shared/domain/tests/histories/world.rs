@@ -263,6 +263,9 @@ impl World {
 
     pub(crate) fn advance(&mut self, to: i64, awake: bool) -> Verdict {
         let awake = awake && self.replicas.iter().any(|replica| replica.frozen.is_none());
+        if awake {
+            self.notice_sleep()?;
+        }
         while let Some(due) = self.due().filter(|due| awake && *due <= to) {
             let before = self.entries.len();
             self.arrive(self.now.max(due));
@@ -299,12 +302,30 @@ impl World {
         self.waiting.extend(come);
     }
 
+    /// Who slept looks as soon as it wakes.
+    fn notice_sleep(&mut self) -> Verdict {
+        for replica in 0..self.replicas.len() {
+            if self.replicas[replica].slept && self.replicas[replica].frozen.is_none() {
+                self.tick(replica, true)?;
+            }
+        }
+        Ok(())
+    }
+
     /// When the next timer of any resource fires.
     pub(crate) fn due(&self) -> Option<i64> {
         let epoch = at(0).as_second();
-        self.truth
-            .resources()
-            .filter_map(|(_, resource)| next_due(resource, &self.policy))
+        let awake = self
+            .replicas
+            .iter()
+            .filter(|replica| replica.frozen.is_none());
+        awake
+            .flat_map(|replica| {
+                let up_since = at(replica.up_since);
+                let resources = self.truth.resources();
+                resources
+                    .filter_map(move |(_, resource)| next_due(resource, &self.policy, up_since))
+            })
             .map(|due| due.as_second() - epoch)
             .min()
     }
@@ -345,10 +366,12 @@ impl World {
 
     fn may_release(&self, replica: usize) -> bool {
         let now = at(self.now);
-        self.replicas[replica]
-            .ledger
+        let Replica {
+            ledger, up_since, ..
+        } = &self.replicas[replica];
+        ledger
             .resources()
-            .flat_map(|(_, resource)| timers(resource, &self.policy))
+            .flat_map(|(_, resource)| timers(resource, &self.policy, at(*up_since)))
             .any(|(due, timer)| due <= now && timer.releases())
     }
 

@@ -10,7 +10,7 @@ use crate::time;
 
 impl Decision<'_> {
     pub(super) fn time_passed(&mut self, up_since: Timestamp, may_release: bool) {
-        let mut due = timer::timers(&self.resource, self.policy);
+        let mut due = timer::timers(&self.resource, self.policy, up_since);
         due.retain(|(instant, timer)| *instant <= self.now && (may_release || !timer.releases()));
         // Proof that a reservation is over comes first: nobody is told of a hold that won't be.
         due.sort_by_key(|(_, timer)| !matches!(timer, Timer::ProvenOver(_)));

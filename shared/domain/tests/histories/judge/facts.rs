@@ -76,7 +76,7 @@ impl Judge {
             Fact::HostAdopted(adopted) => {
                 record.written = Some(adopted.terms.image.url.clone());
                 record.host = Some(adopted.host.clone());
-                record.adopted = Some(Adopted::now(decision, &adopted.host));
+                record.adopted = Some(Adopted::by(decision, &adopted.host, &adopted.note));
                 // It has its image.
                 record.claims = 1;
             }
@@ -111,6 +111,7 @@ impl Judge {
                     let image = started.terms.image.url.clone();
                     self.fixed.entry(id.clone()).or_insert(image);
                 }
+                record.has_start = self.fixed.contains_key(id);
                 let extended = self.records.iter().filter(|((_, of), _)| of == id);
                 let extended = extended
                     .filter_map(|(_, record)| record.extended_until)
@@ -139,7 +140,13 @@ impl Judge {
                 fails_rightly(record, decision, id, reason, timeout)?;
             }
             Fact::StartOverdue { .. } => record.overdue = true,
-            Fact::ReservationMissed { .. } => record.missed = true,
+            Fact::ReservationMissed { .. } => {
+                ensure!(
+                    !record.has_start,
+                    "R7: {id} is missed, and its start was accepted before it was moved here"
+                );
+                record.missed = true;
+            }
             Fact::DeadlinePassed { hold_until, .. }
             | Fact::DeadlineHeldAgain { hold_until, .. } => {
                 record.hold_until = Some(*hold_until);
@@ -236,12 +243,18 @@ impl Judge {
                 ensure!(grace_is_over, "R5: {id} has not ended");
             }
             (EndCause::ProvenOver, Command::TimePassed { .. }) => {
+                let due = end.map(|end| time::after(end, self.policy.deadline_grace));
                 let proof = decision.before.reservations.iter().any(|(other, known)| {
                     other != id
                         && known.outcome().is_none()
-                        && known
-                            .schedule()
-                            .is_some_and(|other| Some(other.start) >= end && other.start <= now)
+                        && known.times.newest().is_some_and(|heard| {
+                            let begins = heard.schedule.start;
+                            Some(begins) >= end
+                                && begins <= now
+                                && due.is_some_and(|due| {
+                                    self.was_somebody_there(begins.max(heard.said_at).max(due))
+                                })
+                        })
                 });
                 ensure!(
                     proof && grace_is_over,

@@ -7,7 +7,7 @@
 //! | R4 | `writes`: a claim finds a clean host; `facts`: `assigned_in_order`, `released_clean`; a host that was not wiped is said to be so, and given away only where an operator allowed it |
 //! | R5 | `facts`: `ended_rightly` (told, held, the hold not passed while nobody was there), `holds_long_enough`, no deadline before the end that an operator extended; `orders`: the deletion of a resource ends no holder; [`Judge::fires`]: what waits in the broker comes first; [`Judge::at_the_end`]: a missed start was told as overdue; `World::judge_rest`: nothing is held for ever |
 //! | R6 | `writes`: no write on a host that someone else has, or paused, or with an image that we did not set, or that the service before prepared; `orders`: none that an operator paused before its writer last asked, and no release of a host that one holds |
-//! | R7 | `facts`: no fact after the outcome, ready once, completed if and only if it was ready; [`Judge::at_the_end`]: one outcome each; `World::judge_rest`: none goes on for ever |
+//! | R7 | `facts`: no fact after the outcome, ready once, completed if and only if it was ready, no start that was accepted is missed; [`Judge::at_the_end`]: one outcome each; `World::judge_rest`: none goes on for ever |
 //! | R8 | `facts`: `ready_is_true`, `error_is_counted`, `fails_rightly`; [`Judge::looked`]: an error that was read was told, the clock stands while Metal3 does not work |
 //! | R9 | [`Judge::secret_made`]: with its owner's key, or none; [`Judge::prepared`]: a host is prepared with its tenant's key; `orders`: an operator's key is its owner's; `World::judge_rest`: no secret is left, hosts are off |
 //! | R10 | [`Judge::at_the_end`]: every delivery that the broker took was heard; `World::restart`: a snapshot is read as it was written; `facts`: folding or deciding again changes nothing; and all the others, whatever stops |
@@ -55,6 +55,8 @@ struct Record {
     hold_until: Option<Timestamp>,
     overdue: bool,
     missed: bool,
+    /// A start of it had been accepted when it was moved here.
+    has_start: bool,
     /// The image that we wrote to its host here, or took over with it.
     written: Option<String>,
     /// The host that it was given.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bellhop_domain::id::{HostRef, ReservationId, UserId};
 use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::{
-    Command, EndCause, Fact, FailureReason, Occupancy, Order, Phase, Resource, Said, TenantKey,
-    Word,
+    Command, EndCause, Fact, FailureReason, Note, Occupancy, Order, Phase, Resource, Said,
+    TenantKey, Word,
 };
 use jiff::Timestamp;
 
@@ -207,10 +207,11 @@ impl Judge {
 }
 
 impl Adopted {
-    pub(super) fn now(decision: &Decision, host: &HostRef) -> Self {
+    /// As the operator said it, whenever it was decided.
+    pub(super) fn by(decision: &Decision, host: &HostRef, note: &Note) -> Self {
         Self {
             host: host.clone(),
-            at: at(decision.at),
+            at: note.at.unwrap_or(at(decision.at)),
         }
     }
 }
