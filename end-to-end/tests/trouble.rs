@@ -13,7 +13,13 @@ const NO_BOOT_DEVICE: &str = "Image provisioning failed: no boot device found";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_error_of_metal3_is_counted_once_and_a_host_that_recovers_becomes_ready() {
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    // Metal3 shows an error for a while before it tries again: long enough to be seen on a loaded machine too.
+    let system = System::start(SystemSettings {
+        pauses: Pauses::all(Duration::from_secs(3)),
+        ..SystemSettings::default()
+    })
+    .await
+    .unwrap();
     let fault =
         Fault::provisioning_fails(NAMESPACE, &node(1), "provisioning error", NO_BOOT_DEVICE)
             .times(1);
