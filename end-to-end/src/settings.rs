@@ -21,6 +21,8 @@ pub struct SystemSettings {
     pub servers: i64,
     /// How many of them have a host in the cluster.
     pub hosts: i64,
+    /// The bearer token that the cluster asks for, where it asks for one.
+    pub cluster_token: Option<String>,
     /// How long a host stays in each state.
     pub pauses: Pauses,
     /// Whether each event comes twice, under two webhooks. With several replicas of the ingress, the second webhook goes
@@ -38,6 +40,7 @@ impl Default for SystemSettings {
             replicas: 1,
             servers: 2,
             hosts: 2,
+            cluster_token: None,
             pauses: Pauses::default(),
             second_webhook: false,
             variables: Vec::new(),

@@ -114,6 +114,7 @@ impl System {
         let cluster = Cluster::start(ClusterSettings {
             hosts: (1..=settings.hosts).map(settings::host).collect(),
             pauses: settings.pauses.clone(),
+            bearer_token: settings.cluster_token.clone(),
             ..ClusterSettings::default()
         })
         .await?;

@@ -137,11 +137,12 @@ pub fn install(
 }
 
 /// What may be in a log at whatever level: all but the lines in which a library writes what passes through it. At level trace
-/// the NATS client writes every message, and so every webhook with its keys and addresses.
+/// the NATS client writes every message, and at level debug every answer of JetStream, and so a webhook that is read by its
+/// number, in base64, with its keys and addresses.
 fn discreet() -> Targets {
     Targets::new()
         .with_default(LevelFilter::TRACE)
-        .with_target("async_nats", LevelFilter::DEBUG)
+        .with_target("async_nats", LevelFilter::INFO)
 }
 
 /// Telemetry for tests: valid trace ids, no export, log lines (INFO, or what `RUST_LOG` says) kept by the test runner
