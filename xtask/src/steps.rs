@@ -80,7 +80,21 @@ pub(crate) fn cargo(subcommand: &str) -> Command {
         .arg(subcommand)
         .arg("--manifest-path")
         .arg(workspace().join("Cargo.toml"));
+    // What the outer cargo says of this crate is not this build's: some build scripts (ring's) run again, and with them
+    // half of the dependencies, whenever one of these differs from the last build's.
+    for (variable, _) in std::env::vars_os() {
+        if variable.to_str().is_some_and(is_about_this_crate) {
+            command.env_remove(variable);
+        }
+    }
     command
+}
+
+/// Whether cargo sets a variable for the program that it runs, about that program's package.
+fn is_about_this_crate(variable: &str) -> bool {
+    ["CARGO_MANIFEST_", "CARGO_PKG_"]
+        .iter()
+        .any(|of_the_package| variable.starts_with(of_the_package))
 }
 
 /// Runs a program and waits for it.
@@ -170,4 +184,24 @@ pub(crate) fn build_and_become(
         .env("NATS_SERVER", nats_server)
         .exec();
     Err(not_run(&program, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_hears_nothing_of_the_package_that_starts_it() {
+        // Cargo runs this test with both variables, as it runs xtask with them.
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        let command = cargo("build");
+        let taken_out = |variable: &str| {
+            command
+                .get_envs()
+                .any(|(name, value)| name == variable && value.is_none())
+        };
+        assert!(taken_out("CARGO_MANIFEST_DIR"));
+        assert!(taken_out("CARGO_PKG_NAME"));
+        assert!(!taken_out("CARGO_TARGET_DIR"));
+    }
 }
