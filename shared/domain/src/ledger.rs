@@ -27,7 +27,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// The format of the serialised form.
-    pub const FORMAT: u32 = 14;
+    pub const FORMAT: u32 = 15;
 
     /// Takes in one message about a resource. One that was taken in before changes nothing.
     pub fn apply(

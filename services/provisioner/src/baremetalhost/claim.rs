@@ -208,6 +208,7 @@ pub(crate) mod tests {
             secret: "node01-abc".into(),
             assigned: Version(5),
             given_upon: Version(4),
+            user_data_of: Version(5),
             terms: Terms {
                 image: Image {
                     name: None,

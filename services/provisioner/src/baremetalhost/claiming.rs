@@ -81,11 +81,11 @@ impl Driver {
         let user_data = self.user_data.render(&holding.terms.login, key.as_deref());
         let owner = self.owner(&holding.reservation, &holding.host);
         let created = cluster
-            .create_secret(&holding.secret, &owner, user_data)
+            .create_secret(&holding.secret, &owner, holding.user_data_of, user_data)
             .await;
         match refusable(created)? {
             Ok(SecretCreated::Ours) => {}
-            Ok(SecretCreated::BeingDeleted) => return Ok(Claimed::Later),
+            Ok(SecretCreated::BeingDeleted | SecretCreated::Newer) => return Ok(Claimed::Later),
             Ok(SecretCreated::SomeoneElses) => {
                 return Ok(Claimed::Refused(format!(
                     "a secret named {} belongs to someone else",
@@ -120,7 +120,7 @@ impl Driver {
         let now = self.folded.resource(&look.id);
         if now
             .holding()
-            .is_some_and(|now| now.reservation == holding.reservation)
+            .is_some_and(|now| now.secret == holding.secret)
         {
             return;
         }

@@ -1,12 +1,13 @@
 //! The Kubernetes API, as far as Bellhop uses it: hosts are read, watched and patched; secrets are read, created and deleted.
 //! The role in `deploy/kubernetes` allows just these.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellhop_domain::id::{HostRef, LedgerId, ReservationId};
+use bellhop_domain::id::{HostRef, LedgerId, ReservationId, Version};
 use http::Request;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -36,6 +37,10 @@ const FIELD_MANAGER: &str = "bellhop-provisioner";
 const RESERVATION: &str = "bellhop.dev/reservation";
 const HOST_UID: &str = "bellhop.dev/host-uid";
 const LEDGER: &str = "bellhop.dev/ledger";
+/// The decision that the user data of a secret follow from ([`Holding::user_data_of`]).
+///
+/// [`Holding::user_data_of`]: bellhop_domain::reservation::Holding::user_data_of
+const DECISION: &str = "bellhop.dev/decision";
 
 /// A connection to the API server, for reading. Cheap to clone.
 #[derive(Clone)]
@@ -125,6 +130,8 @@ pub(crate) struct SecretOwner<'a> {
 pub(crate) enum SecretCreated {
     /// It is there, made now or by an earlier try.
     Ours,
+    /// One that follows from a newer decision is there: somebody else knows more.
+    Newer,
     /// One of that name belongs to someone else.
     SomeoneElses,
     /// One of that name is being deleted.
@@ -262,51 +269,47 @@ impl WritableCluster {
         patched.map_err(|error| ClusterError::new(format!("write host {host}"), error))
     }
 
-    /// Creates the user-data secret. One that is there already is never overwritten: our own, left by a crash, is used.
+    /// Creates the user-data secret, which follows from `decision`. One that is there already is never overwritten: our own, left
+    /// by a crash, is used; one that follows from an older decision may hold a former owner's key, and is deleted first (R9). One
+    /// provisioner that slept can't delete the secret of another that knows more, nor make it hold less than that one saw.
     pub(crate) async fn create_secret(
         &self,
         name: &str,
         owner: &SecretOwner<'_>,
+        decision: Version,
         user_data: String,
     ) -> Result<SecretCreated, ClusterError> {
-        let secret = Secret {
-            metadata: ObjectMeta {
-                name: Some(name.to_owned()),
-                labels: Some(BTreeMap::from([(
-                    "app.kubernetes.io/managed-by".to_owned(),
-                    "bellhop".to_owned(),
-                )])),
-                annotations: Some(BTreeMap::from([
-                    (RESERVATION.to_owned(), owner.reservation.to_string()),
-                    (HOST_UID.to_owned(), owner.host.uid.clone()),
-                    (LEDGER.to_owned(), owner.ledger.to_string()),
-                ])),
-                ..ObjectMeta::default()
-            },
-            type_: Some("Opaque".to_owned()),
-            data: Some(BTreeMap::from([(
-                "userData".to_owned(),
-                ByteString(user_data.into_bytes()),
-            )])),
-            ..Secret::default()
-        };
+        let secret = secret_of(name, owner, decision, user_data);
         let secrets = self.0.secrets(&owner.host.namespace);
-        let created = secrets.create(&PostParams::default(), &secret).await;
-        match created.map_err(|error| ClusterError::new(format!("create secret {name}"), error)) {
-            Ok(_) => Ok(SecretCreated::Ours),
-            Err(error) if error.has_reason("AlreadyExists") => {
-                let Some(found) = self.secret(&owner.host.namespace, name).await? else {
-                    return Ok(SecretCreated::BeingDeleted);
-                };
-                Ok(
-                    match (belongs_to(&found, owner), found.metadata.deletion_timestamp) {
-                        (true, Some(_)) => SecretCreated::BeingDeleted,
-                        (true, None) => SecretCreated::Ours,
-                        (false, _) => SecretCreated::SomeoneElses,
-                    },
-                )
+        loop {
+            let created = secrets.create(&PostParams::default(), &secret).await;
+            match created.map_err(|error| ClusterError::new(format!("create secret {name}"), error))
+            {
+                Ok(_) => return Ok(SecretCreated::Ours),
+                Err(error) if !error.has_reason("AlreadyExists") => return Err(error),
+                Err(_) => {}
             }
-            Err(error) => Err(error),
+            let Some(found) = self.secret(&owner.host.namespace, name).await? else {
+                return Ok(SecretCreated::BeingDeleted);
+            };
+            if !belongs_to(&found, owner) {
+                return Ok(SecretCreated::SomeoneElses);
+            }
+            if found.metadata.deletion_timestamp.is_some() {
+                return Ok(SecretCreated::BeingDeleted);
+            }
+            match decision_of(&found).cmp(&decision) {
+                Ordering::Equal => return Ok(SecretCreated::Ours),
+                Ordering::Greater => return Ok(SecretCreated::Newer),
+                Ordering::Less => {
+                    tracing::info!(
+                        secret = name,
+                        reservation = %owner.reservation,
+                        "a secret that was made before its booking got another owner is made anew"
+                    );
+                    self.delete_found(&found, name, owner).await?;
+                }
+            }
         }
     }
 
@@ -355,6 +358,16 @@ impl WritableCluster {
         if !may_go(&found) {
             return Ok(false);
         }
+        self.delete_found(&found, name, owner).await
+    }
+
+    /// Deletes the secret that was read, and no other of its name. Returns whether it was there.
+    async fn delete_found(
+        &self,
+        found: &Secret,
+        name: &str,
+        owner: &SecretOwner<'_>,
+    ) -> Result<bool, ClusterError> {
         let preconditions = Preconditions {
             uid: found.meta().uid.clone(),
             resource_version: None,
@@ -400,6 +413,38 @@ pub(crate) fn with_causes(error: &dyn Error) -> String {
 fn is_absence_of(status: &kube::core::Status, name: &str) -> bool {
     let of = status.details.as_ref().map(|details| details.name.as_str());
     status.code == 404 && status.reason == "NotFound" && of == Some(name)
+}
+
+fn secret_of(name: &str, owner: &SecretOwner<'_>, decision: Version, user_data: String) -> Secret {
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            labels: Some(BTreeMap::from([(
+                "app.kubernetes.io/managed-by".to_owned(),
+                "bellhop".to_owned(),
+            )])),
+            annotations: Some(BTreeMap::from([
+                (RESERVATION.to_owned(), owner.reservation.to_string()),
+                (HOST_UID.to_owned(), owner.host.uid.clone()),
+                (LEDGER.to_owned(), owner.ledger.to_string()),
+                (DECISION.to_owned(), decision.to_string()),
+            ])),
+            ..ObjectMeta::default()
+        },
+        type_: Some("Opaque".to_owned()),
+        data: Some(BTreeMap::from([(
+            "userData".to_owned(),
+            ByteString(user_data.into_bytes()),
+        )])),
+        ..Secret::default()
+    }
+}
+
+/// From which decision a secret follows; of one that does not say, from an older one than any.
+fn decision_of(secret: &Secret) -> Version {
+    let annotations = secret.metadata.annotations.as_ref();
+    let text = annotations.and_then(|all| all.get(DECISION));
+    Version(text.and_then(|text| text.parse().ok()).unwrap_or_default())
 }
 
 fn belongs_to(secret: &Secret, owner: &SecretOwner<'_>) -> bool {

@@ -394,10 +394,17 @@ impl Driver {
         }
     }
 
-    /// A name of its own for each reservation on each host: never another tenant's secret (R9).
-    pub(super) fn secret_name(&self, host: &HostRef, reservation: &ReservationId) -> String {
+    /// A name of its own each time that a host is given to a reservation: never another tenant's secret, nor one of an owner that
+    /// the booking had before (R9). `upon`: the state that this is decided upon; of two decisions upon one only one counts.
+    pub(super) fn secret_name(
+        &self,
+        host: &HostRef,
+        reservation: &ReservationId,
+        upon: Version,
+    ) -> String {
         let mut hash = Sha256::new();
-        for part in [self.ledger.as_str(), &host.uid, &reservation.to_string()] {
+        let (reservation, upon) = (reservation.to_string(), upon.to_string());
+        for part in [self.ledger.as_str(), &host.uid, &reservation, &upon] {
             hash.update(part.as_bytes());
             hash.update([0]);
         }

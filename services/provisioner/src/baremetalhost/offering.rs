@@ -94,7 +94,7 @@ impl Driver {
         let policy = self.decisions.policy();
         let clean = || {
             let host = reference(host);
-            let secret = self.secret_name(&host, next);
+            let secret = self.secret_name(&host, next, look.state.version);
             Sight::Of(Observation::Clean { host, secret })
         };
         if look.state.operator_needed(next, policy).is_some() {

@@ -172,6 +172,15 @@ async fn a_start_that_is_moved_to_later_gives_the_host_back_and_gets_one_again_w
             host["status"]["provisioning"]["state"] == "provisioned"
         })
         .await;
+    // What a provisioner that slept makes for the first assignment is never read for the second.
+    let secrets: Vec<_> = (world.facts().await.into_iter())
+        .filter_map(|fact| match fact {
+            Fact::HostAssigned { secret, .. } => Some(secret),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(secrets.len(), 2);
+    assert_ne!(secrets[0], secrets[1]);
 }
 
 #[tokio::test]
@@ -238,5 +247,40 @@ async fn a_host_that_was_given_but_not_claimed_when_its_booking_got_another_owne
     );
     world.until("HostReleased").await;
     assert_eq!(world.claims("node01"), [""; 0]);
+    assert!(world.cluster.secrets(NS).is_empty());
+}
+
+#[tokio::test]
+async fn a_secret_that_was_made_before_its_booking_got_another_owner_prepares_no_host_though_none_needs_a_key()
+ {
+    let world = World::with_host("node01").await;
+    let fault = Fault::new(FaultKind::InternalError).on(Verb::Patch);
+    let fault = world.cluster.inject(fault);
+    let mut settings = world.settings();
+    settings.no_ssh_key = NoSshKey::Provision;
+    let _provisioner = world.provisioner_with(settings);
+    world.says(start("1", "node01")).await;
+    world.until("HostAssigned").await;
+    while world.cluster.secrets(NS).is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut given = nested(
+        "EVENT_UPDATED",
+        1,
+        "node01",
+        in_seconds(60),
+        in_seconds(3600),
+    );
+    given["data"]["resource"]["id"] = 31.into();
+    given["data"]["keycloakId"] = "another-user".into();
+    world.says(given).await;
+    world.until("OwnerChanged").await;
+    world.cluster.clear_fault(fault);
+    world.until("HostProvisioned").await;
+    let reads = world.cluster.user_data_reads();
+    assert!(!reads.is_empty());
+    assert!(!reads.iter().any(|read| read.user_data.contains(KEY)));
+    world.says(end("1", "node01")).await;
+    world.until("HostReleased").await;
     assert!(world.cluster.secrets(NS).is_empty());
 }

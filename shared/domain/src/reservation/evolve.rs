@@ -34,7 +34,9 @@ impl Resource {
                 self.postponed(reservation, &recorded)
             }
             Fact::ReservationResumed { reservation } => self.resumed(reservation),
-            Fact::OwnerChanged { reservation, to } => self.owner_changed(reservation, to),
+            Fact::OwnerChanged { reservation, to } => {
+                self.owner_changed(reservation, to, recorded.version)
+            }
             Fact::KeyBrought {
                 reservation,
                 delivery,
@@ -301,7 +303,7 @@ impl Resource {
 
     /// The booking has another owner. The key that came was the former one's (R9): nothing is prepared with it any more, though
     /// a host that has it stays as it is.
-    fn owner_changed(&mut self, reservation: &ReservationId, to: &UserId) {
+    fn owner_changed(&mut self, reservation: &ReservationId, to: &UserId, version: Version) {
         let Some(known) = self.reservations.get_mut(reservation) else {
             return;
         };
@@ -316,7 +318,10 @@ impl Resource {
         if let Occupancy::Held(holding) = &mut self.occupancy
             && holding.reservation == *reservation
         {
-            holding.key = key_of_the_former_owner();
+            if holding.key != key_of_the_former_owner() {
+                holding.key = key_of_the_former_owner();
+                holding.user_data_of = version;
+            }
             holding.owner_changed = true;
         }
     }
@@ -446,6 +451,7 @@ impl Resource {
             secret: secret.to_owned(),
             assigned: version,
             given_upon: upon,
+            user_data_of: version,
             terms: waiting.terms.clone(),
             key: waiting.key.clone(),
             delivery: waiting.delivery.clone(),
@@ -547,6 +553,7 @@ impl Resource {
             adopted_at: Some(said_at),
             adoption_refused: None,
             given_upon: recorded.version,
+            user_data_of: recorded.version,
         }));
         self.bind_to(&adopted.reservation);
     }

@@ -127,6 +127,9 @@ pub struct Holding {
     pub assigned: Version,
     /// The state of the resource that this was decided upon: who asked for a place of the capacity upon it has it still.
     pub given_upon: Version,
+    /// The decision that its user data follow from: the one that gave it, or that its booking got another owner since. A secret
+    /// that was made upon an older one may hold a former owner's key.
+    pub user_data_of: Version,
     /// What the holder gets.
     pub terms: Terms,
     /// Whether a key came.

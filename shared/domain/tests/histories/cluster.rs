@@ -13,6 +13,8 @@ use super::mutant::Mutant;
 pub(crate) struct Secret {
     /// For whom it was made, as its annotations say.
     pub(crate) reservation: ReservationId,
+    /// The decision that it follows from, as they say too.
+    pub(crate) decision: Version,
     /// Whose key is in it; none where nobody's is.
     pub(crate) key: Option<Key>,
 }
@@ -215,6 +217,7 @@ impl Cluster {
         {
             let secret = Secret {
                 reservation: before(),
+                decision: Version(0),
                 key: None,
             };
             self.secrets.insert(name.clone(), secret);

@@ -147,12 +147,20 @@ impl Driver {
             None => no_host(),
             Some(host) if self.is_claimable(state, host) => Observation::Clean {
                 host: host.reference(),
-                secret: format!("{next}-{}", host.uid),
+                secret: self.secret_name(state, next, host),
             },
             Some(_) => Observation::NotClean {
                 text: "not clean".to_owned(),
             },
         }
+    }
+
+    /// One of its own each time that a host is given to a reservation.
+    fn secret_name(self, state: &Resource, next: &ReservationId, host: &Host) -> String {
+        if self.is(Mutant::FormerOwnersSecret) {
+            return format!("{next}-{}", host.uid);
+        }
+        format!("{next}-{}-{}", host.uid, state.version)
     }
 
     fn claim(

@@ -1,6 +1,8 @@
 //! A replica with a look at a host: read, delete a secret, decide, append, make a secret, write. It may stop, and be killed,
 //! between any two of them.
 
+use std::cmp::Ordering;
+
 use bellhop_domain::reservation::{Command, Observation, Occupancy, Resource, TenantKey};
 
 use super::cluster::{Refusal, Secret};
@@ -96,7 +98,9 @@ impl World {
             }
             LookStep::Asked(planned) => {
                 if let Write::Claim { secret, .. } = &planned.write {
-                    self.make_secret(&look.state, secret)?;
+                    if !self.make_secret(&look.state, secret)? {
+                        return Ok(None);
+                    }
                     look.step = LookStep::SecretMade(planned);
                 } else {
                     self.write(replica, &look, planned)?;
@@ -142,13 +146,20 @@ impl World {
         Some(read)
     }
 
-    /// The user-data secret of a claim. One that is there is never overwritten: our own, left by a crash, is used.
-    fn make_secret(&mut self, state: &Resource, name: &str) -> Verdict {
+    /// The user-data secret of a claim. One that is there is never overwritten: our own, left by a crash, is used; one that was made
+    /// upon an older decision is deleted first, and one that somebody made upon a newer one stands against the claim. Returns
+    /// whether it may be written.
+    fn make_secret(&mut self, state: &Resource, name: &str) -> Result<bool, String> {
         let Some(holding) = state.holding() else {
-            return Ok(());
+            return Ok(true);
         };
-        if self.cluster.secrets.contains_key(name) {
-            return Ok(());
+        if let Some(found) = self.cluster.secrets.get(name) {
+            let any = self.is(Mutant::FormerOwnersSecret);
+            match found.decision.cmp(&holding.user_data_of) {
+                Ordering::Less if !any => {}
+                Ordering::Greater if !any => return Ok(false),
+                _ => return Ok(true),
+            }
         }
         let key = self.keys.get(&holding.delivery.sequence);
         let key = self
@@ -156,11 +167,12 @@ impl World {
             .render(key.filter(|_| holding.key == TenantKey::InDelivery));
         let secret = Secret {
             reservation: holding.reservation.clone(),
+            decision: holding.user_data_of,
             key,
         };
         self.judge.secret_made(state, &secret)?;
         self.cluster.secrets.insert(name.to_owned(), secret);
-        Ok(())
+        Ok(true)
     }
 
     fn write(&mut self, replica: usize, look: &Look, planned: Planned) -> Verdict {
@@ -226,7 +238,7 @@ impl World {
         let still_has_it = self.state(replica, resource).is_some_and(|state| {
             state
                 .holding()
-                .is_some_and(|holding| holding.reservation == planned.reservation)
+                .is_some_and(|holding| holding.secret == *secret)
         });
         if !still_has_it {
             self.cluster.delete_secret(secret, &planned.reservation);

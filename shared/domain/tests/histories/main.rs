@@ -24,6 +24,7 @@ mod judge;
 mod looking;
 mod mutant;
 mod orders;
+mod owners;
 mod process;
 mod replica;
 mod rest;

@@ -51,6 +51,9 @@ pub(crate) enum Mutant {
     TimeoutRunsAlways,
     /// The user data of the tenant before is used once more.
     FormerTenantsKey,
+    /// A secret that is there is used, whoever the owner was for whom it was made. Random histories reach that too seldom: `owners`
+    /// plays it.
+    FormerOwnersSecret,
     /// The secret stays when its host is given back, and nobody looks for it later.
     SecretKept,
     /// An image that someone removed by hand is set again.
@@ -149,7 +152,7 @@ impl Mutant {
             | Self::ReadyHostFails
             | Self::ErrorsUntold
             | Self::TimeoutRunsAlways => &["R8"],
-            Self::FormerTenantsKey | Self::SecretKept => &["R9"],
+            Self::FormerTenantsKey | Self::FormerOwnersSecret | Self::SecretKept => &["R9"],
             Self::ImageSetAgain | Self::ConfiguredImageClaimed => &["R12"],
             Self::UnknownHolderReleased => &["R13"],
             Self::PauseIgnored | Self::HoldIgnored | Self::HandedBackWhoeverHasIt => &["R6"],

@@ -118,6 +118,30 @@ fn booking() -> impl Strategy<Value = Booking> {
         )
 }
 
+/// A booking of an hour that gets another owner a quarter of an hour after its start, and whose host may be prepared without a key.
+pub(crate) fn booking_that_changes_hands() -> Booking {
+    let change = Change {
+        after: 900,
+        new_length: 3600,
+        later: None,
+        user: true,
+        moves: false,
+    };
+    Booking {
+        resource: 0,
+        gap_before: 1,
+        length: 3600,
+        early: 0,
+        announced_before: Some(600),
+        starts: 1,
+        ends: 1,
+        deleted_after: None,
+        changes: vec![change],
+        keys: (true, true),
+        without_key: true,
+    }
+}
+
 /// Bookings that stay on their resources.
 pub(crate) fn bookings_that_stay() -> impl Strategy<Value = Vec<Booking>> {
     bookings().prop_map(|mut bookings| {

@@ -241,7 +241,8 @@ impl World {
             && host.is_about_to_be_prepared()
         {
             let secret = self.cluster.user_data_of(host);
-            self.judge.prepared(host, secret, self.resource(resource))?;
+            let truth = self.resource(resource);
+            self.judge.prepared(resource, host, secret, truth)?;
         }
         if let Some(host) = &mut self.cluster.hosts[resource] {
             host.step(fails);

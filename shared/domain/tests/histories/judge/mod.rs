@@ -9,7 +9,7 @@
 //! | R6 | `writes`: no write on a host that someone else has, or paused, or with an image that we did not set, or that the service before prepared; `orders`: none that an operator paused before its writer last asked, and no release of a host that one holds |
 //! | R7 | `facts`: no fact after the outcome, ready once, completed if and only if it was ready, no start that was accepted is missed; [`Judge::at_the_end`]: one outcome each; `World::judge_rest`: none goes on for ever |
 //! | R8 | `facts`: `ready_is_true`, `error_is_counted`, `fails_rightly`; [`Judge::looked`]: an error that was read was told, the clock stands while Metal3 does not work |
-//! | R9 | [`Judge::secret_made`]: with its owner's key, or none; [`Judge::prepared`]: a host is prepared with its tenant's key; `orders`: an operator's key is its owner's; `World::judge_rest`: no secret is left, hosts are off |
+//! | R9 | [`Judge::secret_made`]: with its owner's key, or none; [`Judge::prepared`]: a host is prepared with the user data of the reservation in its `consumerRef`, and the key of the owner that this had when it was claimed, or none; `orders`: an operator's key is its owner's; `World::judge_rest`: no secret is left, hosts are off |
 //! | R10 | [`Judge::at_the_end`]: every delivery that the broker took was heard; `World::restart`: a snapshot is read as it was written; `facts`: folding or deciding again changes nothing; and all the others, whatever stops |
 //! | R12 | `writes`: an image is set once on each host given, the one of the start that was accepted first, wherever it was moved, after the fact that gives the host; `orders`: an adoption changes nothing that Metal3 acts on; `facts`: no change of its booking takes an adopted host back |
 //! | R13 | `writes`: no write on a host of an unknown holder, a release takes away what we wrote; `World::judge_rest`: nothing of ours stays |
@@ -22,7 +22,7 @@ mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bellhop_domain::id::{HostRef, ReservationId};
+use bellhop_domain::id::{HostRef, ReservationId, UserId};
 use bellhop_domain::reservation::{
     EndCause, Fact, Holding, Occupancy, Policy, Reservation, Resource, Said, Stage, Word,
 };
@@ -63,6 +63,8 @@ struct Record {
     host: Option<HostRef>,
     /// The host that was adopted for it.
     adopted: Option<orders::Adopted>,
+    /// Whose it was when our claim was written, as far as its writer knew.
+    claimed_for: Option<UserId>,
     /// Our claim was written on it.
     taken_over: bool,
     /// Our claim was seen on it: it is in use.

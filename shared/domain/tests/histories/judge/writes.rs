@@ -43,6 +43,8 @@ impl Judge {
                     "R12: {reservation} gets {image}, and its first accepted start fixed {fixed:?}"
                 );
                 record.written = Some(image.clone());
+                let known = look.state.reservations.get(reservation);
+                record.claimed_for = known.and_then(|known| known.user.clone());
                 claimed(record, look, planned, before, truth)
             }
             Write::Release { .. } => released(record, reservation, before),
@@ -74,21 +76,26 @@ impl Judge {
         Ok(())
     }
 
-    /// R9: judges what Metal3 prepares a host with; only it reads the user data. Without any, at most after the end: then the
-    /// secret may be gone already.
+    /// R9: judges what Metal3 prepares a host with; only it reads the user data. Whose they may be is told by the `consumerRef`
+    /// (where somebody else took that away: by what the host carries). Without any, at most after the end: then the secret may be
+    /// gone already.
     pub(crate) fn prepared(
         &self,
+        resource: usize,
         host: &Host,
         secret: Option<&Secret>,
         truth: Option<&Resource>,
     ) -> Verdict {
-        let Some(owner) = host
-            .owner
-            .as_ref()
-            .filter(|owner| !is_somebody_else_s(owner))
-        else {
+        let consumer = match &host.consumer {
+            Some(Consumer::Reservation(consumer)) => Some(consumer),
+            Some(Consumer::Foreign) => None,
+            None => host.owner.as_ref(),
+        };
+        let Some(owner) = consumer.filter(|owner| !is_somebody_else_s(owner)) else {
             return Ok(());
         };
+        let record = self.records.get(&(resource, owner.clone()));
+        let claimed_for = record.and_then(|record| record.claimed_for.as_ref());
         let holds = truth
             .and_then(Resource::holding)
             .is_some_and(|holding| holding.reservation == *owner);
@@ -96,9 +103,9 @@ impl Judge {
             // Somebody else had made it, and it was adopted with its host.
             Some(secret) if is_somebody_else_s(&secret.reservation) => {}
             Some(secret) => ensure!(
-                secret.reservation == *owner,
-                "R9: the host of {owner} is prepared with the user data of {}",
-                secret.reservation
+                secret.reservation == *owner
+                    && (secret.key.as_ref()).is_none_or(|key| key.user.as_ref() == claimed_for),
+                "R9: the host of {owner}, claimed for {claimed_for:?}, is prepared with {secret:?}"
             ),
             None => ensure!(
                 !holds,
