@@ -155,7 +155,8 @@ pub struct ProvisionerSettings {
 
     /// How long Metal3 may work on one reservation's image before the reservation fails.
     ///
-    /// Only the time counts in which it works: not while the host waits for its turn, is paused or is detached.
+    /// Only the time counts in which it is seen to work: not while the host waits for its turn, is paused or is detached, nor
+    /// while the API server is away.
     #[arg(long, env = "PROVISIONING_TIMEOUT", help_heading = "Time limits of a reservation", value_name = "PROVISIONING_TIMEOUT", default_value = "2700", value_parser = positive_seconds())]
     pub provisioning_timeout: Duration,
 

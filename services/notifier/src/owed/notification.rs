@@ -50,6 +50,8 @@ pub(super) fn owes(fact: &Fact, occasion: &Occasion<'_>) -> bool {
         | Fact::HostAssigned { .. }
         | Fact::HostClaimed { .. }
         | Fact::ProvisioningResumed { .. }
+        | Fact::ProvisioningSeen { .. }
+        | Fact::ProvisioningUnseen { .. }
         | Fact::ProvisioningSuspended { .. }
         | Fact::ProvisioningErrorCleared { .. }
         | Fact::ReadyHostRecovered { .. }

@@ -46,6 +46,8 @@ pub(super) fn owes(fact: &Fact) -> bool {
         | Fact::HostAssigned { .. }
         | Fact::HostClaimed { .. }
         | Fact::ProvisioningResumed { .. }
+        | Fact::ProvisioningSeen { .. }
+        | Fact::ProvisioningUnseen { .. }
         | Fact::ProvisioningSuspended { .. }
         | Fact::ProvisioningErrorSeen { .. }
         | Fact::ProvisioningErrorCleared { .. }

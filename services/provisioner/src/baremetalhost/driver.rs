@@ -6,11 +6,14 @@ use std::time::Duration;
 use bellhop_domain::id::{HostRef, LedgerId, ReservationId, ResourceId, Version};
 use bellhop_domain::reservation::{
     Command, Desired, Holding, HostLeft, HostSites, Observation, Release, Resource, Scope, desired,
+    vigil,
 };
+use bellhop_domain::time;
 use bellhop_event_store::{AppendError, EventStore, EventStoreError};
 use bellhop_service::health::Dependency;
 use bellhop_service::notices::{Alarms, Shown};
 use bellhop_service::trace_context::{TraceParent, set_parent};
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tracing::{Instrument, Span};
 
@@ -32,6 +35,9 @@ use crate::work_queue::Next;
 
 /// How soon to look again at what can't go on by itself and may change without an event.
 pub(super) const BLOCKED: Duration = Duration::from_secs(30);
+
+/// Never spin where our clock is set back between two sights.
+const SOONEST_SIGHT: Duration = Duration::from_millis(100);
 
 /// The alarm for a host that can't be given back.
 const RELEASE_BLOCKED: &str = "release_blocked";
@@ -260,7 +266,22 @@ impl Driver {
             _ => self.wait(&look.id, None),
         }
         let followed = self.observe(look, Observation::Claimed(read)).await?;
-        Ok(if followed { Next::Again } else { Next::Rest })
+        Ok(if followed {
+            Next::Again
+        } else {
+            self.next_sight(holding)
+        })
+    }
+
+    /// Only time between two looks counts towards the provisioning timeout, and only a look ends it: neither hangs upon a watch
+    /// or the sweep.
+    fn next_sight(&self, holding: &Holding) -> Next {
+        let policy = self.decisions.policy();
+        let Some(due) = vigil::next_look(holding, policy) else {
+            return Next::Rest;
+        };
+        let pause = time::elapsed(Timestamp::now(), due);
+        Next::After(pause.clamp(SOONEST_SIGHT, vigil::look_interval(policy)))
     }
 
     async fn release(

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use bellhop_simulator::cluster::{Fault, FaultKind, HostSpec, Resource, Verb};
+use bellhop_domain::reservation::{Fact, FailureReason};
+use bellhop_simulator::cluster::{Fault, FaultKind, HostSpec, HostState, Resource, Verb};
 use rstest::rstest;
 use serde_json::json;
 
@@ -48,6 +49,30 @@ async fn an_api_server_that_is_away_is_no_failure() {
     world.cluster.start_listening().await.unwrap();
     world.until("HostProvisioned").await;
     assert!(!world.fact_names().await.contains(&"ReservationFailed"));
+}
+
+#[tokio::test]
+async fn the_timeout_is_not_used_up_by_an_api_server_that_is_away_and_passes_without_a_sweep() {
+    let timeout = Duration::from_secs(12);
+    let world = World::with_host("node01").await;
+    world.cluster.hold_at(NS, "node01", HostState::Provisioning);
+    let mut settings = world.settings();
+    settings.provisioning_timeout = timeout;
+    settings.sweep_interval = Duration::from_secs(3600);
+    let _provisioner = world.provisioner_with(settings);
+    world.says(start("1", "node01")).await;
+    world.until("ProvisioningResumed").await;
+    // Metal3 is held up as well: a host that is looked at again after all that time has not used it up.
+    world.cluster.stop().await;
+    tokio::time::sleep(timeout + Duration::from_secs(1)).await;
+    world.cluster.start_listening().await.unwrap();
+    world.until("ProvisioningUnseen").await;
+    assert!(!world.fact_names().await.contains(&"ReservationFailed"));
+    // Nothing changes any more, and nobody sweeps.
+    let failed = world.until("ReservationFailed").await;
+    let reason = FailureReason::ProvisioningTimeout { seconds: 12 };
+    assert!(matches!(failed, Fact::ReservationFailed { reason: because, .. } if because == reason));
+    assert!(world.fact_names().await.contains(&"ProvisioningSeen"));
 }
 
 #[tokio::test]

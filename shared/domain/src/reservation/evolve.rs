@@ -123,6 +123,8 @@ impl Resource {
             Fact::HostClaimed { reservation }
             | Fact::AdoptionRefused { reservation, .. }
             | Fact::ProvisioningResumed { reservation }
+            | Fact::ProvisioningSeen { reservation }
+            | Fact::ProvisioningUnseen { reservation }
             | Fact::ProvisioningSuspended { reservation, .. }
             | Fact::ProvisioningErrorSeen { reservation, .. }
             | Fact::ProvisioningErrorCleared { reservation }
@@ -629,6 +631,24 @@ impl Holding {
             (Fact::ProvisioningResumed { .. }, Stage::Preparing { working_since, .. }) => {
                 working_since.get_or_insert(recorded.at);
             }
+            (
+                Fact::ProvisioningSeen { .. },
+                Stage::Preparing {
+                    worked,
+                    working_since: Some(since),
+                    ..
+                },
+            ) => {
+                *worked = worked.saturating_add(time::elapsed(*since, recorded.at));
+                *since = recorded.at.max(*since);
+            }
+            (
+                Fact::ProvisioningUnseen { .. },
+                Stage::Preparing {
+                    working_since: Some(since),
+                    ..
+                },
+            ) => *since = recorded.at.max(*since),
             (
                 Fact::ProvisioningSuspended { .. },
                 Stage::Preparing {

@@ -164,7 +164,18 @@ pub enum Fact {
         /// For which.
         reservation: ReservationId,
     },
-    /// Metal3 stopped to work on our image (paused, detached, no capacity, …), or its time is up: the timeout stands still.
+    /// Metal3 was seen to work on our image still: the time since the last sight counts towards the timeout.
+    ProvisioningSeen {
+        /// For which.
+        reservation: ReservationId,
+    },
+    /// Nobody had looked at the host for longer than usual: the time since the last sight does not count.
+    ProvisioningUnseen {
+        /// For which.
+        reservation: ReservationId,
+    },
+    /// Metal3 stopped to work on our image (paused, detached, no capacity, …): the timeout stands still. Where the API server was
+    /// away, earlier versions recorded it when the time was up, too.
     ProvisioningSuspended {
         /// For which.
         reservation: ReservationId,
@@ -666,6 +677,8 @@ impl Fact {
             | Self::HostClaimed { reservation }
             | Self::AdoptionRefused { reservation, .. }
             | Self::ProvisioningResumed { reservation }
+            | Self::ProvisioningSeen { reservation }
+            | Self::ProvisioningUnseen { reservation }
             | Self::ProvisioningSuspended { reservation, .. }
             | Self::ProvisioningErrorSeen { reservation, .. }
             | Self::ProvisioningErrorCleared { reservation }
@@ -745,6 +758,8 @@ impl Fact {
             Self::HostAssigned { .. } => "HostAssigned",
             Self::HostClaimed { .. } => "HostClaimed",
             Self::ProvisioningResumed { .. } => "ProvisioningResumed",
+            Self::ProvisioningSeen { .. } => "ProvisioningSeen",
+            Self::ProvisioningUnseen { .. } => "ProvisioningUnseen",
             Self::ProvisioningSuspended { .. } => "ProvisioningSuspended",
             Self::ProvisioningErrorSeen { .. } => "ProvisioningErrorSeen",
             Self::ProvisioningErrorCleared { .. } => "ProvisioningErrorCleared",

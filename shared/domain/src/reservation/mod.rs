@@ -32,6 +32,7 @@
 //! - [`fact`] what can have happened; [`resource`] the state that follows from it (*evolve*);
 //! - [`command`] what asks for a decision; [`decide`](mod@decide) the decision; [`timer`] what time itself decides;
 //! - [`desired`](mod@desired) what the driver should bring about; [`alarm`] what an operator must look at;
+//! - [`vigil`] which time counts towards the provisioning timeout;
 //! - [`knowledge`] which of two sayings about a booking is the newer; [`orders`] what operators ordered;
 //! - [`rehoming`] reservations that stand in another namespace than their site's hosts are in.
 
@@ -47,6 +48,7 @@ pub mod orders;
 pub mod rehoming;
 pub mod resource;
 pub mod timer;
+pub mod vigil;
 
 pub use alarm::{Alarm, AlarmKind};
 pub use command::{

@@ -164,9 +164,9 @@ pub enum Stage {
         errors: u32,
         /// It shows an error now.
         in_error: bool,
-        /// How long Metal3 worked on it before `working_since`.
+        /// How long Metal3 was seen to work on it before `working_since`.
         worked: Duration,
-        /// Since when it works on it; none while it does not.
+        /// When it was last recorded to work on it; none while it does not.
         working_since: Option<Timestamp>,
     },
     /// The user was told that it is ready.

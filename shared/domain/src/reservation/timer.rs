@@ -1,14 +1,15 @@
 //! What time itself decides: the deadlines that a resource's state holds.
 //!
 //! They are computed from the state, never kept apart from it, so no crash loses one. Each replica waits for the next of
-//! them; the append settles who was first.
+//! them; the append settles who was first. The provisioning timeout is none of them: only a look at the host ends it
+//! ([`super::vigil`]).
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::command::Policy;
-use super::resource::{Holding, Phase, Reservation, Resource, Stage};
+use super::resource::{Holding, Phase, Reservation, Resource};
 use crate::id::ReservationId;
 use crate::time;
 
@@ -27,8 +28,6 @@ pub enum Timer {
     WaitedTooLong(ReservationId),
     /// A postponed reservation's time has come.
     Resume(ReservationId),
-    /// Metal3 worked on the holder's image for as long as it may. Stops the clock; the next reading of the host decides.
-    Provisioning(ReservationId),
     /// The holder's end, and the grace after it, passed.
     Deadline(ReservationId),
     /// The hold after that passed.
@@ -63,7 +62,6 @@ impl Timer {
             | Self::Missed(reservation)
             | Self::WaitedTooLong(reservation)
             | Self::Resume(reservation)
-            | Self::Provisioning(reservation)
             | Self::Deadline(reservation)
             | Self::Hold(reservation)
             | Self::ProvenOver(reservation) => reservation,
@@ -143,15 +141,6 @@ fn holder_timers(
 ) -> Vec<(Timestamp, Timer)> {
     let id = &holding.reservation;
     let mut timers = Vec::new();
-    if let Stage::Preparing {
-        worked,
-        working_since: Some(since),
-        ..
-    } = holding.stage
-    {
-        let left = policy.provisioning_timeout.saturating_sub(worked);
-        timers.push((time::after(since, left), Timer::Provisioning(id.clone())));
-    }
     let Some((holder, end)) = resource
         .reservations
         .get(id)

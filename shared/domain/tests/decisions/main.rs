@@ -21,7 +21,7 @@ use bellhop_domain::reservation::{
     AlarmKind, ClaimedHost, Command, DeliveryRef, Desired, EndCause, EndOutcome, Fact,
     FailureReason, HostError, HostLeft, Image, Knowledge, Observation, Occupancy, Outcome, Policy,
     Progress, Recorded, Resource, Said, Schedule, Stage, TenantKey, Terms, WaitReason, Word,
-    decide, desired,
+    decide, desired, vigil,
 };
 use jiff::Timestamp;
 
@@ -163,6 +163,21 @@ impl Story {
             up_since,
             may_release: true,
         })
+    }
+
+    /// Somebody looks at the host as often as the timeout wants it, and Metal3 works on it all the while.
+    fn watched_until(&mut self, now: i64) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        while let Some(next) = (self.resource.holding())
+            .and_then(|holding| vigil::next_look(holding, &self.policy))
+            .map(|next| next.as_second() - at(0).as_second())
+            .filter(|next| *next <= now)
+        {
+            self.now = next;
+            facts.extend(self.observed(working()));
+        }
+        self.now = now;
+        facts
     }
 
     /// Nobody is there until then.
@@ -971,12 +986,14 @@ fn as_many_errors_as_there_may_be_fail_the_reservation_and_one_that_stays_counts
 fn the_timeout_runs_only_while_metal3_works() {
     let mut story = preparing();
     let began = story.now;
-    story.now = began + 20 * MINUTE;
+    story.watched_until(began + 20 * MINUTE);
     assert_eq!(names(&story.observed(paused())), ["ProvisioningSuspended"]);
     assert_eq!(story.wait_until(began + 90 * MINUTE), []);
     assert_eq!(names(&story.observed(working())), ["ProvisioningResumed"]);
-    assert_eq!(story.wait_until(began + 115 * MINUTE - 1), []);
-    story.wait_until(began + 115 * MINUTE);
+    let facts = story.watched_until(began + 115 * MINUTE - 1);
+    assert!(!facts.is_empty());
+    assert!(facts.iter().all(|fact| fact.name() == "ProvisioningSeen"));
+    assert_eq!(story.wait_until(began + 115 * MINUTE), []);
     assert!(matches!(
         failure(&story.observed(working())),
         Some(FailureReason::ProvisioningTimeout { seconds: 2700 })
@@ -984,19 +1001,67 @@ fn the_timeout_runs_only_while_metal3_works() {
 }
 
 #[test]
+fn time_in_which_nobody_looked_at_the_host_does_not_count_and_what_was_seen_before_does() {
+    let mut story = preparing();
+    story.watched_until(story.now + 40 * MINUTE);
+    // The API server is away for long, and Metal3 with it.
+    story.now += 50 * MINUTE;
+    assert_eq!(names(&story.observed(working())), ["ProvisioningUnseen"]);
+    let back = story.now;
+    // The last sight before it that is a fact was at 39 minutes.
+    assert_eq!(failure(&story.watched_until(back + 6 * MINUTE - 1)), None);
+    assert!(matches!(
+        failure(&story.watched_until(back + 6 * MINUTE)),
+        Some(FailureReason::ProvisioningTimeout { .. })
+    ));
+}
+
+#[test]
+fn a_host_that_metal3_works_on_no_more_when_it_is_seen_again_keeps_what_was_seen_of_its_time() {
+    let mut story = preparing();
+    let began = story.now;
+    story.watched_until(began + 39 * MINUTE);
+    for (hours, seen) in [(1, paused()), (2, Observation::Unclaimed)] {
+        story.now = began + hours * HOUR;
+        let facts = story.observed(seen);
+        assert!(names(&facts).ends_with(&["ProvisioningUnseen", "ProvisioningSuspended"]));
+        assert_eq!(names(&story.observed(working())), ["ProvisioningResumed"]);
+    }
+    let back = story.now;
+    assert_eq!(failure(&story.watched_until(back + 6 * MINUTE - 1)), None);
+    assert!(failure(&story.watched_until(back + 6 * MINUTE)).is_some());
+}
+
+#[test]
+fn a_restart_now_and_then_does_not_begin_the_timeout_anew() {
+    let mut story = preparing();
+    let began = story.now;
+    // Each look is by a process that has just started, and knows what the ledger says.
+    let mut failed = None;
+    for minute in 1..=45 {
+        story.now = began + minute * MINUTE;
+        failed = failed.or(failure(&story.observed(working())).cloned());
+        assert_eq!(failed.is_some(), minute == 45, "after {minute} minutes");
+    }
+}
+
+#[test]
 fn a_timeout_fails_nothing_before_the_host_was_looked_at() {
     let mut story = preparing();
     // Nobody was there, or the API server was away: the host may be ready by now.
-    let facts = story.away_until(2 * HOUR);
-    assert_eq!(names(&facts), ["ProvisioningSuspended"]);
+    assert_eq!(story.away_until(2 * HOUR), []);
     assert_eq!(names(&story.observed(provisioned())), ["HostProvisioned"]);
 }
 
 #[test]
 fn a_host_that_is_ready_though_its_time_was_up_while_paused_is_ready() {
     let mut story = preparing();
-    story.wait_until(story.now + 45 * MINUTE);
-    assert_eq!(story.observed(paused()), []);
+    let began = story.now;
+    story.watched_until(began + 45 * MINUTE - 1);
+    story.now = began + 45 * MINUTE;
+    assert_eq!(names(&story.observed(paused())), ["ProvisioningSuspended"]);
+    let mut working_still = story.clone();
+    assert!(failure(&working_still.observed(working())).is_some());
     assert_eq!(names(&story.observed(provisioned())), ["HostProvisioned"]);
 }
 
@@ -1089,14 +1154,14 @@ fn a_state_without_a_deadline_asks_for_no_timer() {
 #[test]
 fn the_next_timer_is_the_earliest_of_all() {
     let mut story = preparing();
-    let timeout = story.now + 45 * MINUTE;
-    assert_eq!(
-        next_due(&story.resource, &story.policy, at(story.up_since)),
-        Some(at(timeout))
-    );
-    story.policy.provisioning_timeout = Duration::from_secs(24 * 3600);
+    story.said("b", Said::Announced);
     assert_eq!(
         next_due(&story.resource, &story.policy, at(story.up_since)),
         Some(at(3 * HOUR + 10 * MINUTE))
+    );
+    story.policy.deadline_grace = Duration::from_secs(24 * 3600);
+    assert_eq!(
+        next_due(&story.resource, &story.policy, at(story.up_since)),
+        Some(at(4 * HOUR + 2 * MINUTE))
     );
 }

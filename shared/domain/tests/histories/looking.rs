@@ -3,14 +3,14 @@
 
 use std::cmp::Ordering;
 
-use bellhop_domain::reservation::{Command, Observation, Occupancy, Resource, TenantKey};
+use bellhop_domain::reservation::{Command, Observation, Occupancy, Resource, TenantKey, vigil};
 
 use super::cluster::{Refusal, Secret};
 use super::host::{Host, State, Write};
 use super::mutant::Mutant;
-use super::replica::{Look, LookStep, Planned};
+use super::replica::{Look, LookStep, Planned, Replica};
 use super::sender;
-use super::world::{Verdict, World};
+use super::world::{HOSTS, Verdict, World};
 
 impl World {
     /// Takes the state of a resource as the replica has it, and reads the host. What it had in its hands has failed.
@@ -30,6 +30,33 @@ impl World {
             host,
             step: LookStep::Read,
         });
+    }
+
+    /// Whoever is awake and has nothing in its hands looks at a host on which Metal3 works, when the timeout wants a look until
+    /// then. Returns whether anything followed.
+    pub(crate) fn keep_vigil(&mut self, until: i64) -> Result<bool, String> {
+        let idle = |replica: &&Replica| replica.frozen.is_none() && replica.look.is_none();
+        let Some(replica) = self.replicas.iter().position(|it| idle(&it)) else {
+            return Ok(false);
+        };
+        let epoch = sender::at(0).as_second();
+        for resource in 0..HOSTS {
+            let holding = self.resource(resource).and_then(Resource::holding);
+            let due = holding.and_then(|holding| vigil::next_look(holding, &self.policy));
+            let due = due.map(|due| due.as_second() - epoch);
+            let Some(due) = due.filter(|due| *due <= until) else {
+                continue;
+            };
+            let before = self.entries.len();
+            self.arrive(self.now.max(due));
+            self.follow(replica);
+            self.look(replica, resource);
+            self.go_on(replica, u32::MAX)?;
+            if self.entries.len() > before {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Goes so many steps with the look that the replica has in its hands.

@@ -49,6 +49,8 @@ pub(crate) enum Mutant {
     ErrorsUntold,
     /// The timeout's clock runs while Metal3 does not work.
     TimeoutRunsAlways,
+    /// Time counts in which nobody looked at the host.
+    UnseenTimeCounts,
     /// The user data of the tenant before is used once more.
     FormerTenantsKey,
     /// A secret that is there is used, whoever the owner was for whom it was made. Random histories reach that too seldom: `owners`
@@ -93,7 +95,7 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 36] = [
+    pub(crate) const ALL: [Self; 37] = [
         Self::FenceOff,
         Self::PreconditionOff,
         Self::ExpectedVersionOff,
@@ -111,6 +113,7 @@ impl Mutant {
         Self::ReadyHostFails,
         Self::ErrorsUntold,
         Self::TimeoutRunsAlways,
+        Self::UnseenTimeCounts,
         Self::FormerTenantsKey,
         Self::SecretKept,
         Self::ImageSetAgain,
@@ -151,7 +154,8 @@ impl Mutant {
             Self::ReadyFromOldStatus
             | Self::ReadyHostFails
             | Self::ErrorsUntold
-            | Self::TimeoutRunsAlways => &["R8"],
+            | Self::TimeoutRunsAlways
+            | Self::UnseenTimeCounts => &["R8"],
             Self::FormerTenantsKey | Self::FormerOwnersSecret | Self::SecretKept => &["R9"],
             Self::ImageSetAgain | Self::ConfiguredImageClaimed => &["R12"],
             Self::UnknownHolderReleased => &["R13"],
@@ -261,6 +265,15 @@ impl Mutant {
                 }
                 right(&forgetful, command)
             }
+            (Self::UnseenTimeCounts, Command::Observed(_)) => right(state, command)
+                .into_iter()
+                .map(|fact| match fact {
+                    Fact::ProvisioningUnseen { reservation } => {
+                        Fact::ProvisioningSeen { reservation }
+                    }
+                    other => other,
+                })
+                .collect(),
             (Self::GivenAwayNotWiped, Command::Observed(_)) => {
                 let mut forgetful = state.clone();
                 forgetful.not_wiped = None;

@@ -267,7 +267,14 @@ impl World {
         if awake {
             self.notice_sleep()?;
         }
-        while let Some(due) = self.due().filter(|due| awake && *due <= to) {
+        loop {
+            let due = self.due().filter(|due| awake && *due <= to);
+            if awake && self.keep_vigil(due.unwrap_or(to))? {
+                continue;
+            }
+            let Some(due) = due else {
+                break;
+            };
             let before = self.entries.len();
             self.arrive(self.now.max(due));
             for replica in 0..self.replicas.len() {
@@ -292,7 +299,7 @@ impl World {
     }
 
     /// It is then, and what was on its way until then has come.
-    fn arrive(&mut self, now: i64) {
+    pub(crate) fn arrive(&mut self, now: i64) {
         self.now = now;
         let come = self
             .coming

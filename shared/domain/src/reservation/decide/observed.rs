@@ -3,19 +3,10 @@
 use super::super::command::{ClaimedHost, Observation, Progress};
 use super::super::fact::{Fact, FailureReason, HostError, WaitReason};
 use super::super::resource::{Holding, Occupancy, Phase, Stage};
+use super::super::vigil::{Clock, SinceSight};
 use super::Decision;
 use crate::id::ReservationId;
 use crate::time;
-
-/// The clock of the provisioning timeout.
-enum Clock {
-    /// Metal3 works, and there is time left; the timer stops it when there is none.
-    Runs,
-    /// It does not run, and there is time left.
-    Stands,
-    /// There is no time left.
-    RanOut,
-}
 
 impl Decision<'_> {
     pub(super) fn observed(&mut self, observation: &Observation) {
@@ -182,16 +173,7 @@ impl Decision<'_> {
     fn lost(&mut self, reservation: &ReservationId) {
         let change = "it does not carry our claim any more";
         self.changed_by_others(reservation, change);
-        if let Some(Stage::Preparing {
-            working_since: Some(_),
-            ..
-        }) = self.resource.holding().map(|holding| &holding.stage)
-        {
-            self.add(Fact::ProvisioningSuspended {
-                reservation: reservation.clone(),
-                reason: change.to_owned(),
-            });
-        }
+        self.stop_the_clock(reservation, change);
     }
 
     fn changed_by_others(&mut self, reservation: &ReservationId, change: &str) {
@@ -214,24 +196,8 @@ impl Decision<'_> {
         }
         match self.resource.holding().map(|holding| holding.stage.clone()) {
             Some(Stage::Preparing {
-                errors,
-                in_error,
-                working_since: Some(_),
-                ..
-            }) => self.preparing(reservation, host, errors, in_error, Clock::Runs),
-            Some(Stage::Preparing {
-                errors,
-                in_error,
-                worked,
-                working_since: None,
-            }) => {
-                let clock = if worked >= self.policy.provisioning_timeout {
-                    Clock::RanOut
-                } else {
-                    Clock::Stands
-                };
-                self.preparing(reservation, host, errors, in_error, clock);
-            }
+                errors, in_error, ..
+            }) => self.preparing(reservation, host, errors, in_error),
             Some(Stage::Ready { trouble }) => self.ready(reservation, host, trouble.is_some()),
             Some(Stage::Adopting | Stage::Claiming) | None => {}
         }
@@ -243,7 +209,6 @@ impl Decision<'_> {
         host: &ClaimedHost,
         errors: u32,
         in_error: bool,
-        clock: Clock,
     ) {
         if let Progress::Ready { address } = &host.progress {
             self.add(Fact::HostProvisioned {
@@ -263,22 +228,49 @@ impl Decision<'_> {
             }),
             (Some(_), true) | (None, false) => {}
         }
-        match (&host.progress, clock) {
-            (Progress::Working, Clock::RanOut) => {
-                let seconds = self.policy.provisioning_timeout.as_secs();
-                self.fail(reservation, FailureReason::ProvisioningTimeout { seconds });
-            }
-            (Progress::Working, Clock::Stands) => self.add(Fact::ProvisioningResumed {
+        match &host.progress {
+            Progress::Working => self.seen_to_work(reservation),
+            Progress::Suspended { reason } => self.stop_the_clock(reservation, reason),
+            Progress::Ready { .. } => {}
+        }
+    }
+
+    /// Fails only here, upon a look: the host may have become ready while nobody could look (R8, R10).
+    fn seen_to_work(&mut self, reservation: &ReservationId) {
+        let Some(clock) = self.clock() else {
+            return;
+        };
+        if clock.has_run_out(self.now, self.policy) {
+            let seconds = self.policy.provisioning_timeout.as_secs();
+            return self.fail(reservation, FailureReason::ProvisioningTimeout { seconds });
+        }
+        let reservation = reservation.clone();
+        match clock.since_sight(self.now, self.policy) {
+            SinceSight::Stands => self.add(Fact::ProvisioningResumed { reservation }),
+            SinceSight::Due => self.add(Fact::ProvisioningSeen { reservation }),
+            SinceSight::Unseen => self.add(Fact::ProvisioningUnseen { reservation }),
+            SinceSight::Short => {}
+        }
+    }
+
+    fn stop_the_clock(&mut self, reservation: &ReservationId, reason: &str) {
+        let since_sight = (self.clock()).map(|clock| clock.since_sight(self.now, self.policy));
+        let reservation = reservation.clone();
+        match since_sight {
+            None | Some(SinceSight::Stands) => return,
+            Some(SinceSight::Unseen) => self.add(Fact::ProvisioningUnseen {
                 reservation: reservation.clone(),
             }),
-            (Progress::Suspended { reason }, Clock::Runs) => {
-                self.add(Fact::ProvisioningSuspended {
-                    reservation: reservation.clone(),
-                    reason: reason.clone(),
-                });
-            }
-            _ => {}
+            Some(SinceSight::Short | SinceSight::Due) => {}
         }
+        self.add(Fact::ProvisioningSuspended {
+            reservation,
+            reason: reason.to_owned(),
+        });
+    }
+
+    fn clock(&self) -> Option<Clock> {
+        Clock::of(&self.resource.holding()?.stage)
     }
 
     /// Returns whether that was one error too many.

@@ -41,12 +41,6 @@ impl Decision<'_> {
                 FailureReason::NotClaimedInTime { waited_for: None },
             ),
             Timer::Resume(reservation) => self.resume(&reservation),
-            // Not a failure yet: the host may have become ready while nobody could look (R8, R10). It fails when it is seen
-            // to work still.
-            Timer::Provisioning(reservation) => self.add(Fact::ProvisioningSuspended {
-                reservation,
-                reason: "its time is up; it fails if Metal3 still works on it".to_owned(),
-            }),
             Timer::Deadline(reservation) => self.add(Fact::DeadlinePassed {
                 reservation,
                 hold_until,

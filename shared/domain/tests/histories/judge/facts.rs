@@ -2,8 +2,8 @@
 
 use bellhop_domain::id::ReservationId;
 use bellhop_domain::reservation::{
-    Command, EndCause, EndOutcome, Fact, FailureReason, Observation, Occupancy, Phase, Progress,
-    Resource, Said, Word, decide, fact::Ended,
+    Command, EndCause, EndOutcome, Fact, FailureReason, Observation, Occupancy, Phase, Policy,
+    Progress, Resource, Said, Word, decide, fact::Ended, vigil,
 };
 use bellhop_domain::time;
 use jiff::Timestamp;
@@ -127,7 +127,14 @@ impl Judge {
                 ready_is_true(decision, id)?;
             }
             Fact::ProvisioningResumed { .. } => record.working_since = Some(decision.at),
-            Fact::ProvisioningSuspended { .. } => record.stop_the_clock(decision.at),
+            Fact::ProvisioningSeen { .. } => {
+                record.stop_the_clock(decision.at, &self.policy)?;
+                record.working_since = Some(decision.at);
+            }
+            Fact::ProvisioningUnseen { .. } => record.working_since = Some(decision.at),
+            Fact::ProvisioningSuspended { .. } => {
+                record.stop_the_clock(decision.at, &self.policy)?
+            }
             Fact::ProvisioningErrorSeen { attempt, .. } => {
                 record.errors += 1;
                 error_is_counted(record, *attempt, fact)?;
@@ -136,8 +143,7 @@ impl Judge {
                 ensure!(last == fails, "R8: {attempt} errors, failed: {fails}");
             }
             Fact::ReservationFailed { reason, .. } => {
-                let timeout = self.policy.provisioning_timeout.as_secs() as i64;
-                fails_rightly(record, decision, id, reason, timeout)?;
+                fails_rightly(record, decision, id, reason, &self.policy)?;
             }
             Fact::StartOverdue { .. } => record.overdue = true,
             Fact::ReservationMissed { .. } => {
@@ -308,10 +314,18 @@ impl Record {
         };
     }
 
-    fn stop_the_clock(&mut self, now: i64) {
+    /// R8: only time counts in which somebody looked.
+    fn stop_the_clock(&mut self, now: i64, policy: &Policy) -> Verdict {
         if let Some(since) = self.working_since.take() {
+            let longest = 2 * vigil::look_interval(policy).as_secs() as i64;
+            ensure!(
+                now - since <= longest,
+                "R8: {} s count in which nobody looked at the host",
+                now - since
+            );
             self.worked += now - since;
         }
+        Ok(())
     }
 }
 
@@ -422,7 +436,7 @@ fn fails_rightly(
     decision: &Decision,
     id: &ReservationId,
     reason: &FailureReason,
-    timeout: i64,
+    policy: &Policy,
 ) -> Verdict {
     ensure!(
         record.readies == 0 && !record.in_use,
@@ -431,9 +445,9 @@ fn fails_rightly(
     let FailureReason::ProvisioningTimeout { .. } = reason else {
         return Ok(());
     };
-    record.stop_the_clock(decision.at);
+    record.stop_the_clock(decision.at, policy)?;
     ensure!(
-        record.worked >= timeout,
+        record.worked >= policy.provisioning_timeout.as_secs() as i64,
         "R8: {} s are no timeout",
         record.worked
     );
