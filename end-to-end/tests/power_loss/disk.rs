@@ -58,9 +58,18 @@ struct Open {
     synchronous: bool,
 }
 
+/// What a sync is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Synced {
+    File,
+    Folder,
+}
+
 /// A folder while it is written.
 pub(crate) struct Disk {
     folder: PathBuf,
+    /// Whether the sync of a file commits all names too.
+    has_journal: bool,
     files: Vec<Content>,
     namings: Vec<At<Naming>>,
     /// How many of them are surely on the disk.
@@ -74,12 +83,32 @@ impl Disk {
     pub(crate) fn new(folder: &Path) -> Self {
         Self {
             folder: folder.to_path_buf(),
+            has_journal: true,
             files: Vec::new(),
             namings: Vec::new(),
             names_synced: 0,
             names: BTreeMap::new(),
             open: HashMap::new(),
         }
+    }
+
+    /// The same on a file system that promises no more than POSIX does: names are on the disk once a folder was synced.
+    pub(crate) fn without_journal(folder: &Path) -> Self {
+        Self {
+            has_journal: false,
+            ..Self::new(folder)
+        }
+    }
+
+    /// What the call syncs, of ours.
+    pub(crate) fn what_is_synced(&self, call: &SystemCall) -> Option<Synced> {
+        let open = call.descriptor().and_then(|it| self.open.get(&it))?;
+        ["fsync", "fdatasync"]
+            .contains(&call.name.as_str())
+            .then_some(match open.file {
+                Some(_) => Synced::File,
+                None => Synced::Folder,
+            })
     }
 
     /// Whether this descriptor is a file or folder of ours.
@@ -95,12 +124,12 @@ impl Disk {
         match call.name.as_str() {
             "openat" => self.open(call),
             "close" => drop(call.descriptor().and_then(|it| self.open.remove(&it))),
-            "renameat" | "renameat2" => {
+            "rename" | "renameat" | "renameat2" => {
                 let (from, to) = (self.path(call, 0), self.path(call, 1));
                 self.name(call, Naming::Renamed(from, to));
             }
-            "unlinkat" => self.name(call, Naming::Removed(self.path(call, 0))),
-            "mkdirat" => {}
+            "unlink" | "unlinkat" => self.name(call, Naming::Removed(self.path(call, 0))),
+            "mkdir" | "mkdirat" => {}
             _ => self.apply_to_open(call),
         }
     }
@@ -192,7 +221,9 @@ impl Disk {
                 .changes
                 .partition_point(|At(ended, _)| *ended < began);
         }
-        self.names_synced = self.namings.partition_point(|At(ended, _)| *ended < began);
+        if self.has_journal || file.is_none() {
+            self.names_synced = self.namings.partition_point(|At(ended, _)| *ended < began);
+        }
     }
 
     /// Every file as the programs that run see it.
@@ -265,6 +296,10 @@ mod tests {
     use crate::system_calls;
 
     fn after(calls: &[&str]) -> Disk {
+        applied_to(Disk::new(Path::new("/s")), calls)
+    }
+
+    fn applied_to(mut disk: Disk, calls: &[&str]) -> Disk {
         let hexadecimal = |text: &str| {
             let digits = text.bytes().map(|byte| format!("\\x{byte:02x}"));
             digits.collect::<String>()
@@ -277,7 +312,6 @@ mod tests {
             });
             format!("7 {}\n", parts.collect::<String>())
         });
-        let mut disk = Disk::new(Path::new("/s"));
         for call in system_calls::read(&lines.collect::<String>()) {
             disk.apply(&call);
         }
@@ -317,6 +351,18 @@ mod tests {
             told(after(&calls).files_on_disk()),
             files(&[("a", "onetwo")])
         );
+    }
+
+    #[test]
+    fn without_a_journal_a_name_is_lost_until_its_folder_is_synced() {
+        let mut calls = vec![MADE, r#"write(3, "one", 3) = 3"#, "fsync(3) = 0"];
+        let on_disk = |calls: &[&str]| {
+            let disk = applied_to(Disk::without_journal(Path::new("/s")), calls);
+            told(disk.files_on_disk())
+        };
+        assert_eq!(on_disk(&calls), files(&[]));
+        calls.extend([r#"openat(AT_FDCWD, "/s", O_RDONLY) = 4"#, "fsync(4) = 0"]);
+        assert_eq!(on_disk(&calls), files(&[("a", "one")]));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::unreachable)]
 
 mod disk;
+mod spool;
 mod system_calls;
 
 use std::collections::{BTreeMap, BTreeSet};
