@@ -253,6 +253,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_destination_that_is_away_for_eight_hours_is_probed_twice_a_minute_at_most_and_once_at_least()
+     {
+        let (circuit, _) = circuit();
+        circuit.enter().await.unavailable("timeout", None, 0.0);
+        let began = Instant::now();
+        let mut probes = 0;
+        while began.elapsed() < Duration::from_secs(8 * 3600) {
+            let chance = f64::from(probes % 11) / 10.0;
+            circuit.enter().await.unavailable("timeout", None, chance);
+            probes += 1;
+        }
+        assert!((8 * 60..=8 * 120 + 8).contains(&probes), "{probes}");
+        // It is back: the next probe finds that out, and then nobody waits.
+        let before = Instant::now();
+        circuit.enter().await.answered();
+        assert!(before.elapsed().as_secs_f64() <= 60.5);
+        assert!(!is_shut(&circuit));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn those_that_had_left_before_it_opened_count_as_one_failure() {
         let (circuit, _) = circuit();
         let mut left = Vec::new();
