@@ -2,15 +2,24 @@
 
 use std::fmt::Write as _;
 
+use async_nats::ServerAddr;
 use async_nats::jetstream;
+use async_nats::jetstream::stream::RawMessageErrorKind;
 use bellhop_domain::id::Version;
 use bellhop_event_store::{Entry, EventStore, EventStoreError, FollowError};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
+
+/// So many messages are asked for at once.
+const AT_ONCE: usize = 64;
 
 /// A message of a stream.
 #[derive(Clone, Debug)]
 pub struct Message {
     /// Its sequence in the stream.
     pub sequence: u64,
+    /// When the broker took it.
+    pub stored_at: Timestamp,
     /// Its subject.
     pub subject: String,
     /// Its headers.
@@ -20,6 +29,22 @@ pub struct Message {
 }
 
 impl Message {
+    fn of(message: &jetstream::message::StreamMessage) -> Self {
+        let headers = message.headers.iter().flat_map(|(name, values)| {
+            values
+                .iter()
+                .map(move |value| (name.to_string(), value.to_string()))
+        });
+        let stored_at = message.time.unix_timestamp_nanos();
+        Self {
+            sequence: message.sequence,
+            stored_at: Timestamp::from_nanosecond(stored_at).unwrap_or(Timestamp::UNIX_EPOCH),
+            subject: message.subject.to_string(),
+            headers: headers.collect(),
+            body: String::from_utf8_lossy(&message.payload).into_owned(),
+        }
+    }
+
     /// As `nats sub` shows it; with or without the headers.
     pub fn as_shown_by_nats_sub(&self, with_headers: bool) -> String {
         let mut shown = format!("[#{}] Received on \"{}\"\n", self.sequence, self.subject);
@@ -50,6 +75,25 @@ pub struct RecordsError {
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
+impl RecordsError {
+    /// Why a stream can't be read, or be made fit for it.
+    pub(crate) fn of(stream: &str, source: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        Self {
+            stream: stream.to_owned(),
+            source,
+        }
+    }
+}
+
+/// Connects to a broker of one or several servers, with commas between them.
+///
+/// # Errors
+/// None of them answers.
+pub async fn connect(urls: &str) -> Result<async_nats::Client, async_nats::ConnectError> {
+    let servers: Vec<ServerAddr> = urls.split(',').filter_map(|url| url.parse().ok()).collect();
+    async_nats::connect(servers).await
+}
+
 /// All messages of a stream, the oldest first; none where there is no such stream.
 ///
 /// # Errors
@@ -58,35 +102,25 @@ pub async fn messages(
     client: &async_nats::Client,
     stream: &str,
 ) -> Result<Vec<Message>, RecordsError> {
-    let cannot = |source: Box<dyn std::error::Error + Send + Sync>| RecordsError {
-        stream: stream.to_owned(),
-        source,
-    };
+    let cannot =
+        |source: Box<dyn std::error::Error + Send + Sync>| RecordsError::of(stream, source);
     let context = jetstream::new(client.clone());
     let stream = context
         .get_stream(stream)
         .await
         .map_err(|error| cannot(error.into()))?;
     let state = stream.cached_info().state.clone();
-    let mut messages = Vec::new();
-    for sequence in state.first_sequence..=state.last_sequence {
-        // A key of a bucket that was written again leaves a gap.
-        let Ok(message) = stream.get_raw_message(sequence).await else {
-            continue;
-        };
-        let headers = message.headers.iter().flat_map(|(name, values)| {
-            values
-                .iter()
-                .map(move |value| (name.to_string(), value.to_string()))
+    // An empty stream may say that it begins at 0, where no message ever is.
+    let messages = stream::iter(state.first_sequence.max(1)..=state.last_sequence)
+        .map(|sequence| stream.get_raw_message(sequence))
+        .buffered(AT_ONCE)
+        .filter_map(async |found| match found {
+            Ok(message) => Some(Ok(Message::of(&message))),
+            // A key of a bucket that was written again leaves a gap.
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => None,
+            Err(error) => Some(Err(cannot(error.into()))),
         });
-        messages.push(Message {
-            sequence,
-            subject: message.subject.to_string(),
-            headers: headers.collect(),
-            body: String::from_utf8_lossy(&message.payload).into_owned(),
-        });
-    }
-    Ok(messages)
+    messages.try_collect().await
 }
 
 /// The ledger can't be read.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bellhop_domain::reservation::Fact;
 use bellhop_event_store::{Entry, EventStore, EventStoreError, EventStoreSettings};
-use bellhop_nats_server::{NatsServer, StartError};
+use bellhop_nats_server::{NatsCluster, NatsServer, StartError};
 use bellhop_simulator::cluster::{Cluster, ClusterError, ClusterSettings};
 use bellhop_simulator::reservation_system::{
     Booking, NewBooking, Notification, ReservationSystem, ReservationSystemError, Settings,
@@ -73,8 +73,10 @@ pub enum HarnessError {
 
 /// A running system. Dropping it ends every process that it started; where a test fails, it shows the logs first.
 pub struct System {
-    /// The broker.
+    /// The broker, or the first server of it.
     pub nats: NatsServer,
+    /// The other servers, where it is a cluster.
+    pub other_servers: Vec<NatsServer>,
     /// The simulated Metal3 cluster.
     pub cluster: Cluster,
     /// The simulated reservation system.
@@ -101,6 +103,32 @@ impl System {
     /// As there.
     pub async fn start_on(
         nats: NatsServer,
+        settings: SystemSettings,
+    ) -> Result<Self, HarnessError> {
+        Self::start_on_servers(nats, Vec::new(), settings).await
+    }
+
+    /// As [`System::start`], on a cluster that runs, each of whose servers keeps a replica of each stream.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// It has no server.
+    pub async fn start_on_cluster(
+        cluster: NatsCluster,
+        mut settings: SystemSettings,
+    ) -> Result<Self, HarnessError> {
+        let mut servers = cluster.into_servers();
+        let replicas = ("STREAM_REPLICAS", servers.len().to_string());
+        settings.variables.insert(0, replicas);
+        let first = servers.remove(0);
+        Self::start_on_servers(first, servers, settings).await
+    }
+
+    async fn start_on_servers(
+        nats: NatsServer,
+        other_servers: Vec<NatsServer>,
         settings: SystemSettings,
     ) -> Result<Self, HarnessError> {
         // reqwest has no cryptography of its own here; whoever came first in this process has chosen.
@@ -135,7 +163,7 @@ impl System {
             &settings,
             folder.path(),
             webhooks,
-            nats.url(),
+            urls(&nats, &other_servers),
             &cluster,
             &reservations,
             &traces,
@@ -162,6 +190,7 @@ impl System {
         }
         let mut system = Self {
             nats,
+            other_servers,
             cluster,
             reservations,
             traces,
@@ -178,6 +207,11 @@ impl System {
             system.reservations.put_webhook(webhook);
         }
         Ok(system)
+    }
+
+    /// Where clients of the broker connect: all addresses, with commas between them.
+    pub fn broker_url(&self) -> String {
+        urls(&self.nats, &self.other_servers)
     }
 
     /// Starts all services that don't run, and waits until they are ready.
@@ -307,7 +341,7 @@ impl System {
         command
             .args(words)
             .env_clear()
-            .env("NATS_URL", self.nats.url())
+            .env("NATS_URL", self.broker_url())
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(std::process::Stdio::null())
             .kill_on_drop(true);
@@ -375,7 +409,7 @@ impl System {
     /// # Errors
     /// The broker does not answer.
     pub async fn entries(&self) -> Result<Vec<Entry>, HarnessError> {
-        let settings = EventStoreSettings::at(self.nats.url());
+        let settings = EventStoreSettings::at(self.broker_url());
         let store = EventStore::connect(&settings, "bellhop-end-to-end").await?;
         Ok(records::entries(&store).await?)
     }
@@ -418,7 +452,7 @@ impl System {
     /// # Errors
     /// The broker does not answer, or has no such stream.
     pub async fn messages(&self, stream: &str) -> Result<Vec<Message>, HarnessError> {
-        let client = async_nats::connect(self.nats.url()).await?;
+        let client = records::connect(&self.broker_url()).await?;
         Ok(records::messages(&client, stream).await?)
     }
 
@@ -465,6 +499,11 @@ impl Drop for System {
             eprintln!("---- a host: {host}");
         }
     }
+}
+
+fn urls(first: &NatsServer, others: &[NatsServer]) -> String {
+    let all = std::iter::once(first).chain(others);
+    all.map(NatsServer::url).collect::<Vec<_>>().join(",")
 }
 
 fn is_about(notification: &Notification, booking: &Booking) -> bool {

@@ -1,8 +1,5 @@
 //! A report as the receiver got it.
 
-use std::collections::BTreeMap;
-
-use bellhop_event_store::ReportState;
 use bellhop_simulator::reservation_system::{Endpoint, FaultKind, Received};
 use jiff::Timestamp;
 
@@ -62,17 +59,6 @@ impl Arrival {
             answer_lost,
         })
     }
-}
-
-/// How many reports are marked as delivered in `REPORTS`.
-pub(super) fn marked_delivered(reports: &BTreeMap<String, ReportState>) -> BTreeMap<About, usize> {
-    let mut counts = BTreeMap::new();
-    for (key, state) in reports {
-        if let (Some(about), ReportState::Delivered { .. }) = (about(key), state) {
-            *counts.entry(about).or_default() += 1;
-        }
-    }
-    counts
 }
 
 /// What a key of `REPORTS` is about: `reservation-system=3A5120.12-0.notification`.

@@ -1,10 +1,10 @@
 //! What the outside and the broker have on record. No service is asked, and no log is read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
-use async_nats::ServerAddr;
 use async_nats::jetstream::{self, consumer::pull};
-use bellhop_event_store::{Entry, EventStore, EventStoreSettings, ReportState};
+use bellhop_event_store::{Entry, EventStore, EventStoreSettings};
 use bellhop_simulator::cluster::{StateRecord, UserDataRead, Write};
 use bellhop_simulator::reservation_system::{Received, Sent};
 use jiff::Timestamp;
@@ -12,10 +12,11 @@ use serde_json::Value;
 
 use super::ChaosError;
 use super::load::Booked;
+use super::sendings::{self, Reports};
 use super::stage::Stage;
 use super::strike::Struck;
 use crate::HarnessError;
-use crate::records;
+use crate::records::{self, RecordsError};
 use crate::site::{self, NAMESPACE};
 
 /// All of it at one moment.
@@ -32,8 +33,8 @@ pub(super) struct Evidence {
     pub(super) dead_letters: Vec<String>,
     /// The ledger.
     pub(super) entries: Vec<Entry>,
-    /// `REPORTS`, by its keys.
-    pub(super) reports: BTreeMap<String, ReportState>,
+    /// `REPORTS`, word by word.
+    pub(super) reports: Reports,
     /// What the receiver received.
     pub(super) received: Vec<Received>,
     /// The cluster's record, by server.
@@ -67,7 +68,9 @@ pub(super) struct Case {
 impl Evidence {
     /// Collects it.
     pub(super) async fn collect(stage: &Stage, booked: &[Booked]) -> Result<Self, ChaosError> {
-        let client = connect(&stage.broker_url).await?;
+        let client = records::connect(&stage.broker_url)
+            .await
+            .map_err(HarnessError::Broker)?;
         let settings = EventStoreSettings::at(&stage.broker_url);
         let store = EventStore::connect(&settings, "bellhop-chaos")
             .await
@@ -110,13 +113,7 @@ impl Evidence {
             entries: records::entries(&store)
                 .await
                 .map_err(HarnessError::Ledger)?,
-            reports: reports
-                .into_iter()
-                .filter_map(|it| {
-                    let key = it.subject.strip_prefix("$KV.REPORTS.")?.to_owned();
-                    Some((key, serde_json::from_str(&it.body).ok()?))
-                })
-                .collect(),
+            reports: sendings::words(&reports),
             received: stage.reservations.received(),
             hosts: hosts
                 .map(|server| {
@@ -139,10 +136,36 @@ impl Evidence {
     }
 }
 
-/// Connects to a broker of one or several servers, with commas between them.
-async fn connect(urls: &str) -> Result<async_nats::Client, HarnessError> {
-    let servers: Vec<ServerAddr> = urls.split(',').filter_map(|url| url.parse().ok()).collect();
-    Ok(async_nats::connect(servers).await?)
+/// Lets the bucket of reports keep all that is written there, and not only the last word about each: no service looks at what
+/// was before.
+pub(super) async fn keep_every_word(broker_url: &str) -> Result<(), HarnessError> {
+    let context = jetstream::new(records::connect(broker_url).await?);
+    let kept = async {
+        let mut bucket = context
+            .get_stream("KV_REPORTS")
+            .await?
+            .cached_info()
+            .config
+            .clone();
+        bucket.max_messages_per_subject = -1;
+        context.update_stream(bucket).await?;
+        Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+    };
+    kept.await
+        .map_err(|source| HarnessError::Records(RecordsError::of("KV_REPORTS", source)))
+}
+
+/// Which server of the broker leads the ledger, as it knows it itself; the first one where nobody says.
+pub(super) async fn ledger_leader(broker_url: &str) -> usize {
+    let asked = async {
+        let context = jetstream::new(records::connect(broker_url).await.ok()?);
+        let stream = context.get_stream("LEDGER").await.ok()?;
+        let cluster = stream.cached_info().cluster.as_ref()?;
+        // They are called `n0` and so on.
+        cluster.leader.as_deref()?.strip_prefix('n')?.parse().ok()
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(2), asked).await;
+    answer.ok().flatten().unwrap_or_default()
 }
 
 async fn is_idle(client: &async_nats::Client) -> bool {

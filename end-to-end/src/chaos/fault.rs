@@ -25,6 +25,10 @@ pub enum Link {
     ToReceiver(usize),
     /// From all services to one server of the broker.
     OfBrokerNode(usize),
+    /// From one server of the broker to its others; all services reach all of them.
+    BetweenBrokers(usize),
+    /// The same of the server that leads the ledger at that time.
+    OfLeader,
 }
 
 /// What the API server of the cluster does.
@@ -142,6 +146,8 @@ impl fmt::Display for Link {
             Self::ToKubernetes(_) => f.write_str("provisioner – Kubernetes"),
             Self::ToReceiver(_) => f.write_str("notifier – receiver"),
             Self::OfBrokerNode(_) => f.write_str("one broker server – services"),
+            Self::BetweenBrokers(_) => f.write_str("one broker server – the others"),
+            Self::OfLeader => f.write_str("the ledger's leader – the other broker servers"),
         }
     }
 }

@@ -9,7 +9,7 @@
 //!   same each time: processes are.
 //! - `stage`: two of each service, a broker, the simulated cluster and reservation system, a [`proxy`] in each way between
 //!   two. `broker`, `load`, `strike`: what runs on it.
-//! - `evidence`, `arrival`: what is on record outside of Bellhop and in the broker. [`checks`]: the judgement. [`table`]: what
+//! - `evidence`, `arrival`, `sendings`: what is on record outside of Bellhop and in the broker. [`checks`]: the judgement. [`table`]: what
 //!   is said of it.
 //!
 //! The sender sends each event once. One that is not answered 2xx (an ingress killed with it in hand, both of them away) is its
@@ -24,6 +24,7 @@ mod load;
 pub mod plan;
 pub mod proxy;
 pub mod random;
+mod sendings;
 mod stage;
 mod strike;
 pub mod table;
@@ -159,7 +160,16 @@ async fn settle(
     let until = Instant::now() + SETTLING;
     let mut was_well = false;
     loop {
-        let evidence = Evidence::collect(stage, booked).await?;
+        let evidence = match Evidence::collect(stage, booked).await {
+            Ok(evidence) => evidence,
+            // A broker that is not well yet has lost nothing.
+            Err(error) if Instant::now() < until => {
+                progress.say(&format!("the broker is asked again: {error}"));
+                sleep(A_WHILE).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let lost = checks::lost(&evidence);
         let is_well = lost.is_empty() && evidence.is_idle;
         if is_well && was_well || Instant::now() >= until {

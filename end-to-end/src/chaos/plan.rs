@@ -75,10 +75,12 @@ impl Plan {
     pub fn of(seed: u64, seconds: u64, servers: i64, brokers: usize) -> Self {
         let mut random = Random::of(seed);
         let length = seconds.saturating_mul(1000);
-        let lanes = decks(brokers)
+        let mut lanes: Vec<_> = decks()
             .into_iter()
-            .map(|deck| lane(&mut random.fork(), deck, length))
+            .map(|deck| lane(&mut random.fork(), |_| deck.clone(), length))
             .collect();
+        let of_broker = |random: &mut Random| broker_deck(random, brokers);
+        lanes.push(lane(&mut random.fork(), of_broker, length));
         let bookings = (1..=servers)
             .flat_map(|server| bookings(&mut random.fork(), server, length))
             .collect();
@@ -91,8 +93,27 @@ impl Plan {
     }
 }
 
-/// The faults of each lane, each once.
-fn decks(brokers: usize) -> Vec<Vec<Fault>> {
+/// The faults of the broker, each once, at servers by chance. One at a time is away, so the others go on.
+fn broker_deck(random: &mut Random, brokers: usize) -> Vec<Fault> {
+    let mut server = || usize::try_from(random.within(0..brokers as u64)).unwrap_or_default();
+    let mut deck = vec![
+        Fault::Kill(Part::Broker(server())),
+        Fault::Stop(Part::Broker(server())),
+        Fault::Cut(Link::OfBrokerNode(server())),
+        Fault::Slow(Link::OfBrokerNode(server())),
+    ];
+    if brokers > 1 {
+        deck.extend([
+            Fault::Cut(Link::BetweenBrokers(server())),
+            Fault::Cut(Link::OfLeader),
+            Fault::Slow(Link::BetweenBrokers(server())),
+        ]);
+    }
+    deck
+}
+
+/// The faults of each lane but the broker's, each once.
+fn decks() -> Vec<Vec<Fault>> {
     let mut decks = Vec::new();
     for kind in ServiceKind::ALL {
         for replica in 0..REPLICAS {
@@ -111,15 +132,6 @@ fn decks(brokers: usize) -> Vec<Vec<Fault>> {
             decks.push(deck);
         }
     }
-    let of_each = |node| {
-        [
-            Fault::Kill(Part::Broker(node)),
-            Fault::Stop(Part::Broker(node)),
-            Fault::Cut(Link::OfBrokerNode(node)),
-            Fault::Slow(Link::OfBrokerNode(node)),
-        ]
-    };
-    decks.push((0..brokers).flat_map(of_each).collect());
     decks.push(
         [
             Kubernetes::Errors,
@@ -150,13 +162,19 @@ fn decks(brokers: usize) -> Vec<Vec<Fault>> {
 
 /// The deck in an order by chance, and again in another while there is time. Where the time is short each is shorter, so that
 /// all get their turn.
-fn lane(random: &mut Random, deck: Vec<Fault>, length: u64) -> Vec<PlannedFault> {
-    let each = (length / deck.len().max(1) as u64).max(600);
-    let (mut lane, mut waiting) = (Vec::new(), Vec::new());
+fn lane(
+    random: &mut Random,
+    deck: impl Fn(&mut Random) -> Vec<Fault>,
+    length: u64,
+) -> Vec<PlannedFault> {
+    let mut waiting = deck(random);
+    random.shuffle(&mut waiting);
+    let each = (length / waiting.len().max(1) as u64).max(600);
+    let mut lane = Vec::new();
     let mut at = random.within(0..each.min(8000) / 4);
     while at + each.min(1000) / 2 < length {
         let fault = waiting.pop().unwrap_or_else(|| {
-            waiting = deck.clone();
+            waiting = deck(random);
             random.shuffle(&mut waiting);
             waiting.remove(waiting.len() - 1)
         });
@@ -251,6 +269,9 @@ mod tests {
                 "partition ingress – broker",
                 "partition provisioner – Kubernetes",
                 "partition notifier – receiver",
+                "partition one broker server – services",
+                "partition one broker server – the others",
+                "partition the ledger's leader – the other broker servers",
                 "Kubernetes answers 409",
                 "Kubernetes answers 429",
                 "Kubernetes expires watches",

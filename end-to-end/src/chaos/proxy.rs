@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -30,8 +30,16 @@ pub enum Way {
 pub struct Proxy {
     address: SocketAddr,
     way: watch::Sender<Way>,
+    trap: Trap,
+    targets: watch::Sender<Arc<[SocketAddr]>>,
     task: JoinHandle<()>,
 }
+
+/// What must be said for its answer to be lost.
+type Trap = Arc<Mutex<Option<Vec<u8>>>>;
+
+/// After this whoever was asked has done what it was asked for.
+const DONE_WITHIN: Duration = Duration::from_secs(1);
 
 impl Proxy {
     /// Listens on a free port of this machine. Each connection goes to the next of the targets, and to another one where that
@@ -43,8 +51,21 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (way, seen) = watch::channel(Way::Open);
-        let task = tokio::spawn(serve(listener, address, targets.into(), seen));
-        Ok(Self { address, way, task })
+        let trap = Trap::default();
+        let (targets, known) = watch::channel(targets.into());
+        let passing = Passing {
+            way: seen,
+            turn: way.clone(),
+            trap: Arc::clone(&trap),
+        };
+        let task = tokio::spawn(serve(listener, address, known, passing));
+        Ok(Self {
+            address,
+            way,
+            trap,
+            targets,
+            task,
+        })
     }
 
     /// Where it listens.
@@ -52,9 +73,55 @@ impl Proxy {
         self.address
     }
 
+    /// Each further connection goes to one of these; open ones stay where they are.
+    pub fn lead_to(&self, targets: Vec<SocketAddr>) {
+        self.targets.send_replace(targets.into());
+    }
+
     /// Changes the way, for open connections too.
     pub fn set(&self, way: Way) {
         self.way.send_replace(way);
+    }
+}
+
+impl Proxy {
+    /// When a client says this text the next time, it is passed on, but no answer comes: the connection breaks off, and the way is
+    /// refused from then on.
+    pub fn lose_the_answer_to(&self, text: &str) {
+        *self.trap.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.into());
+    }
+
+    /// Nothing is waited for any more.
+    pub fn lose_no_answer(&self) {
+        *self.trap.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Waits until that has happened.
+    pub async fn until_the_answer_is_lost(&self) {
+        let mut way = self.way.subscribe();
+        // It can't be gone: we hold it.
+        let _gone = way.wait_for(|way| *way == Way::Refused).await.is_err();
+    }
+}
+
+/// How things pass.
+#[derive(Clone)]
+struct Passing {
+    way: watch::Receiver<Way>,
+    turn: watch::Sender<Way>,
+    trap: Trap,
+}
+
+impl Passing {
+    /// Whether a piece is what was waited for; then nothing comes back from now on.
+    fn springs(&self, piece: &[u8]) -> bool {
+        let mut trap = self.trap.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = trap.as_ref();
+        let is_it = text.is_some_and(|text| piece.windows(text.len()).any(|part| part == text));
+        if is_it {
+            *trap = None;
+        }
+        is_it
     }
 }
 
@@ -67,17 +134,17 @@ impl Drop for Proxy {
 async fn serve(
     first: TcpListener,
     address: SocketAddr,
-    targets: Arc<[SocketAddr]>,
-    mut way: watch::Receiver<Way>,
+    targets: watch::Receiver<Arc<[SocketAddr]>>,
+    mut passing: Passing,
 ) {
     let next = Arc::new(AtomicUsize::new(0));
     let mut listener = Some(first);
     let mut connections = JoinSet::new();
     loop {
-        if *way.borrow_and_update() == Way::Refused {
+        if *passing.way.borrow_and_update() == Way::Refused {
             listener = None;
             connections.shutdown().await;
-            if way.changed().await.is_err() {
+            if passing.way.changed().await.is_err() {
                 return;
             }
             continue;
@@ -91,9 +158,9 @@ async fn serve(
         };
         tokio::select! {
             accepted = open.accept() => if let Ok((client, _)) = accepted {
-                connections.spawn(connection(client, Arc::clone(&targets), Arc::clone(&next), way.clone()));
+                connections.spawn(connection(client, Arc::clone(&targets.borrow()), Arc::clone(&next), passing.clone()));
             },
-            changed = way.changed() => if changed.is_err() {
+            changed = passing.way.changed() => if changed.is_err() {
                 return;
             },
             Some(_ended) = connections.join_next() => {}
@@ -105,9 +172,9 @@ async fn connection(
     client: TcpStream,
     targets: Arc<[SocketAddr]>,
     next: Arc<AtomicUsize>,
-    mut way: watch::Receiver<Way>,
+    mut passing: Passing,
 ) {
-    until_something_passes(&mut way).await;
+    until_something_passes(&mut passing.way).await;
     let first = next.fetch_add(1, Ordering::Relaxed);
     for place in 0..targets.len() {
         if let Ok(server) = TcpStream::connect(targets[(first + place) % targets.len()]).await {
@@ -115,8 +182,8 @@ async fn connection(
             let (from_client, to_client) = client.into_split();
             let (from_server, to_server) = server.into_split();
             tokio::join!(
-                carry(from_client, to_server, way.clone()),
-                carry(from_server, to_client, way)
+                carry(from_client, to_server, passing.clone(), true),
+                carry(from_server, to_client, passing, false)
             );
             return;
         }
@@ -127,21 +194,30 @@ async fn connection(
 async fn carry(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    mut way: watch::Receiver<Way>,
+    mut passing: Passing,
+    is_asking: bool,
 ) {
     let mut piece = vec![0; 16 * 1024];
     while let Ok(read @ 1..) = from.read(&mut piece).await {
-        let now = *way.borrow();
+        let now = *passing.way.borrow();
         if let Way::Late(by) = now {
             tokio::time::sleep(by).await;
         }
-        until_something_passes(&mut way).await;
+        until_something_passes(&mut passing.way).await;
+        let loses_its_answer = is_asking && passing.springs(&piece[..read]);
+        if loses_its_answer {
+            passing.turn.send_replace(Way::Silent);
+        }
         if to.write_all(&piece[..read]).await.is_err() {
             break;
         }
+        if loses_its_answer {
+            tokio::time::sleep(DONE_WITHIN).await;
+            passing.turn.send_replace(Way::Refused);
+        }
     }
     // Nobody learns of an end while nothing passes.
-    until_something_passes(&mut way).await;
+    until_something_passes(&mut passing.way).await;
     let _already_gone = to.shutdown().await;
 }
 
@@ -202,6 +278,22 @@ mod tests {
         let mut client = again.await.unwrap();
         client.write_u8(1).await.unwrap();
         assert_eq!(client.read_u8().await.unwrap(), b'a');
+    }
+
+    #[tokio::test]
+    async fn what_is_waited_for_reaches_the_other_side_and_its_answer_does_not_come() {
+        let proxy = Proxy::start(vec![server(b'a').await]).await.unwrap();
+        let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+        client.write_u8(1).await.unwrap();
+        assert_eq!(client.read_u8().await.unwrap(), b'a');
+        proxy.lose_the_answer_to("now");
+        client.write_all(b"not").await.unwrap();
+        for _ in 0..3 {
+            assert_eq!(client.read_u8().await.unwrap(), b'a');
+        }
+        client.write_all(b"now").await.unwrap();
+        assert!(client.read_u8().await.is_err());
+        proxy.until_the_answer_is_lost().await;
     }
 
     #[tokio::test]

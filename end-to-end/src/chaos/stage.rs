@@ -3,6 +3,7 @@
 //! ```text
 //!   reservation system ─▶ balancer ─▶ ingress 0, 1 ─┐
 //!                                                   ├─▶ proxy for each replica and server ─▶ broker 0, 1, 2
+//!                                                   │                        with a proxy between each two of them
 //!   receiver ◀─ proxy for each ◀─ notifier 0, 1 ────┤
 //!   Kubernetes ◀─ proxy for each ◀─ provisioner 0, 1┘
 //! ```
@@ -23,7 +24,8 @@ use bellhop_simulator::trace_collector::TraceCollector;
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
-use super::broker::Broker;
+use super::broker::{Between, Broker};
+use super::evidence;
 use super::fault::Link;
 use super::plan::REPLICAS;
 use super::proxy::{Proxy, Way};
@@ -53,6 +55,7 @@ pub(super) struct Stage {
     pub(super) client: reqwest::Client,
     /// Those of a way from each replica to each server of the broker, in the order of the servers.
     to_broker: BTreeMap<(ServiceKind, usize), Vec<Proxy>>,
+    between_brokers: Between,
     to_kubernetes: Vec<Proxy>,
     to_receiver: Vec<Proxy>,
     _balancer: Proxy,
@@ -70,7 +73,7 @@ impl Stage {
             .build()
             .map_err(|source| HarnessError::Http { source })?;
         let folder = TempDir::with_prefix("bellhop-chaos-").map_err(HarnessError::Files)?;
-        let broker = Broker::start(options.brokers).map_err(HarnessError::Nats)?;
+        let (broker, between_brokers) = Broker::start(options.brokers).await?;
         let cluster = Cluster::start(ClusterSettings {
             hosts: (1..=options.servers).map(settings::host).collect(),
             pauses: Pauses::all(Duration::from_millis(150)),
@@ -113,6 +116,7 @@ impl Stage {
         for service in services.values_mut() {
             service.until_ready().await?;
         }
+        evidence::keep_every_word(&broker.url()).await?;
         let ingresses = (0..REPLICAS).filter_map(|it| services.get(&(ServiceKind::Ingress, it)));
         let targets = ingresses.map(Service::address).collect();
         let balancer = Proxy::start(targets).await.map_err(HarnessError::Files)?;
@@ -136,6 +140,7 @@ impl Stage {
                 .collect(),
             client,
             to_broker: ways.to_broker,
+            between_brokers,
             to_kubernetes: ways.to_kubernetes,
             to_receiver: ways.to_receiver,
             _balancer: balancer,
@@ -144,20 +149,17 @@ impl Stage {
         })
     }
 
-    /// The proxies of a link.
-    pub(super) fn proxies(&self, link: Link) -> Vec<&Proxy> {
-        match link {
-            Link::ToBroker(kind, replica) => self.to_broker[&(kind, replica)].iter().collect(),
-            Link::ToKubernetes(replica) => vec![&self.to_kubernetes[replica]],
-            Link::ToReceiver(replica) => vec![&self.to_receiver[replica]],
-            Link::OfBrokerNode(node) => self.to_broker.values().map(|it| &it[node]).collect(),
-        }
-    }
-
     /// Changes the way of a link.
     pub(super) fn set_way(&self, link: Link, way: Way) {
-        for proxy in self.proxies(link) {
-            proxy.set(way);
+        let set = |proxy: &Proxy| proxy.set(way);
+        match link {
+            Link::ToBroker(kind, replica) => self.to_broker[&(kind, replica)].iter().for_each(set),
+            Link::ToKubernetes(replica) => set(&self.to_kubernetes[replica]),
+            Link::ToReceiver(replica) => set(&self.to_receiver[replica]),
+            Link::OfBrokerNode(node) => self.to_broker.values().for_each(|it| set(&it[node])),
+            Link::BetweenBrokers(node) => self.between_brokers.set(node, way),
+            // Who leads is found out before: the same one is healed afterwards.
+            Link::OfLeader => {}
         }
     }
 

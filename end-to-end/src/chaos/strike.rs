@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::evidence;
 use super::fault::{Fault, Kubernetes, LATE, Link, Part, Receiver};
 use super::plan::{PlannedFault, REPLICAS};
 use super::proxy::Way;
@@ -103,6 +104,10 @@ async fn recovery(stage: &Stage, lifted: Lifted) -> Struck {
 }
 
 async fn way(stage: &Stage, link: Link, way: Way, lasts: Duration) {
+    let link = match link {
+        Link::OfLeader => Link::BetweenBrokers(evidence::ledger_leader(&stage.broker_url).await),
+        other => other,
+    };
     stage.set_way(link, way);
     sleep(lasts).await;
     stage.set_way(link, Way::Open);
@@ -231,9 +236,17 @@ async fn is_well(stage: &Stage, fault: Fault) -> bool {
         | Fault::Stop(Part::Broker(node))
         | Fault::Cut(Link::OfBrokerNode(node))
         | Fault::Slow(Link::OfBrokerNode(node)) => {
-            let url = stage.broker.lock().await.servers()[node].monitoring_url();
-            let Some(url) = url else { return true };
-            answers(stage, &format!("{url}/healthz")).await && all_ready(stage).await
+            is_healthy(stage, node).await && all_ready(stage).await
+        }
+        Fault::Cut(Link::BetweenBrokers(_) | Link::OfLeader)
+        | Fault::Slow(Link::BetweenBrokers(_) | Link::OfLeader) => {
+            let servers = stage.broker.lock().await.servers().len();
+            for node in 0..servers {
+                if !is_healthy(stage, node).await {
+                    return false;
+                }
+            }
+            all_ready(stage).await
         }
         Fault::Kubernetes(_) => {
             are_ready(stage, ServiceKind::Provisioner).await && stage.cluster.open_watches() > 0
@@ -252,6 +265,13 @@ async fn is_well(stage: &Stage, fault: Fault) -> bool {
             circuits_are_shut(stage, replica).await
         }
     }
+}
+
+/// Whether a server of the broker says so of itself.
+async fn is_healthy(stage: &Stage, node: usize) -> bool {
+    let url = stage.broker.lock().await.servers()[node].monitoring_url();
+    let Some(url) = url else { return true };
+    answers(stage, &format!("{url}/healthz")).await
 }
 
 async fn all_ready(stage: &Stage) -> bool {

@@ -16,22 +16,72 @@ pub struct NatsCluster {
     servers: Vec<NatsServer>,
 }
 
-impl NatsCluster {
-    pub(crate) fn start(configuration: Configuration, size: usize) -> Result<Self, StartError> {
-        let all_route_ports = free_ports(size).map_err(|source| StartError::Signal {
+/// The ways between the servers of a cluster.
+#[derive(Debug, Clone)]
+pub struct Routes {
+    listen: Vec<u16>,
+    /// Where each server looks for each other one, where that is not where that one listens.
+    past: Vec<((usize, usize), u16)>,
+}
+
+impl Routes {
+    /// Between so many servers. Their ports were free just now: another process could take one before the server does; the
+    /// start then fails with the server's log, which names the port.
+    ///
+    /// # Errors
+    /// There are no free ports.
+    pub fn between(servers: usize) -> Result<Self, StartError> {
+        let listen = free_ports(servers).map_err(|source| StartError::Signal {
             what: "find free ports for the routes of",
             source,
         })?;
-        let mut servers = Vec::with_capacity(size);
-        for (index, route_port) in all_route_ports.iter().enumerate() {
+        Ok(Self {
+            listen,
+            past: Vec::new(),
+        })
+    }
+
+    /// Where a server listens for the others, on 127.0.0.1.
+    ///
+    /// # Panics
+    /// There are not so many.
+    #[must_use]
+    pub fn listens_at(&self, server: usize) -> u16 {
+        self.listen[server]
+    }
+
+    /// Lets a server look for another one at this port, where a proxy is that leads to it. Where one way is so, all have to be:
+    /// no server tells the others where it is any more.
+    #[must_use]
+    pub fn through(mut self, from: usize, to: usize, port: u16) -> Self {
+        self.past.push(((from, to), port));
+        self
+    }
+
+    fn membership(&self, server: usize) -> Membership {
+        let others = (0..self.listen.len()).filter(|other| *other != server);
+        let port = |other: usize| {
+            let mut past = self.past.iter();
+            let past = past.find(|(between, _)| *between == (server, other));
+            past.map_or(self.listen[other], |(_, port)| *port)
+        };
+        Membership {
+            name: format!("n{server}"),
+            route_port: self.listen[server],
+            looked_for_at: others.map(port).collect(),
+            is_told_of: self.past.is_empty(),
+        }
+    }
+}
+
+impl NatsCluster {
+    pub(crate) fn start(configuration: Configuration, routes: &Routes) -> Result<Self, StartError> {
+        let mut servers = Vec::with_capacity(routes.listen.len());
+        for server in 0..routes.listen.len() {
             let mut builder = NatsServerBuilder::default();
             builder.configuration = Configuration {
                 monitoring: true,
-                membership: Some(Membership {
-                    name: format!("n{index}"),
-                    route_port: *route_port,
-                    all_route_ports: all_route_ports.clone(),
-                }),
+                membership: Some(routes.membership(server)),
                 ..configuration.clone()
             };
             servers.push(builder.start()?);
@@ -53,6 +103,12 @@ impl NatsCluster {
     /// There are not so many.
     pub fn server(&mut self, index: usize) -> &mut NatsServer {
         &mut self.servers[index]
+    }
+
+    /// The servers, each of its own from now on.
+    #[must_use]
+    pub fn into_servers(self) -> Vec<NatsServer> {
+        self.servers
     }
 
     /// All addresses, separated by commas, as clients take them.
@@ -88,8 +144,6 @@ impl NatsCluster {
     }
 }
 
-/// Ports that were free just now. Another process could take one before the server does; the start then fails with
-/// the server's log, which names the port.
 fn free_ports(count: usize) -> io::Result<Vec<u16>> {
     let listeners: Vec<TcpListener> = (0..count)
         .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
@@ -109,4 +163,25 @@ fn healthy(address: SocketAddr) -> Option<()> {
     let mut status_line = [0_u8; 12];
     stream.read_exact(&mut status_line).ok()?;
     status_line.ends_with(b" 200").then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_looks_for_each_other_one_where_it_is_told_to_and_nobody_tells_it_of_another_way() {
+        let routes = Routes {
+            listen: vec![10, 11, 12],
+            past: Vec::new(),
+        };
+        let direct = routes.membership(1);
+        assert_eq!(
+            (direct.looked_for_at, direct.is_told_of),
+            (vec![10, 12], true)
+        );
+        let past = routes.through(1, 0, 99).through(0, 1, 98);
+        let past = past.membership(1);
+        assert_eq!((past.looked_for_at, past.is_told_of), (vec![99, 12], false));
+    }
 }

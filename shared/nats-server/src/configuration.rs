@@ -10,8 +10,10 @@ pub(crate) struct Membership {
     pub(crate) name: String,
     /// The port that the other members connect to.
     pub(crate) route_port: u16,
-    /// The route ports of all members.
-    pub(crate) all_route_ports: Vec<u16>,
+    /// The ports at which it looks for the other members.
+    pub(crate) looked_for_at: Vec<u16>,
+    /// Whether it tells the others where it listens, and they one another.
+    pub(crate) is_told_of: bool,
 }
 
 /// What a server is started with, besides its port and folders.
@@ -50,7 +52,7 @@ impl Configuration {
         }
         if let Some(membership) = &self.membership {
             let routes: Vec<String> = membership
-                .all_route_ports
+                .looked_for_at
                 .iter()
                 .map(|port| format!("\"nats://127.0.0.1:{port}\""))
                 .collect();
@@ -58,11 +60,16 @@ impl Configuration {
                 text,
                 // Clients know the addresses that they were given and no others: there may be a proxy in front of each.
                 "server_name: {}\ncluster {{\n  name: bellhop\n  listen: \"127.0.0.1:{}\"\n  routes: [{}]\n  \
-                 no_advertise: true\n}}\n",
+                 no_advertise: true\n",
                 membership.name,
                 membership.route_port,
                 routes.join(", "),
             );
+            if !membership.is_told_of {
+                // They would tell one another where to go past the proxies. Nobody listens there.
+                text.push_str("  advertise: \"127.0.0.1:1\"\n");
+            }
+            text.push_str("}\n");
         }
         for addition in &self.additions {
             let _ = writeln!(text, "{addition}");

@@ -24,5 +24,5 @@ pub mod guardian;
 pub mod server;
 
 pub use binary::{InstallError, NatsServerBinary};
-pub use cluster::NatsCluster;
+pub use cluster::{NatsCluster, Routes};
 pub use server::{NatsServer, NatsServerBuilder, StartError};

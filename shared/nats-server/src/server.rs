@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::binary::{InstallError, NatsServerBinary};
-use crate::cluster::NatsCluster;
+use crate::cluster::{NatsCluster, Routes};
 use crate::configuration::Configuration;
 use crate::guardian;
 
@@ -157,7 +157,15 @@ impl NatsServerBuilder {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_cluster(self, size: usize) -> Result<NatsCluster, StartError> {
-        NatsCluster::start(self.configuration, size)
+        self.start_cluster_over(&Routes::between(size)?)
+    }
+
+    /// As [`Self::start_cluster`], with these ways between the servers.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_cluster_over(self, routes: &Routes) -> Result<NatsCluster, StartError> {
+        NatsCluster::start(self.configuration, routes)
     }
 }
 

@@ -2,17 +2,17 @@
 //!
 //! A report is repeated legitimately where its notifier was killed, stopped or partitioned, or the answer was lost, between
 //! its sending and its mark in `REPORTS`: nobody knows then whether it arrived. Each of these explains one repeat of a report,
-//! and no more.
+//! and no more. What comes once more without a word of its sender in `REPORTS` before, nothing explains.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
 use super::Finding;
-use crate::chaos::arrival::{About, Arrival, marked_delivered};
+use crate::chaos::arrival::Arrival;
 use crate::chaos::evidence::Case;
 use crate::chaos::fault::{Fault, Link, Part, Receiver};
-use crate::chaos::stage::REPORT_TIMEOUT;
+use crate::chaos::sendings::{Reports, Sendings, Try};
 use crate::chaos::strike::Struck;
 use crate::service::ServiceKind;
 
@@ -28,131 +28,101 @@ pub struct Repeat {
 /// The repeats that a fault explains, and those that none does.
 pub(in crate::chaos) fn judge(case: &Case) -> (Vec<Repeat>, Vec<Finding>) {
     let arrivals = Arrival::all(&case.evidence.received, &case.notifiers);
-    judge_arrivals(
-        &arrivals,
-        &marked_delivered(&case.evidence.reports),
-        &case.struck,
-    )
+    judge_arrivals(&case.evidence.reports, &arrivals, &case.struck)
 }
 
 fn judge_arrivals(
+    reports: &Reports,
     arrivals: &[Arrival],
-    marked: &BTreeMap<About, usize>,
     struck: &[Struck],
 ) -> (Vec<Repeat>, Vec<Finding>) {
-    let mut by_about: BTreeMap<About, Vec<&Arrival>> = BTreeMap::new();
-    for arrival in arrivals {
-        by_about.entry(arrival.about).or_default().push(arrival);
-    }
-    let (mut repeats, mut findings) = (Vec::new(), Vec::new());
-    for (about, arrivals) in by_about {
-        // What is not marked yet is owed, which is a finding of its own; it arrived once.
-        let reports = marked.get(&about).copied().unwrap_or(0);
-        // Two reports may say the same (a wait that comes again), so not everything that came before is a repeat: as many
-        // are as there are more arrivals than reports. Nor is what came once, and was not true any more when its sender, who
-        // had no answer, would have sent it again: that one is not marked as delivered.
-        let (explained, unexplained) = explain(&arrivals, struck);
-        let again = explained.len() + unexplained.len();
-        let mut surplus = arrivals.len().saturating_sub(reports).min(again);
-        for repeat in explained.into_iter().take(surplus) {
-            surplus -= 1;
-            repeats.push(repeat);
+    let sendings = Sendings::of(reports, arrivals);
+    let unexplained = |what: String, arrival: &Arrival| Finding {
+        check: "unexplained repeat",
+        at: Some(arrival.at),
+        what: format!(
+            "{what}: by notifier {:?}, {:?}",
+            arrival.notifier, arrival.says
+        ),
+    };
+    let mut findings: Vec<_> = sendings
+        .of_no_try
+        .iter()
+        .map(|arrival| {
+            let what = format!("{:?}, which nobody said to be sending", arrival.about);
+            unexplained(what, arrival)
+        })
+        .collect();
+    let mut by_report: BTreeMap<&str, Vec<(&Try<'_>, &Arrival)>> = BTreeMap::new();
+    for (it, arrival) in &sendings.tries {
+        if let Some(arrival) = arrival {
+            by_report.entry(it.report).or_default().push((it, arrival));
         }
-        if surplus > 0 {
-            let at = unexplained
-                .first()
-                .copied()
-                .or(arrivals.last().map(|it| it.at));
-            findings.push(Finding {
-                check: "unexplained repeat",
-                at,
-                what: format!(
-                    "{surplus} of the {} arrivals of {reports} reports about {about:?}: {:?}",
-                    arrivals.len(),
-                    arrivals
-                        .iter()
-                        .map(|it| (it.at.to_string(), it.notifier, it.says.as_str()))
-                        .collect::<Vec<_>>()
-                ),
+    }
+    let mut repeats = Vec::new();
+    for (report, sent) in by_report {
+        // One is no repeat: the one that is marked, or, where none is because it was not true any more when it would have been
+        // sent again, any.
+        let mut again = sent.len() - 1;
+        let mut used = Vec::new();
+        let mut of_nothing = Vec::new();
+        for (it, arrival) in sent.iter().filter(|(it, _)| !it.is_marked) {
+            let cause = struck.iter().enumerate().find(|(number, struck)| {
+                (arrival.answer_lost || !used.contains(number)) && explains(struck, it, arrival)
             });
+            let Some((number, struck)) = cause else {
+                of_nothing.push(*arrival);
+                continue;
+            };
+            used.push(number);
+            if repeats_left(&mut again) {
+                repeats.push(Repeat {
+                    at: arrival.at,
+                    fault: struck.fault,
+                });
+            }
+        }
+        for arrival in of_nothing {
+            if repeats_left(&mut again) {
+                findings.push(unexplained(format!("{report}, for no reason"), arrival));
+            }
         }
     }
     (repeats, findings)
 }
 
-/// Of the arrivals that say what one before said, those that a fault between the two explains, and the times of the others.
-fn explain(arrivals: &[&Arrival], struck: &[Struck]) -> (Vec<Repeat>, Vec<Timestamp>) {
-    let (mut explained, mut unexplained) = (Vec::new(), Vec::new());
-    // Each fault explains one repeat of each text, that is of each report.
-    let mut used: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (place, again) in arrivals.iter().enumerate() {
-        let same = |it: &&&Arrival| it.says == again.says && it.event_type == again.event_type;
-        let Some(first) = arrivals[..place].iter().rfind(same) else {
-            continue;
-        };
-        let used = used.entry(again.says.as_str()).or_default();
-        let cause = struck.iter().enumerate().find(|(number, struck)| {
-            let lost = first.answer_lost && struck.fault == Fault::Receiver(Receiver::LosesAnswers);
-            (lost || !used.contains(number)) && explains(struck, first, again)
-        });
-        match cause {
-            Some((number, struck)) => {
-                used.push(number);
-                explained.push(Repeat {
-                    at: again.at,
-                    fault: struck.fault,
-                });
-            }
-            None => unexplained.push(again.at),
-        }
-    }
-    (explained, unexplained)
+fn repeats_left(again: &mut usize) -> bool {
+    let left = *again > 0;
+    *again = again.saturating_sub(1);
+    left
 }
 
-/// Whether a fault is a reason to send again at `again` what arrived at `first`.
-fn explains(struck: &Struck, first: &Arrival, again: &Arrival) -> bool {
-    // What a partition holds up arrives when it is lifted, by when its sender may have given it up already.
-    let sent = match struck.fault {
-        Fault::Cut(Link::ToReceiver(_)) => first.at - REPORT_TIMEOUT,
-        _ => first.at,
-    };
-    let overlaps = struck.from <= again.at && struck.to >= sent;
-    let its_notifier = |replica: usize| first.notifier == Some(replica);
-    overlaps
+/// Whether a fault is a reason that this try, of which this came, was not marked as delivered.
+fn explains(struck: &Struck, it: &Try<'_>, arrival: &Arrival) -> bool {
+    let between = it.to.is_none_or(|to| struck.from <= to) && it.from <= struck.to;
+    let its_notifier = |replica: usize| arrival.notifier == Some(replica);
+    between
         && match struck.fault {
             Fault::Kill(Part::Service(ServiceKind::Notifier, replica))
             | Fault::Stop(Part::Service(ServiceKind::Notifier, replica))
             | Fault::Cut(
                 Link::ToBroker(ServiceKind::Notifier, replica) | Link::ToReceiver(replica),
             ) => its_notifier(replica),
+            // A server of the broker that nothing passes to, or that has no majority, is a partition of the notifier that is
+            // connected to it; which one that is, is not on record.
+            Fault::Cut(Link::OfBrokerNode(_) | Link::BetweenBrokers(_) | Link::OfLeader)
+            | Fault::Stop(Part::Broker(_)) => true,
             // All connections to it break off: the answers that are under way are lost.
-            Fault::Receiver(Receiver::Refuses) => struck.to >= first.at,
-            Fault::Receiver(Receiver::LosesAnswers) => first.answer_lost,
+            Fault::Receiver(Receiver::Refuses) => true,
+            Fault::Receiver(Receiver::LosesAnswers) => arrival.answer_lost,
             _ => false,
         }
 }
 
 #[cfg(test)]
 mod tests {
-    use jiff::ToSpan as _;
-
     use super::*;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::UNIX_EPOCH + second.seconds()
-    }
-
-    fn arrival(second: i64, notifier: usize) -> Arrival {
-        Arrival {
-            at: at(second),
-            about: (1, "notification"),
-            event_type: "PROVISIONING_COMPLETED".to_owned(),
-            user: "user".to_owned(),
-            says: "It is ready.".to_owned(),
-            notifier: Some(notifier),
-            answer_lost: false,
-        }
-    }
+    use crate::chaos::sendings::tests::{Say, arrival, at, report};
 
     fn struck(fault: Fault, from: i64, to: i64) -> Struck {
         Struck {
@@ -171,63 +141,101 @@ mod tests {
         )
     }
 
+    /// Sent at 10 by one, and at 30, which is marked at 32, by another.
+    fn sent_twice() -> Reports {
+        report(&[
+            (1, Say::Owed),
+            (10, Say::Sends("a")),
+            (30, Say::Sends("b")),
+            (32, Say::Delivered),
+        ])
+    }
+
     /// How many repeats are explained, and how many findings there are.
-    fn judged(arrivals: &[Arrival], reports: usize, struck: &[Struck]) -> (usize, usize) {
-        let marked = BTreeMap::from([((1, "notification"), reports)]);
-        let (repeats, findings) = judge_arrivals(arrivals, &marked, struck);
+    fn judged(reports: &Reports, arrivals: &[Arrival], struck: &[Struck]) -> (usize, usize) {
+        let (repeats, findings) = judge_arrivals(reports, arrivals, struck);
         (repeats.len(), findings.len())
     }
 
     #[test]
-    fn a_repeat_is_explained_by_a_kill_of_its_own_notifier_in_between_and_by_no_other() {
-        let arrivals = [arrival(10, 0), arrival(20, 1)];
-        assert_eq!(judged(&arrivals, 1, &[kill(0, 11)]), (1, 0));
-        assert_eq!(judged(&arrivals, 1, &[]), (0, 1));
-        assert_eq!(judged(&arrivals, 1, &[kill(1, 11)]), (0, 1));
-        assert_eq!(judged(&arrivals, 1, &[kill(0, 30)]), (0, 1));
-        assert_eq!(judged(&arrivals, 1, &[kill(0, 2)]), (0, 1));
+    fn a_repeat_is_explained_by_a_kill_of_its_own_notifier_between_its_sending_and_the_next_word() {
+        let arrivals = [arrival(11, 0), arrival(31, 1)];
+        let judged = |struck: &[Struck]| judged(&sent_twice(), &arrivals, struck);
+        assert_eq!(judged(&[kill(0, 12)]), (1, 0));
+        assert_eq!(judged(&[]), (0, 1));
+        assert_eq!(judged(&[kill(1, 12)]), (0, 1));
+        assert_eq!(judged(&[kill(0, 2)]), (0, 1));
+        // The next one had begun to send it when this happened.
+        assert_eq!(judged(&[kill(0, 31)]), (0, 1));
+    }
+
+    #[test]
+    fn what_arrives_after_the_mark_is_explained_by_nothing() {
+        let reports = report(&[(10, Say::Sends("a")), (12, Say::Delivered)]);
+        let arrivals = [arrival(11, 0), arrival(20, 1)];
+        let all = [kill(0, 11), kill(0, 15), kill(1, 11), kill(1, 15)];
+        assert_eq!(judged(&reports, &arrivals, &all), (0, 1));
+        assert_eq!(judged(&reports, &arrivals[..1], &[]), (0, 0));
+    }
+
+    #[test]
+    fn what_arrives_twice_for_one_word_is_explained_by_nothing() {
+        let reports = report(&[(10, Say::Sends("a")), (14, Say::Delivered)]);
+        let arrivals = [arrival(11, 0), arrival(13, 0)];
+        assert_eq!(judged(&reports, &arrivals, &[kill(0, 11)]), (0, 1));
     }
 
     #[test]
     fn a_report_that_a_partition_held_up_arrives_just_after_it_and_its_repeat_too() {
+        let reports = report(&[
+            (2, Say::Sends("a")),
+            (6, Say::Owed),
+            (9, Say::Sends("a")),
+            (11, Say::Delivered),
+        ]);
         let arrivals = [arrival(10, 0), arrival(10, 0)];
         let cut = |replica, from, to| struck(Fault::Cut(Link::ToReceiver(replica)), from, to);
-        assert_eq!(judged(&arrivals, 1, &[cut(0, 4, 9)]), (1, 0));
-        assert_eq!(judged(&arrivals, 1, &[cut(1, 4, 9)]), (0, 1));
-        assert_eq!(judged(&arrivals, 1, &[cut(0, 1, 5)]), (0, 1));
+        assert_eq!(judged(&reports, &arrivals, &[cut(0, 1, 9)]), (1, 0));
+        assert_eq!(judged(&reports, &arrivals, &[cut(1, 1, 9)]), (0, 1));
+        assert_eq!(judged(&reports, &arrivals, &[cut(0, 7, 9)]), (0, 1));
     }
 
     #[test]
     fn one_fault_explains_one_repeat_of_a_report() {
-        let arrivals = [arrival(10, 0), arrival(20, 0), arrival(25, 1)];
-        let stop = struck(Fault::Stop(Part::Service(ServiceKind::Notifier, 0)), 11, 40);
-        assert_eq!(judged(&arrivals, 1, std::slice::from_ref(&stop)), (1, 1));
-        assert_eq!(judged(&arrivals, 1, &[stop, kill(0, 22)]), (2, 0));
+        let reports = report(&[
+            (10, Say::Sends("a")),
+            (20, Say::Sends("a")),
+            (30, Say::Sends("b")),
+            (32, Say::Delivered),
+        ]);
+        let arrivals = [arrival(11, 0), arrival(21, 0), arrival(31, 1)];
+        let stop = struck(Fault::Stop(Part::Service(ServiceKind::Notifier, 0)), 12, 40);
+        let one = std::slice::from_ref(&stop);
+        assert_eq!(judged(&reports, &arrivals, one), (1, 1));
+        assert_eq!(judged(&reports, &arrivals, &[stop, kill(0, 22)]), (2, 0));
     }
 
     #[test]
     fn each_lost_answer_explains_the_repeat_that_follows_it() {
-        let mut arrivals = [arrival(10, 0), arrival(11, 0), arrival(12, 0)];
-        let loses = [struck(Fault::Receiver(Receiver::LosesAnswers), 9, 13)];
-        assert_eq!(judged(&arrivals, 1, &loses), (0, 1));
+        let reports = report(&[
+            (9, Say::Sends("a")),
+            (10, Say::Owed),
+            (11, Say::Sends("a")),
+            (12, Say::Owed),
+            (13, Say::Sends("a")),
+            (14, Say::Delivered),
+        ]);
+        let mut arrivals = [arrival(9, 0), arrival(11, 0), arrival(13, 0)];
+        let loses = [struck(Fault::Receiver(Receiver::LosesAnswers), 8, 13)];
+        assert_eq!(judged(&reports, &arrivals, &loses), (0, 2));
         arrivals[0].answer_lost = true;
         arrivals[1].answer_lost = true;
-        assert_eq!(judged(&arrivals, 1, &loses), (2, 0));
+        assert_eq!(judged(&reports, &arrivals, &loses), (2, 0));
     }
 
     #[test]
     fn what_came_once_is_no_repeat_though_its_sender_had_no_answer_and_did_not_send_it_again() {
-        let ready = arrival(10, 0);
-        let ended = Arrival {
-            event_type: "RESERVATION_COMPLETED".to_owned(),
-            says: "It has ended.".to_owned(),
-            ..arrival(20, 0)
-        };
-        assert_eq!(judged(&[ready, ended], 1, &[]), (0, 0));
-    }
-
-    #[test]
-    fn two_reports_that_say_the_same_are_no_repeat() {
-        assert_eq!(judged(&[arrival(10, 0), arrival(20, 1)], 2, &[]), (0, 0));
+        let reports = report(&[(10, Say::Sends("a")), (14, Say::Owed), (20, Say::Dropped)]);
+        assert_eq!(judged(&reports, &[arrival(11, 0)], &[]), (0, 0));
     }
 }

@@ -1,11 +1,14 @@
 //! Every user was told what became of their reservation, and the webhook log too.
 
+use std::collections::BTreeSet;
+
 use bellhop_event_store::ReportState;
 
 use super::Finding;
 use super::outcomes::Outcomes;
-use crate::chaos::arrival::{self, Arrival};
+use crate::chaos::arrival::Arrival;
 use crate::chaos::evidence::Evidence;
+use crate::chaos::sendings::Sendings;
 use crate::site::PEOPLE;
 
 /// What a user reads when a reservation is over, by the name of its final fact.
@@ -23,33 +26,32 @@ fn read_at_the_end(fact: &str) -> &'static [&'static str] {
 pub(in crate::chaos) fn check(evidence: &Evidence, outcomes: &Outcomes) -> Vec<Finding> {
     let arrivals = Arrival::all(&evidence.received, &[]);
     let mut findings = untold(evidence, outcomes, &arrivals);
-    for (key, state) in &evidence.reports {
-        let wrong = match state {
-            ReportState::Owed { last_error, .. } => {
+    let sendings = Sendings::of(&evidence.reports, &arrivals);
+    let arrived: BTreeSet<_> = sendings
+        .tries
+        .iter()
+        .filter(|(_, arrival)| arrival.is_some())
+        .map(|(it, _)| it.report)
+        .collect();
+    for (key, words) in &evidence.reports {
+        let wrong = match words.last().map(|word| &word.state) {
+            Some(ReportState::Owed { last_error, .. }) => {
                 Some(("report owed", format!("{key}, {last_error:?}")))
             }
-            ReportState::DeadLettered { reason, .. } => {
+            Some(ReportState::DeadLettered { reason, .. }) => {
                 Some(("report given up", format!("{key}: {reason}")))
             }
-            ReportState::Delivered { .. } | ReportState::Dropped { .. } => None,
+            Some(ReportState::Delivered { .. }) if !arrived.contains(key.as_str()) => Some((
+                "report lost",
+                format!("{key} is marked as delivered, and did not arrive"),
+            )),
+            _ => None,
         };
         findings.extend(wrong.map(|(check, what)| Finding {
             check,
             at: None,
             what,
         }));
-    }
-    for (about, marked) in arrival::marked_delivered(&evidence.reports) {
-        let arrived = arrivals.iter().filter(|it| it.about == about).count();
-        if arrived < marked {
-            findings.push(Finding {
-                check: "report lost",
-                at: None,
-                what: format!(
-                    "of {about:?} {marked} are marked as delivered, and {arrived} arrived"
-                ),
-            });
-        }
     }
     findings
 }
