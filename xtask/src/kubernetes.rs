@@ -6,6 +6,7 @@
 use std::collections::hash_map::RandomState;
 use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,11 @@ use crate::steps::{self, Failure, announce, cargo, nats_server, workspace};
 
 /// Go 1.27 builds an API server whose OpenAPI output is broken.
 const GO: &str = "go1.26";
+/// What is built, and from which package.
+const PROGRAMS: [(&str, &str); 2] = [
+    ("etcd", "go.etcd.io/etcd/server/v3"),
+    ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+];
 /// How long the API server may take to listen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -38,8 +44,9 @@ pub(crate) fn run() -> Result<(), Failure> {
     let nats_server = nats_server()?;
     let suite = || {
         let mut command = cargo("test");
+        // The whole workspace: what the other tests have built is used.
         command
-            .args(["--locked", "--package", "bellhop-provisioner"])
+            .args(["--locked", "--workspace"])
             .args(["--test", "provisioner", "kubernetes::"])
             .env("NATS_SERVER", &nats_server)
             .env("BELLHOP_TEST_KUBECONFIG", &kubeconfig);
@@ -66,6 +73,8 @@ fn programs() -> Result<PathBuf, Failure> {
         return Ok(folder);
     }
     check_go(&module)?;
+    announce("API server: have Go fetch its modules");
+    fetch_modules(&module)?;
     announce(&format!(
         "API server: build Kubernetes {kubernetes} and etcd {etcd} (once; some ten minutes)"
     ));
@@ -73,11 +82,8 @@ fn programs() -> Result<PathBuf, Failure> {
     let building = cache.join(format!("building-{}", std::process::id()));
     fs::create_dir_all(&building).map_err(|source| Failure::File(building.clone(), source))?;
     let flags = format!("-s -w -X k8s.io/component-base/version.gitVersion={kubernetes}");
-    for (program, package) in [
-        ("etcd", "go.etcd.io/etcd/server/v3"),
-        ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
-    ] {
-        steps::run(
+    for (program, package) in PROGRAMS {
+        let built = steps::run(
             Command::new("go")
                 .current_dir(&module)
                 .args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false"])
@@ -85,7 +91,11 @@ fn programs() -> Result<PathBuf, Failure> {
                 .arg("-o")
                 .arg(building.join(program))
                 .arg(package),
-        )?;
+        );
+        if let Err(failure) = built {
+            let _removed = fs::remove_dir_all(&building);
+            return Err(failure);
+        }
     }
     fs::rename(&building, &folder).map_err(|source| Failure::File(folder.clone(), source))?;
     Ok(folder)
@@ -111,13 +121,42 @@ fn check_go(module: &Path) -> Result<(), Failure> {
         .args(["env", "GOVERSION"])
         .stderr(Stdio::null())
         .output();
-    let found = asked.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    let found = asked
+        .ok()
+        .filter(|output| output.status.success())
+        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     let why = match found {
-        Ok(version) if version.starts_with(GO) => return Ok(()),
-        Ok(version) => format!("KUBECONFIG is not set, and Go is {version}, not {GO}"),
-        Err(_) => format!("KUBECONFIG is not set, and there is no {GO} to build one with"),
+        Some(version) if version.starts_with(GO) => return Ok(()),
+        Some(version) => format!("KUBECONFIG is not set, and Go is {version}, not {GO}"),
+        None => format!("KUBECONFIG is not set, and there is no {GO} to build one with"),
     };
     Err(Failure::NoKubernetes(why))
+}
+
+/// Fetches what the programs are built from, so that a network that is off or a proxy that refuses is told in one line, and not
+/// by a build that fails module by module.
+fn fetch_modules(module: &Path) -> Result<(), Failure> {
+    let mut command = Command::new("go");
+    command
+        .current_dir(module)
+        .args(["list", "-mod=readonly", "-deps", "-f", "{{.ImportPath}}"])
+        .args(PROGRAMS.map(|(_, package)| package))
+        .stdin(Stdio::null());
+    let output = command
+        .output()
+        .map_err(|source| steps::not_run(&command, source))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    // The first that is no progress: the others say the same of other modules.
+    let mut lines = said.lines().map(str::trim);
+    let why = lines
+        .find(|line| !line.is_empty() && !line.starts_with("go: downloading "))
+        .unwrap_or("go list failed");
+    Err(Failure::NoKubernetes(format!(
+        "KUBECONFIG is not set, and Go's modules can't be had to build one: {why}"
+    )))
 }
 
 fn cache() -> Result<PathBuf, Failure> {
@@ -177,6 +216,7 @@ impl ApiServer {
         )?;
         announce(&format!("API server: started at https://127.0.0.1:{port}"));
         server.wait_for(port)?;
+        forget_the_first_version(&etcd)?;
         Ok(server)
     }
 
@@ -276,6 +316,37 @@ impl ApiServer {
             sleep(Duration::from_millis(100));
         }
         Ok(())
+    }
+}
+
+/// Has etcd forget the first version of all, as it does by itself after some minutes: the suite asks for a page of it.
+fn forget_the_first_version(etcd: &str) -> Result<(), Failure> {
+    let address = etcd.trim_start_matches("http://");
+    let body = r#"{"revision": "2"}"#;
+    let request = format!(
+        "POST /v3/kv/compaction HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let begun = Instant::now();
+    loop {
+        let answer = TcpStream::connect(address).and_then(|mut connection| {
+            connection.write_all(request.as_bytes())?;
+            let mut answer = String::new();
+            connection.read_to_string(&mut answer).map(|_| answer)
+        });
+        // Until the API server has written something there is no second version.
+        match answer {
+            Ok(answer) if answer.starts_with("HTTP/1.1 200") => return Ok(()),
+            _ if begun.elapsed() < PATIENCE => sleep(Duration::from_millis(100)),
+            Ok(answer) => {
+                let line = answer.lines().next().unwrap_or_default();
+                return Err(Failure::NoKubernetes(format!(
+                    "etcd forgets nothing: {line}"
+                )));
+            }
+            Err(source) => return Err(Failure::NotRun(format!("a request to {etcd}"), source)),
+        }
     }
 }
 

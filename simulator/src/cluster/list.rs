@@ -15,9 +15,10 @@ use super::resource::{ObjectKey, Resource};
 use super::selector::Selector;
 use super::state::State;
 
-/// Where a list goes on. Opaque to clients.
+/// Where a list goes on. Opaque to clients; the version has the name that it has in the real server's.
 #[derive(Serialize, Deserialize)]
 struct Continue {
+    #[serde(rename = "rv")]
     revision: u64,
     namespace: String,
     name: String,

@@ -10,6 +10,8 @@ use super::failure::Problem;
 /// The form of a field.
 enum Form {
     Text,
+    Time,
+    HardwareAddress,
     OneOf(&'static [&'static str]),
     Boolean,
     Number,
@@ -20,6 +22,9 @@ enum Form {
         required: &'static [&'static str],
     },
 }
+
+/// What the text must hold somewhere.
+const HARDWARE_ADDRESS: &str = "[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}";
 
 const REFERENCE_TO_SECRET: Form = Form::Object {
     fields: &[("name", Form::Text), ("namespace", Form::Text)],
@@ -44,7 +49,7 @@ const SPEC: Form = Form::Object {
                 required: &["address", "credentialsName"],
             },
         ),
-        ("bootMACAddress", Form::Text),
+        ("bootMACAddress", Form::HardwareAddress),
         (
             "bootMode",
             Form::OneOf(&["UEFI", "UEFISecureBoot", "legacy"]),
@@ -127,7 +132,7 @@ const STATUS: Form = Form::Object {
         ("goodCredentials", Form::Anything),
         ("hardware", Form::Anything),
         ("hardwareProfile", Form::Text),
-        ("lastUpdated", Form::Text),
+        ("lastUpdated", Form::Time),
         ("operationHistory", Form::Anything),
         (
             "operationalStatus",
@@ -186,6 +191,9 @@ const STATUS: Form = Form::Object {
 pub fn definition() -> Value {
     let mut spec = form_as_schema(&SPEC);
     spec["properties"]["automatedCleaningMode"]["default"] = json!("metadata");
+    for reference in ["consumerRef", "metaData", "networkData", "userData"] {
+        spec["properties"][reference]["x-kubernetes-map-type"] = json!("atomic");
+    }
     let mut status = form_as_schema(&STATUS);
     status["properties"]["errorCount"]["default"] = json!(0);
     json!({
@@ -217,6 +225,8 @@ pub fn definition() -> Value {
 fn form_as_schema(form: &Form) -> Value {
     match form {
         Form::Text => json!({"type": "string"}),
+        Form::Time => json!({"type": "string", "format": "date-time"}),
+        Form::HardwareAddress => json!({"type": "string", "pattern": HARDWARE_ADDRESS}),
         Form::OneOf(allowed) => json!({"type": "string", "enum": allowed}),
         Form::Boolean => json!({"type": "boolean"}),
         Form::Number => json!({"type": "integer"}),
@@ -263,11 +273,11 @@ pub(super) fn complete_host(host: &mut Map<String, Value>) -> Vec<Problem> {
 fn check(form: &Form, path: &str, value: &mut Value, problems: &mut Vec<Problem>) {
     let wanted = match (form, &*value) {
         (Form::Anything, _)
-        | (Form::Text | Form::OneOf(_), Value::String(_))
+        | (Form::Text | Form::Time | Form::HardwareAddress | Form::OneOf(_), Value::String(_))
         | (Form::Boolean, Value::Bool(_))
         | (Form::Number, Value::Number(_)) => None,
         (Form::Object { .. }, Value::Object(_)) => None,
-        (Form::Text | Form::OneOf(_), _) => Some("string"),
+        (Form::Text | Form::Time | Form::HardwareAddress | Form::OneOf(_), _) => Some("string"),
         (Form::Boolean, _) => Some("boolean"),
         (Form::Number, _) => Some("integer"),
         (Form::Object { .. }, _) => Some("object"),
@@ -279,6 +289,16 @@ fn check(form: &Form, path: &str, value: &mut Value, problems: &mut Vec<Problem>
     match (form, value) {
         (Form::OneOf(allowed), value) if !allowed.iter().any(|allowed| value == allowed) => {
             problems.push(Problem::not_supported(path, value, allowed));
+        }
+        (Form::Time, Value::String(text)) if text.parse::<jiff::Timestamp>().is_err() => {
+            // The real server names the field alone here.
+            let field = path.rsplit('.').next().unwrap_or(path);
+            let why = format!("{field} in body must be of type date-time: {}", json!(text));
+            problems.push(Problem::invalid(path, &json!(text), &why));
+        }
+        (Form::HardwareAddress, Value::String(text)) if !holds_hardware_address(text) => {
+            let why = format!("{path} in body should match '{HARDWARE_ADDRESS}'");
+            problems.push(Problem::invalid(path, &json!(text), &why));
         }
         (Form::Object { fields, required }, Value::Object(object)) => {
             // What is unknown is pruned, and so is a null where the definition allows none.
@@ -299,6 +319,15 @@ fn check(form: &Form, path: &str, value: &mut Value, problems: &mut Vec<Problem>
         }
         _ => {}
     }
+}
+
+fn holds_hardware_address(text: &str) -> bool {
+    text.as_bytes().windows(17).any(|address| {
+        address.iter().enumerate().all(|(at, byte)| match at % 3 {
+            2 => *byte == b':',
+            _ => byte.is_ascii_hexdigit(),
+        })
+    })
 }
 
 fn type_of(value: &Value) -> &'static str {

@@ -175,7 +175,7 @@ fn describe(host: &BareMetalHost, sites: Option<Vec<SiteId>>) -> AdoptableHost {
 /// Why a host can't be adopted for `holding` now; none where it can. Another ledger's fence is no obstacle: this is how an
 /// operator settles it.
 fn obstacle(host: &BareMetalHost, holding: &Holding, writer: &Writer) -> Option<String> {
-    if host.metadata.deletion_timestamp.is_some() {
+    if host.is_being_deleted() {
         return Some("it is being deleted".to_owned());
     }
     if let Some(standstill) = host.standstill() {

@@ -13,7 +13,7 @@ use super::host::{
 /// Why a host can't be claimed by `writer` now (R4, R6); none where it can.
 pub(crate) fn obstacle(host: &BareMetalHost, writer: &Writer) -> Option<String> {
     let status = &host.status;
-    if host.metadata.deletion_timestamp.is_some() {
+    if host.is_being_deleted() {
         return Some("it is being deleted".to_owned());
     }
     match writer.check(host) {
@@ -130,7 +130,9 @@ pub(super) fn is_ours(host: &BareMetalHost, reservation: &ReservationId) -> bool
 /// What someone else changed of that which we had set. The host's power belongs to its user.
 fn change(host: &BareMetalHost, holding: &Holding) -> Option<String> {
     let image = host.image_url();
-    if !is_ours(host, &holding.reservation) {
+    if host.is_being_deleted() {
+        Some("it is being deleted in Kubernetes".to_owned())
+    } else if !is_ours(host, &holding.reservation) {
         Some("its consumerRef is not ours any more".to_owned())
     } else if image.is_none() {
         Some("its image was removed".to_owned())
@@ -300,6 +302,7 @@ pub(crate) mod tests {
     #[rstest]
     #[case::image_removed(json!({"spec": {"consumerRef": {"kind": "Reservation", "name": "s:1", "apiVersion": "bellhop.dev/v1"}}}), "removed")]
     #[case::consumer_removed(json!({"spec": {}}), "consumerRef")]
+    #[case::deleted(json!({"metadata": {"deletionTimestamp": "2026-11-22T00:00:00Z"}}), "being deleted")]
     fn what_someone_else_changed_is_told_and_stops_the_clock(
         #[case] changes: Value,
         #[case] text: &str,

@@ -21,7 +21,9 @@ impl Driver {
         holding: &Holding,
         cluster: &WritableCluster,
     ) -> Result<Next, LookError> {
-        let Some(host) = self.held_host(&holding.host).await? else {
+        let host = self.held_host(&holding.host).await?;
+        // One that is being deleted is never prepared for anyone.
+        let Some(host) = host.filter(|host| !host.is_being_deleted()) else {
             return Ok(if self.observe(look, Observation::HostGone).await? {
                 Next::Again
             } else {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bellhop_domain::id::{HostRef, LedgerId, ReservationId, ResourceId, Version};
 use bellhop_domain::reservation::{
-    Command, Desired, Holding, HostLeft, HostSites, Observation, Release, Resource, Scope, desired,
-    vigil,
+    Command, Desired, Holding, HostLeft, HostSites, Observation, Release, Resource, Scope, Stage,
+    desired, vigil,
 };
 use bellhop_domain::time;
 use bellhop_event_store::{AppendError, EventStore, EventStoreError};
@@ -242,7 +242,10 @@ impl Driver {
     }
 
     async fn keep(&self, look: &Look, holding: &Holding) -> Result<Next, LookError> {
-        match self.held_host(&holding.host).await? {
+        let host = self.held_host(&holding.host).await?;
+        // One that is in use is its user's until it is gone.
+        let is_ready = matches!(holding.stage, Stage::Ready { .. });
+        match host.filter(|host| is_ready || !host.is_being_deleted()) {
             Some(host) => self.claimed(look, holding, &host).await,
             None => Ok(if self.observe(look, Observation::HostGone).await? {
                 Next::Again

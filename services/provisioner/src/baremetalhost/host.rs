@@ -168,6 +168,11 @@ impl BareMetalHost {
         self.annotation(RESOURCE).or_else(label)
     }
 
+    /// Whether it is being deleted: that can't be undone, however long something keeps it.
+    pub(crate) fn is_being_deleted(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+    }
+
     /// Why Metal3 does not touch the host at all now, where it doesn't.
     pub(crate) fn standstill(&self) -> Option<&'static str> {
         if self.annotation(PAUSED).is_some() {

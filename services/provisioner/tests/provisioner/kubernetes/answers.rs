@@ -153,6 +153,11 @@ async fn unknown_fields_are_pruned_and_wrong_ones_refused() {
             "spec.image.url: Required value",
         ),
         (
+            json!({"bootMACAddress": "02:00:00:00:00:0"}),
+            "spec.bootMACAddress: Invalid value: \"02:00:00:00:00:0\": spec.bootMACAddress in body should match \
+             '[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}'",
+        ),
+        (
             json!({"online": "yes"}),
             "spec.online: Invalid value: \"string\": spec.online in body must be of type boolean: \"string\"",
         ),
@@ -185,6 +190,15 @@ async fn a_status_that_metal3_could_not_have_written_is_refused() {
         .await;
     let message = "BareMetalHost.metal3.io \"node01\" is invalid: status.operationalStatus: Unsupported value: \"fine\": \
                    supported values: \"\", \"OK\", \"discovered\", \"error\", \"delayed\", \"detached\", \"servicing\"";
+    assert_eq!(answer.unwrap_err(), refused(422, "Invalid", message));
+    let status = json!({"operationalStatus": "OK", "errorMessage": "", "poweredOn": true, "lastUpdated": "today",
+                        "provisioning": {"ID": "1", "state": "available"}});
+    let answer = stage
+        .administrator
+        .patch(&path, &json!({"status": status}))
+        .await;
+    let message = "BareMetalHost.metal3.io \"node01\" is invalid: status.lastUpdated: Invalid value: \"today\": \
+                   lastUpdated in body must be of type date-time: \"today\"";
     assert_eq!(answer.unwrap_err(), refused(422, "Invalid", message));
     let answer = stage
         .administrator

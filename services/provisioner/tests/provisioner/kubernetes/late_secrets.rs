@@ -6,18 +6,18 @@ use std::time::Duration;
 use bellhop_domain::reservation::Fact;
 use serde_json::json;
 
-use super::between::Between;
+use super::between::{Between, Kept};
 use super::stage::Stage;
 use crate::installation::{PATIENCE, Running, end, start};
 
 /// Someone is about to make a secret, and is killed; somebody else works on after it and gives the host back.
 async fn released_before_the_secret_was_made() -> (Stage, Between, Running) {
     let stage = Stage::with_host("node01").await;
-    let between = Between::new(&stage.place).await;
-    between.keep_secret_back();
+    let between = stage.go_between().await;
+    between.keep_back(Kept::Secret);
     let sleeper = stage.provisioner_over(&between);
     stage.says(start("1", "node01")).await;
-    between.until_secret_waits().await;
+    between.until_kept().await;
     sleeper.abort().await;
     stage.says(end("1", "node01")).await;
     let provisioner = stage.provisioner();
@@ -39,7 +39,7 @@ async fn until_no_secret_is_left(stage: &Stage) {
 #[tokio::test]
 async fn a_secret_that_was_made_too_late_by_one_that_was_killed_goes_with_a_sweep() {
     let (stage, between, _provisioner) = released_before_the_secret_was_made().await;
-    between.let_secret_through().await;
+    assert!(between.let_through().await.was_accepted());
     until_no_secret_is_left(&stage).await;
 }
 
@@ -47,7 +47,7 @@ async fn a_secret_that_was_made_too_late_by_one_that_was_killed_goes_with_a_swee
 async fn a_secret_that_was_made_too_late_goes_when_a_provisioner_starts() {
     let (stage, between, provisioner) = released_before_the_secret_was_made().await;
     provisioner.stop().await;
-    between.let_secret_through().await;
+    assert!(between.let_through().await.was_accepted());
     assert_eq!(stage.secrets().await.len(), 1);
     let _next = stage.provisioner_over(&between);
     until_no_secret_is_left(&stage).await;

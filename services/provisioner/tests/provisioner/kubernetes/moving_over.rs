@@ -9,7 +9,7 @@ use super::stage::Stage;
 use crate::installation::{IMAGE, Installation, end, start};
 
 /// A host as the service before Bellhop leaves it: on, its image, its user data, nobody's `consumerRef`.
-async fn prepared_before() -> Stage {
+pub(crate) async fn prepared_before() -> Stage {
     let stage = Stage::with_host("node01").await;
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "node01-userdata"},
                         "data": {"userData": "I2Nsb3VkLWNvbmZpZwo="}});
@@ -27,7 +27,7 @@ async fn prepared_before() -> Stage {
 }
 
 /// An operator adopts it, whosever it is.
-async fn adopt(stage: &Stage) {
+pub(crate) async fn adopt(stage: &Stage) {
     let settings = stage.settings_for(&stage.place.namespace);
     let found = adoptable_hosts_in(&settings, stage.place.provisioner.clone()).await;
     let host = found.unwrap().remove(0);

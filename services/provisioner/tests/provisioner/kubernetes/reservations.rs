@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bellhop_domain::reservation::{EndOutcome, Fact, FailureReason};
 use bellhop_simulator::cluster::HostState;
-use futures::StreamExt as _;
 use serde_json::json;
 
 use super::stage::Stage;
@@ -148,31 +147,4 @@ async fn an_api_server_that_can_not_be_reached_is_no_failure() {
     stage.set_reachable(true);
     stage.until("HostProvisioned").await;
     assert!(!stage.fact_names().await.contains(&"ReservationFailed"));
-}
-
-#[tokio::test]
-async fn the_last_of_two_thousand_hosts_is_found_in_pages() {
-    let stage = Stage::new().await;
-    let quiet = json!({"metadata": {"annotations": {"baremetalhost.metal3.io/paused": ""}}});
-    let (requests, path) = (&stage.administrator, stage.place.hosts_path());
-    futures::stream::iter(0..1999)
-        .for_each_concurrent(16, |number| {
-            let host = stage.new_host(&format!("a{number:04}"), quiet.clone());
-            let path = &path;
-            async move { drop(requests.create(path, &host).await.unwrap()) }
-        })
-        .await;
-    stage.add_host("z-last", json!({})).await;
-    let page = stage
-        .as_provisioner()
-        .get(&format!("{path}?limit=500"))
-        .await
-        .unwrap();
-    assert_eq!(page["metadata"]["remainingItemCount"], 1500);
-    let _provisioner = stage.provisioner();
-    stage.says(start("1", "z-last")).await;
-    stage.until("HostProvisioned").await;
-    stage
-        .until_claims("z-last", &["reservation-system:1"])
-        .await;
 }

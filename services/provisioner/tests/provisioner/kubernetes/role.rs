@@ -1,73 +1,75 @@
 //! The role in `deploy/kubernetes`: enough, and no more.
 
-use bellhop_simulator::cluster::{Resource, Verb};
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
-use super::server::{ACCOUNT, Server, is_real, shipped_role};
+use super::record::rights_of;
+use super::requests::Requests;
+use super::server::{ACCOUNT, is_real, new_account, shipped_role, with_token};
 use super::stage::Stage;
 use crate::installation::{end, start};
 
-fn allows(role: &Value, resource: &str, verb: &str) -> bool {
-    let has = |list: &Value, wanted: &str| list.as_array().unwrap().iter().any(|one| one == wanted);
-    let rules = role["rules"].as_array().unwrap();
-    rules
-        .iter()
-        .any(|rule| has(&rule["resources"], resource) && has(&rule["verbs"], verb))
-}
-
-/// On a real API server every test here is its proof; the simulated one checks nobody's rights, but counts.
+/// What it does not need it would not use here; what it lacks is refused on a real API server, and a fault by the record of the
+/// go-between on both.
 #[tokio::test]
 async fn the_provisioner_needs_what_the_role_allows_and_no_more() {
     let stage = Stage::with_host("node01").await;
-    let Server::Simulated(cluster) = &stage.place.server else {
-        return;
-    };
-    let kinds = [Resource::BareMetalHosts, Resource::Secrets];
-    let verbs = [
-        Verb::Get,
-        Verb::List,
-        Verb::Watch,
-        Verb::Create,
-        Verb::Update,
-        Verb::Patch,
-        Verb::Delete,
-    ];
-    let counts = || kinds.map(|kind| verbs.map(|verb| cluster.requests(verb, kind)));
-    let before = counts();
     let provisioner = stage.provisioner();
-    for event in ["1", "nowhere"] {
-        stage
-            .says(start(
-                event,
-                if event == "1" { "node01" } else { "nowhere" },
-            ))
-            .await;
-    }
+    stage.says(start("1", "node01")).await;
     stage.until("HostProvisioned").await;
     stage.says(end("1", "node01")).await;
     stage.until("HostReleased").await;
     provisioner.stop().await;
-    let after = counts();
     let (role, _) = shipped_role();
-    for (k, kind) in ["baremetalhosts", "secrets"].into_iter().enumerate() {
-        for (v, verb) in [
-            "get", "list", "watch", "create", "update", "patch", "delete",
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            // The stage itself reads and watches hosts with the same requests.
-            let by_stage_too = kind == "baremetalhosts" && matches!(verb, "get" | "watch");
-            if after[k][v] > before[k][v] || by_stage_too {
-                assert!(allows(&role, kind, verb), "the role lacks {verb} {kind}");
-            } else {
-                // A page of secrets is read for a secret that is there already: only after a crash.
-                assert!(
-                    !allows(&role, kind, verb),
-                    "the role allows {verb} {kind}, which nobody needs"
-                );
-            }
-        }
+    assert_eq!(stage.record.rights(), rights_of(&role["rules"]));
+    let limits = ["resourceNames", "nonResourceURLs"];
+    for rule in role["rules"].as_array().unwrap() {
+        assert!(limits.iter().all(|field| rule[field].is_null()), "{rule}");
+    }
+}
+
+/// The rules that the API server itself tells somebody of, for one namespace.
+async fn rules(who: &Requests, namespace: &str) -> Value {
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
+                        "spec": {"namespace": namespace}});
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+    let answer = who.create(path, &review).await.unwrap();
+    assert_eq!(answer["status"]["incomplete"], false);
+    answer["status"].clone()
+}
+
+/// Whatever an account has that nobody gave anything, the provisioner has too; and beyond it the role alone, in its namespace
+/// alone.
+#[tokio::test]
+async fn the_server_grants_the_role_and_nothing_else() {
+    if !is_real() {
+        return;
+    }
+    let stage = Stage::new().await;
+    let namespace = &stage.place.namespace;
+    let token = new_account(&stage.administrator, namespace, "nobody").await;
+    let nobody = Requests::new(with_token(&stage.place.administrator, token));
+    let own = stage.as_provisioner();
+    for place in [namespace, "default", "kube-system"] {
+        let (ours, theirs) = (rules(&own, place).await, rules(&nobody, place).await);
+        // In any order.
+        let paths = |rules: &Value| -> BTreeSet<String> {
+            let rules = rules["nonResourceRules"].as_array().into_iter().flatten();
+            rules.map(Value::to_string).collect()
+        };
+        assert_eq!(paths(&ours), paths(&theirs));
+        let (ours, theirs) = (
+            rights_of(&ours["resourceRules"]),
+            rights_of(&theirs["resourceRules"]),
+        );
+        let more: BTreeSet<_> = ours.difference(&theirs).cloned().collect();
+        let granted = if place == namespace {
+            rights_of(&shipped_role().0["rules"])
+        } else {
+            BTreeSet::new()
+        };
+        assert_eq!(more, granted, "{place}");
     }
 }
 

@@ -2,14 +2,11 @@
 
 use std::path::PathBuf;
 
-use bellhop_simulator::cluster::{
-    Cluster, ClusterSettings, Fault, FaultId, FaultKind, HostState, Resource, Verb, definition,
-};
+use bellhop_simulator::cluster::{Cluster, ClusterSettings, Fault, HostState, definition};
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::leaving;
 use super::operator::Operator;
@@ -114,18 +111,23 @@ async fn real() -> Place {
         .await
         .unwrap();
     let token = account(&requests, &namespace).await;
-    let mut provisioner = administrator.clone();
-    provisioner.auth_info = kube::config::AuthInfo {
-        token: Some(token.into()),
-        ..Default::default()
-    };
-    provisioner.default_namespace.clone_from(&namespace);
+    let provisioner = with_token(&administrator, token);
     Place {
         server: Server::Real(Operator::begin(requests, &namespace).await),
         namespace,
         administrator,
         provisioner,
     }
+}
+
+/// The API server of `administrator` for whoever has this token.
+pub(crate) fn with_token(administrator: &Config, token: String) -> Config {
+    let mut configuration = administrator.clone();
+    configuration.auth_info = kube::config::AuthInfo {
+        token: Some(token.into()),
+        ..Default::default()
+    };
+    configuration
 }
 
 /// Installs the definition of BareMetalHosts where there is none.
@@ -159,14 +161,7 @@ async fn define_hosts(requests: &Requests) {
 
 /// The provisioner's account under the role that is shipped; its token.
 async fn account(requests: &Requests, namespace: &str) -> String {
-    let core = format!("/api/v1/namespaces/{namespace}");
     let rights = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}");
-    let object =
-        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT}});
-    requests
-        .create(&format!("{core}/serviceaccounts"), &object)
-        .await
-        .unwrap();
     let (mut role, mut binding) = shipped_role();
     role["metadata"]["namespace"] = json!(namespace);
     binding["metadata"]["namespace"] = json!(namespace);
@@ -179,10 +174,18 @@ async fn account(requests: &Requests, namespace: &str) -> String {
         .create(&format!("{rights}/rolebindings"), &binding)
         .await
         .unwrap();
+    new_account(requests, namespace, ACCOUNT).await
+}
+
+/// Makes an account; its token.
+pub(crate) async fn new_account(requests: &Requests, namespace: &str, name: &str) -> String {
+    let accounts = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
+    let object = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}});
+    requests.create(&accounts, &object).await.unwrap();
     let asked = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
                        "spec": {"expirationSeconds": 7200}});
     let granted = requests
-        .create(&format!("{core}/serviceaccounts/{ACCOUNT}/token"), &asked)
+        .create(&format!("{accounts}/{name}/token"), &asked)
         .await
         .unwrap();
     granted["status"]["token"].as_str().unwrap().to_owned()
@@ -202,37 +205,13 @@ pub(crate) fn shipped_role() -> (Value, Value) {
     (role, binding)
 }
 
-/// What admission refuses: as a policy, and as the simulator's fault.
-struct Ban {
-    /// What the policy asks of a host, in its own language.
-    allowed: &'static str,
-    /// Where in the body the fault looks.
-    pointer: &'static str,
-    /// Whether it looks for a null there.
-    removal: bool,
-    /// A change of a spec that is refused.
-    refused: Value,
-}
-
-/// What refuses requests until it is lifted.
-pub(crate) enum Refusing {
-    Fault(FaultId),
-    Objects {
-        paths: Vec<String>,
-        crowd: Option<DropGuard>,
-    },
-}
-
-/// That the provisioner lacks a right: as a fault, or by another role.
-pub(crate) struct Forbidden(Option<Refusing>);
-
 /// What is asked for in each server's own way.
 impl Place {
-    fn requests(&self) -> Requests {
+    pub(super) fn requests(&self) -> Requests {
         Requests::new(self.administrator.clone())
     }
 
-    fn own(&self) -> Requests {
+    pub(super) fn own(&self) -> Requests {
         Requests::new(self.provisioner.clone())
     }
 
@@ -264,222 +243,13 @@ impl Place {
         }
     }
 
-    /// The API server has no room for the provisioner's requests (429).
-    pub(crate) async fn throttle(&self) -> Refusing {
-        let Server::Real(_) = &self.server else {
-            let kind = FaultKind::TooManyRequests {
-                retry_after_seconds: 1,
-            };
-            return self.inject(Fault::new(kind).by(ACCOUNT));
-        };
-        let name = &self.namespace;
-        let level = json!({
-            "apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": "PriorityLevelConfiguration", "metadata": {"name": name},
-            "spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 0, "lendablePercent": 0,
-                     "borrowingLimitPercent": 0, "limitResponse": {"type": "Reject"}}},
-        });
-        let flow = json!({
-            "apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": "FlowSchema", "metadata": {"name": name},
-            "spec": {"matchingPrecedence": 2, "priorityLevelConfiguration": {"name": name}, "rules": [{
-                "subjects": [{"kind": "ServiceAccount", "serviceAccount": {"name": ACCOUNT, "namespace": name}}],
-                "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"]}],
-            }]},
-        });
-        self.requests().create(LEVELS, &level).await.unwrap();
-        self.requests().create(FLOWS, &flow).await.unwrap();
-        // Even a level without seats carries out one request at a time: others must have it.
-        let crowd = CancellationToken::new();
-        for _ in 0..16 {
-            let (own, hosts, end) = (self.own(), self.hosts_path(), crowd.clone());
-            tokio::spawn(async move {
-                while !end.is_cancelled() {
-                    let _refused_or_not = own.get(&hosts).await;
-                }
-            });
-        }
-        Refusing::Objects {
-            paths: vec![format!("{FLOWS}/{name}"), format!("{LEVELS}/{name}")],
-            crowd: Some(crowd.drop_guard()),
-        }
-    }
-
-    /// Admission refuses every host that gets an image, with this message.
-    pub(crate) async fn refuse_images(&self, reason: &str, message: &str) -> Refusing {
-        let ban = Ban {
-            allowed: "!has(object.spec.image)",
-            pointer: "/spec/image",
-            removal: false,
-            refused: json!({"image": {"url": "http://images.invalid/canary"}}),
-        };
-        self.refuse(ban, reason, message).await
-    }
-
-    /// Admission refuses every host that gets a consumer, with this message.
-    pub(crate) async fn refuse_consumers(&self, reason: &str, message: &str) -> Refusing {
-        let ban = Ban {
-            allowed: "!has(object.spec.consumerRef)",
-            pointer: "/spec/consumerRef",
-            removal: false,
-            refused: json!({"consumerRef": {"kind": "Canary", "name": "canary"}}),
-        };
-        self.refuse(ban, reason, message).await
-    }
-
-    /// Admission refuses to switch a host on, with this message.
-    pub(crate) async fn refuse_switching_on(&self, reason: &str, message: &str) -> Refusing {
-        let ban = Ban {
-            allowed: "!object.spec.online",
-            pointer: "/spec/online",
-            removal: false,
-            refused: json!({"online": true}),
-        };
-        self.refuse(ban, reason, message).await
-    }
-
-    /// Admission refuses to take the image from a host, with this message.
-    pub(crate) async fn refuse_removals_of_images(&self, reason: &str, message: &str) -> Refusing {
-        let ban = Ban {
-            allowed: "has(object.spec.image) || !has(oldObject.spec.image)",
-            pointer: "/spec/image",
-            removal: true,
-            refused: json!({"image": null}),
-        };
-        self.refuse(ban, reason, message).await
-    }
-
-    async fn refuse(&self, ban: Ban, reason: &str, message: &str) -> Refusing {
-        let Server::Real(_) = &self.server else {
-            return self.inject(Fault::new(FaultKind::AdmissionDenies {
-                forbidden: reason == "Forbidden",
-                pointer: ban.pointer.to_owned(),
-                removal: ban.removal,
-                message: message.to_owned(),
-            }));
-        };
-        let name = &self.namespace;
-        let policy = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name},
-            "spec": {
-                "failurePolicy": "Fail",
-                "matchConstraints": {"resourceRules": [{"apiGroups": ["metal3.io"], "apiVersions": ["*"],
-                                                        "operations": ["UPDATE"], "resources": ["baremetalhosts"]}]},
-                "validations": [{"expression": ban.allowed, "message": message, "reason": reason}],
-            },
-        });
-        let binding = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
-            "metadata": {"name": name},
-            "spec": {"policyName": name, "validationActions": ["Deny"],
-                     "matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}},
-        });
-        self.requests().create(POLICIES, &policy).await.unwrap();
-        self.requests().create(BINDINGS, &binding).await.unwrap();
-        // A policy is in force some time after it was made: a host that nobody uses tells when.
-        let canary = self.host_path("canary");
-        self.requests()
-            .create(&self.hosts_path(), &json!({
-                "apiVersion": "metal3.io/v1alpha1", "kind": "BareMetalHost", "metadata": {"name": "canary"},
-                "spec": {"online": false},
-            }))
-            .await
-            .unwrap();
-        let requests = self.requests();
-        let image = json!({"image": {"url": "http://images.invalid/canary"}});
-        // What is refused must change something, or the policy is not asked.
-        let (set, unset) = if ban.removal {
-            (image, ban.refused)
-        } else {
-            (
-                ban.refused,
-                json!({"image": null, "consumerRef": null, "online": false}),
-            )
-        };
-        let (set, unset) = (json!({"spec": set}), json!({"spec": unset}));
-        self.until(|| async {
-            let is_set = requests.patch(&canary, &set).await;
-            is_set.is_err() || requests.patch(&canary, &unset).await.is_err()
-        })
-        .await;
-        Refusing::Objects {
-            paths: vec![format!("{BINDINGS}/{name}"), format!("{POLICIES}/{name}")],
-            crowd: None,
-        }
-    }
-
-    /// The provisioner has no right to make secrets.
-    pub(crate) async fn forbid_secrets(&self) -> Forbidden {
-        let Server::Real(_) = &self.server else {
-            let fault = Fault::new(FaultKind::Forbidden)
-                .on(Verb::Create)
-                .resource(Resource::Secrets)
-                .by(ACCOUNT);
-            return Forbidden(Some(self.inject(fault)));
-        };
-        let (mut role, _) = shipped_role();
-        for rule in role["rules"].as_array_mut().unwrap() {
-            if rule["resources"] == json!(["secrets"]) {
-                let verbs = rule["verbs"].as_array_mut().unwrap();
-                verbs.retain(|verb| verb != "create");
-            }
-        }
-        self.set_rights(&role["rules"]).await;
-        // Rights are in force some time after they were changed.
-        let own = self.own();
-        self.until(|| async { !self.may_make_secrets(&own).await })
-            .await;
-        Forbidden(None)
-    }
-
-    /// The provisioner may make secrets again.
-    pub(crate) async fn allow_secrets(&self, forbidden: Forbidden) {
-        match forbidden {
-            Forbidden(Some(fault)) => self.lift(fault).await,
-            Forbidden(None) => self.set_rights(&shipped_role().0["rules"]).await,
-        }
-    }
-
-    async fn set_rights(&self, rules: &Value) {
-        let path = format!(
-            "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles/{}",
-            self.namespace,
-            shipped_role().0["metadata"]["name"].as_str().unwrap()
-        );
-        let patch = json!({"rules": rules});
-        self.requests().patch(&path, &patch).await.unwrap();
-    }
-
-    async fn may_make_secrets(&self, own: &Requests) -> bool {
-        let path = format!("/api/v1/namespaces/{}/secrets?dryRun=All", self.namespace);
-        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "probe"}});
-        own.create(&path, &secret).await.is_ok()
-    }
-
-    fn inject(&self, fault: Fault) -> Refusing {
-        match &self.server {
-            Server::Simulated(cluster) => Refusing::Fault(cluster.inject(fault)),
-            Server::Real(_) => panic!("faults are the simulator's"),
-        }
-    }
-
-    /// Requests go through again.
-    pub(crate) async fn lift(&self, refusing: Refusing) {
-        match (refusing, &self.server) {
-            (Refusing::Fault(id), Server::Simulated(cluster)) => cluster.clear_fault(id),
-            (Refusing::Fault(_), Server::Real(_)) => {}
-            (Refusing::Objects { paths, crowd }, _) => {
-                drop(crowd);
-                for path in paths {
-                    self.requests().delete(&path, json!({})).await.unwrap();
-                }
-            }
-        }
-    }
-
-    /// The namespace is being deleted: nothing new can be made in it.
+    /// The namespace is being deleted: nothing new can be made in it. What is in it stays until the test is over, also where a
+    /// controller of the cluster would delete that.
     pub(crate) async fn delete_namespace(&self) {
         match &self.server {
             Server::Simulated(cluster) => cluster.terminate_namespace(&self.namespace),
             Server::Real(_) => {
+                self.keep_what_is_there().await;
                 let path = format!("/api/v1/namespaces/{}", self.namespace);
                 self.requests().delete(&path, json!({})).await.unwrap();
             }
@@ -488,10 +258,15 @@ impl Place {
 
     /// All changes so far are forgotten, where that can be asked for; else this version is older than all that is known.
     pub(crate) fn forgotten_version(&self) -> &'static str {
+        self.forget_versions();
+        "1"
+    }
+
+    /// The first version is forgotten. On a real API server that was done before, or long enough ago.
+    pub(crate) fn forget_versions(&self) {
         if let Server::Simulated(cluster) = &self.server {
             cluster.forget_history();
         }
-        "1"
     }
 
     pub(crate) fn hosts_path(&self) -> String {
@@ -505,7 +280,7 @@ impl Place {
         format!("{}/{name}", self.hosts_path())
     }
 
-    async fn until<F: Future<Output = bool>>(&self, is_so: impl Fn() -> F) {
+    pub(super) async fn until<F: Future<Output = bool>>(&self, is_so: impl Fn() -> F) {
         let search = async {
             while !is_so().await {
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;

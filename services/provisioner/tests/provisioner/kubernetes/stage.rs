@@ -12,7 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::between::Between;
+use super::between::{Between, Watches};
+use super::record::{Judge, Record};
 use super::requests::{Event, Refused, Requests};
 use super::server::Place;
 use crate::installation::{Installation, PATIENCE, Running};
@@ -23,7 +24,12 @@ pub(crate) struct Stage {
     pub(crate) administrator: Requests,
     /// All versions of all hosts that the administrator's watch has told of.
     versions: Arc<Mutex<Vec<Value>>>,
+    /// Every request of the provisioners.
+    pub(crate) record: Record,
+    /// Between every provisioner and the API server that has no go-between of its own.
+    pub(crate) between: Between,
     line: Line,
+    _judge: Judge,
     _end: DropGuard,
 }
 
@@ -53,13 +59,19 @@ impl Stage {
                 }
             }
         });
-        let line = Line::to(&place.provisioner.cluster_url, end.clone()).await;
+        let record = Record::default();
+        let between = Between::new(&place, record.clone(), Watches::AsAsked).await;
+        let line = Line::to(between.port, end.clone()).await;
+        let judge = record.judge(&place.namespace);
         Self {
             installation,
             place,
             administrator,
             versions,
+            record,
+            between,
             line,
+            _judge: judge,
             _end: end.drop_guard(),
         }
     }
@@ -96,32 +108,28 @@ impl Stage {
         host
     }
 
-    /// The address of the API server for the provisioner, over a line that a test can cut.
+    /// A provisioner that reaches the API server over a line that a test can cut.
     pub(crate) fn provisioner(&self) -> Running {
         self.provisioner_with(self.settings_for(&self.place.namespace))
     }
 
     pub(crate) fn provisioner_with(&self, settings: ProvisionerSettings) -> Running {
-        let mut configuration = self.place.provisioner.clone();
-        let url = configuration.cluster_url.clone();
-        configuration.tls_server_name = url.host().map(str::to_owned);
-        let scheme = url.scheme_str().unwrap_or("http");
-        configuration.cluster_url = format!("{scheme}://127.0.0.1:{}", self.line.port)
-            .parse()
-            .unwrap();
-        self.provisioner_in(configuration, settings)
+        self.provisioner_in(at(self.line.port), settings)
     }
 
-    /// One that reaches the API server through a go-between alone. Nothing sweeps: what it learns of hosts it learns by its
+    /// A go-between whose watches the API server closes after a second.
+    pub(crate) async fn go_between(&self) -> Between {
+        Between::new(&self.place, self.record.clone(), Watches::Short).await
+    }
+
+    /// One that reaches the API server through a go-between of its own. Nothing sweeps: what it learns of hosts it learns by its
     /// watch.
     pub(crate) fn provisioner_over(&self, between: &Between) -> Running {
-        let address = format!("http://127.0.0.1:{}", between.port);
-        let configuration = kube::Config::new(address.parse().unwrap());
         let settings = ProvisionerSettings {
             sweep_interval: Duration::from_secs(3600),
             ..self.settings_for(&self.place.namespace)
         };
-        self.provisioner_in(configuration, settings)
+        self.provisioner_in(at(between.port), settings)
     }
 
     /// Requests with the provisioner's own rights.
@@ -149,6 +157,19 @@ impl Stage {
         match tokio::time::timeout(PATIENCE, search).await {
             Ok(host) => host,
             Err(_) => panic!("the host stays {:#}", self.host(name).await),
+        }
+    }
+
+    /// Waits until a host that was deleted is no more.
+    pub(crate) async fn until_gone(&self, name: &str) {
+        let path = self.place.host_path(name);
+        let search = async {
+            while self.administrator.get(&path).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, search).await.is_err() {
+            panic!("the host stays {:#}", self.host(name).await);
         }
     }
 
@@ -227,6 +248,11 @@ impl Stage {
     }
 }
 
+/// An API server, or what leads to it, on this machine. Whoever is there has the provisioner's token.
+fn at(port: u16) -> kube::Config {
+    kube::Config::new(format!("http://127.0.0.1:{port}").parse().unwrap())
+}
+
 /// Follows all hosts for ever.
 async fn write_down(requests: Requests, hosts: String, versions: Arc<Mutex<Vec<Value>>>) {
     let mut version = "0".to_owned();
@@ -250,7 +276,7 @@ async fn write_down(requests: Requests, hosts: String, versions: Arc<Mutex<Vec<V
     }
 }
 
-/// A line to the API server that can be cut.
+/// A line to the go-between, and so to the API server, that can be cut.
 struct Line {
     port: u16,
     state: watch::Sender<LineState>,
@@ -263,9 +289,7 @@ struct LineState {
 }
 
 impl Line {
-    async fn to(server: &http::Uri, end: CancellationToken) -> Self {
-        let port = server.port_u16().unwrap_or(443);
-        let server = format!("{}:{port}", server.host().unwrap());
+    async fn to(server: u16, end: CancellationToken) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = watch::Sender::new(LineState {
@@ -286,10 +310,9 @@ impl Line {
                 if !state.borrow_and_update().reachable {
                     continue;
                 }
-                let server = server.clone();
                 tokio::spawn(async move {
                     let carry = async {
-                        let mut far = TcpStream::connect(server).await.ok()?;
+                        let mut far = TcpStream::connect(("127.0.0.1", server)).await.ok()?;
                         copy_bidirectional(&mut near, &mut far).await.ok()
                     };
                     tokio::select! {

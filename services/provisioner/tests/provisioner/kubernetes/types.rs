@@ -1,10 +1,15 @@
-//! Our types against the definition of BareMetalHosts: what we write is kept whole.
+//! Our types against the definition of BareMetalHosts. What a provisioner writes anywhere in the suite is kept whole: the record
+//! of the go-between tells. What it reads is in the simulator's definition (`src/baremetalhost/host.rs`), and that agrees with the
+//! one which is installed.
+
+use std::collections::BTreeSet;
 
 use bellhop_provisioner::{ChecksumType, ImageFormat};
 use bellhop_simulator::cluster::definition;
+use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::server::is_real;
+use super::server::{HOSTS_DEFINITION, is_real};
 use super::stage::Stage;
 use crate::installation::{IMAGE, start};
 
@@ -43,21 +48,30 @@ async fn the_simulators_definition_agrees_with_the_installed_one() {
         return;
     }
     let stage = Stage::new().await;
-    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/baremetalhosts.metal3.io";
-    let installed = stage.administrator.get(path).await.unwrap();
-    let schema = |definition: &Value| {
-        let versions = definition["spec"]["versions"].as_array().unwrap().iter();
-        let mut ours = versions.filter(|version| version["name"] == "v1alpha1");
-        ours.next().unwrap()["schema"]["openAPIV3Schema"].clone()
-    };
-    let mut differences = Vec::new();
-    compare(
-        "",
-        &schema(&definition()),
-        &schema(&installed),
-        &mut differences,
-    );
+    let installed = stage.administrator.get(HOSTS_DEFINITION).await.unwrap();
+    let differences = differences(&schema(&definition()), &schema(&installed));
     assert!(differences.is_empty(), "{differences:#?}");
+    let served = served(&installed);
+    assert_eq!(served["served"], true);
+    assert_eq!(served["subresources"], json!({"status": {}}));
+    assert_eq!(installed["spec"]["scope"], "Namespaced");
+}
+
+fn served(definition: &Value) -> Value {
+    let versions = definition["spec"]["versions"].as_array().unwrap().iter();
+    let mut ours = versions.filter(|version| version["name"] == "v1alpha1");
+    ours.next().unwrap().clone()
+}
+
+fn schema(definition: &Value) -> Value {
+    served(definition)["schema"]["openAPIV3Schema"].clone()
+}
+
+/// In what two schemas differ, but for what ours says nothing of on purpose: the inside of what Bellhop neither reads nor writes.
+fn differences(ours: &Value, theirs: &Value) -> Vec<String> {
+    let mut differences = Vec::new();
+    compare("", ours, theirs, &mut differences);
+    differences
 }
 
 fn compare(path: &str, ours: &Value, theirs: &Value, differences: &mut Vec<String>) {
@@ -67,30 +81,78 @@ fn compare(path: &str, ours: &Value, theirs: &Value, differences: &mut Vec<Strin
         ));
         return;
     }
+    if ours.is_null() {
+        differences.push(format!(
+            "{path}: the simulator's definition has no such field"
+        ));
+        return;
+    }
     if ours["x-kubernetes-preserve-unknown-fields"] == true {
         return;
     }
-    for word in ["type", "enum", "required", "default"] {
-        if ours[word] != theirs[word] {
-            differences.push(format!(
-                "{path}: {word}: {} and {}",
-                ours[word], theirs[word]
-            ));
+    let words = |schema: &Value| -> BTreeSet<String> {
+        let words = schema.as_object().into_iter().flatten();
+        words.map(|(word, _)| word.clone()).collect()
+    };
+    for word in &words(ours) | &words(theirs) {
+        let (ours, theirs) = (&ours[&word], &theirs[&word]);
+        match word.as_str() {
+            // For people.
+            "description" => {}
+            "properties" => {
+                for name in &words(ours) | &words(theirs) {
+                    let path = format!("{path}.{name}");
+                    compare(&path, &ours[&name], &theirs[&name], differences);
+                }
+            }
+            "items" => compare(&format!("{path}[]"), ours, theirs, differences),
+            _ if ours == theirs => {}
+            _ => differences.push(format!("{path}: {word}: {ours} and {theirs}")),
         }
     }
-    let fields = ours["properties"].as_object().into_iter().flatten();
-    for (name, ours) in fields {
-        compare(
-            &format!("{path}.{name}"),
-            ours,
-            &theirs["properties"][name],
-            differences,
-        );
-    }
-    let missing = theirs["properties"].as_object().into_iter().flatten();
-    for (name, _) in missing.filter(|(name, _)| ours["properties"].get(name.as_str()).is_none()) {
-        differences.push(format!(
-            "{path}.{name}: the simulator's definition has no such field"
-        ));
-    }
+}
+
+/// Each is a way in which a definition could refuse or prune what ours takes, or the other way round.
+#[rstest]
+#[case::field_gone(
+    "/properties/image/properties/url",
+    None,
+    ".image.url: the installed definition has no such field"
+)]
+#[case::new_field("/properties/image/properties/size", Some(json!({"type": "integer"})), ".image.size: the simulator's definition has no such field")]
+#[case::another_type("/properties/online/type", Some(json!("string")), ".online: type: \"boolean\" and \"string\"")]
+#[case::fewer_values("/properties/modes/items/enum", Some(json!(["a"])), ".modes[]: enum: [\"a\",\"b\"] and [\"a\"]")]
+#[case::a_field_of_an_item("/properties/steps/items/properties/name/type", Some(json!("integer")), ".steps[].name: type: \"string\" and \"integer\"")]
+#[case::no_items_any_more(
+    "/properties/modes/items",
+    None,
+    ".modes[]: the installed definition has no such field"
+)]
+#[case::more_required("/required", Some(json!(["image", "online"])), ": required: [\"online\"] and [\"image\",\"online\"]")]
+#[case::a_limit("/properties/image/properties/url/maxLength", Some(json!(64)), ".image.url: maxLength: null and 64")]
+#[case::a_rule("/x-kubernetes-validations", Some(json!([{"rule": "self.online"}])), ": x-kubernetes-validations: null and [{\"rule\":\"self.online\"}]")]
+#[case::another_default("/properties/online/default", Some(json!(true)), ".online: default: null and true")]
+fn a_difference_in_what_is_compared_is_found(
+    #[case] pointer: &str,
+    #[case] theirs_says: Option<Value>,
+    #[case] told: &str,
+) {
+    let ours = json!({"type": "object", "required": ["online"], "properties": {
+        "online": {"type": "boolean"},
+        "image": {"type": "object", "properties": {"url": {"type": "string"}}},
+        "modes": {"type": "array", "items": {"type": "string", "enum": ["a", "b"]}},
+        "steps": {"type": "array", "items": {"type": "object", "properties": {"name": {"type": "string"}}}},
+        "hardware": {"x-kubernetes-preserve-unknown-fields": true},
+    }});
+    let mut theirs = ours.clone();
+    theirs["properties"]["hardware"] =
+        json!({"type": "object", "description": "What it is made of"});
+    assert_eq!(differences(&ours, &theirs), [""; 0]);
+    let (parent, word) = pointer.rsplit_once('/').unwrap();
+    let parent = theirs.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+    match theirs_says {
+        Some(value) => parent.insert(word.to_owned(), value),
+        None => parent.remove(word),
+    };
+    assert_eq!(differences(&ours, &theirs), [told]);
 }

@@ -1,7 +1,5 @@
 //! Watches that the API server ends. What happens while there is none is found by the next one alone: nothing sweeps here.
 
-use std::time::Duration;
-
 use bellhop_domain::reservation::Fact;
 use bellhop_simulator::cluster::HostState;
 use serde_json::json;
@@ -15,7 +13,7 @@ async fn preparing_and_ready() -> (Stage, Between, Running) {
     let stage = Stage::with_host("node01").await;
     stage.add_host("node02", json!({})).await;
     stage.place.hold_at("node01", HostState::Provisioning);
-    let between = Between::new(&stage.place).await;
+    let between = stage.go_between().await;
     let provisioner = stage.provisioner_over(&between);
     stage.says(start("1", "node01")).await;
     stage.says(start("2", "node02")).await;
@@ -34,9 +32,7 @@ async fn much_happens(stage: &Stage) {
         .await;
     let path = stage.place.host_path("node02");
     stage.administrator.delete(&path, json!({})).await.unwrap();
-    while stage.administrator.get(&path).await.is_ok() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    stage.until_gone("node02").await;
     stage.quiet().await;
     let names = stage.fact_names().await;
     let ready = names.iter().filter(|name| **name == "HostProvisioned");
