@@ -6,6 +6,7 @@
 
 mod adoption;
 mod orders;
+mod pairs;
 mod spent_secrets;
 
 use std::time::Duration;
@@ -65,7 +66,7 @@ fn start() -> Said {
     }
 }
 
-/// One resource and a clock. A runs from hour 1 to hour 3, B from hour 4 to hour 6.
+/// One resource and a clock. A runs from hour 1 to hour 3, B from hour 4 to hour 6; an earlier one until A's start.
 #[derive(Clone)]
 struct Story {
     resource: Resource,
@@ -90,6 +91,7 @@ impl Story {
         match event {
             "a" => (HOUR, 3 * HOUR),
             "b" => (4 * HOUR, 6 * HOUR),
+            "earlier" => (0, HOUR),
             other => panic!("no times for {other}"),
         }
     }

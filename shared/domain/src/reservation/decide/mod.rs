@@ -1,7 +1,8 @@
 //! The decision: which facts follow from a command, in the state that the facts so far have led to.
 //!
-//! Pure. Every (state, command) pair has an answer; where nothing follows, it is an empty list. Deciding the same command
-//! again after its facts were folded gives no facts, so a repeated delivery, observation or timer has no second effect.
+//! Pure. Every (state, command) pair has an answer, and stands in a table of `tests/decisions/tables`; where nothing follows, it
+//! is an empty list. Deciding the same command again after its facts were folded gives no facts, so a repeated delivery,
+//! observation or timer has no second effect.
 //!
 //! `said`: what a delivery says; `ordered`: what an operator orders; `settled`: where a site's hosts are; `observed`: what the
 //! driver read; `passed`: what time itself decides.
