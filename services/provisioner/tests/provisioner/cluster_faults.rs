@@ -75,22 +75,38 @@ async fn the_timeout_is_not_used_up_by_an_api_server_that_is_away_and_passes_wit
     assert!(world.fact_names().await.contains(&"ProvisioningSeen"));
 }
 
+#[rstest]
+#[case::a_read(Verb::Get)]
+#[case::a_write(Verb::Patch)]
 #[tokio::test]
-async fn a_host_that_never_answers_holds_up_no_other() {
+async fn a_host_that_never_answers_holds_up_no_other(#[case] verb: Verb) {
+    holds_up_no_other(Fault::new(FaultKind::Hang).on(verb)).await;
+}
+
+#[rstest]
+#[case::a_read(Verb::Get)]
+#[case::a_write(Verb::Patch)]
+#[tokio::test]
+async fn a_host_whose_requests_are_throttled_holds_up_no_other(#[case] verb: Verb) {
+    let throttled = FaultKind::TooManyRequests {
+        retry_after_seconds: 1,
+    };
+    holds_up_no_other(Fault::new(throttled).on(verb)).await;
+}
+
+/// Another host is prepared while each request to one meets `fault`, and that one when it is over.
+async fn holds_up_no_other(fault: Fault) {
     let world = World::with_hosts([HostSpec::new(NS, "node01"), HostSpec::new(NS, "node02")]).await;
-    world.cluster.inject(
-        Fault::new(FaultKind::Hang)
-            .on(Verb::Patch)
-            .host(NS, "node01"),
-    );
+    let fault = world.cluster.inject(fault.host(NS, "node01"));
     let _provisioner = world.provisioner();
     world.says(start("1", "node01")).await;
     world.until("HostAssigned").await;
+    while world.cluster.fault_hits(fault) == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     world.says(start("2", "node02")).await;
-    world
-        .until_fact(|fact| {
-            fact.name() == "HostProvisioned"
-                && fact.reservation().is_some_and(|about| about.event() == "2")
-        })
-        .await;
+    world.until_of("2", "HostProvisioned").await;
+    assert!(!world.fact_names().await.contains(&"ReservationFailed"));
+    world.cluster.clear_fault(fault);
+    world.until_of("1", "HostProvisioned").await;
 }
