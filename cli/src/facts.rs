@@ -14,7 +14,7 @@ pub(crate) struct FactsSettings {
     #[command(flatten)]
     event_store: EventStoreSettings,
 
-    /// Only those of resources whose name holds this text, and their places of the capacity
+    /// Only those of resources whose name holds this text, their places of the capacity, and their permits to be released
     #[arg(long)]
     resource: Option<String>,
 
@@ -43,6 +43,12 @@ pub(crate) async fn print(settings: FactsSettings) -> Result<(), Failure> {
             LedgerEntry::Resource(_) => {}
             LedgerEntry::Capacity(entry) => {
                 let begin = format!("{} {} capacity", entry.version, entry.at);
+                let facts = entry.facts.iter();
+                let facts = facts.filter(|fact| wanted(fact.asker().as_str()));
+                show(&begin, facts.map(serde_json::to_string))?;
+            }
+            LedgerEntry::DeadlineReleases(entry) => {
+                let begin = format!("{} {} deadline_releases", entry.version, entry.at);
                 let facts = entry.facts.iter();
                 let facts = facts.filter(|fact| wanted(fact.asker().as_str()));
                 show(&begin, facts.map(serde_json::to_string))?;

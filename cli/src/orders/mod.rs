@@ -300,6 +300,9 @@ pub(crate) fn apply(ledger: &mut Ledger, entry: &LedgerEntry) {
         LedgerEntry::Capacity(entry) => {
             ledger.apply_to_capacity(entry.version, &entry.facts);
         }
+        LedgerEntry::DeadlineReleases(entry) => {
+            ledger.apply_to_deadline_releases(entry.version, entry.at, &entry.facts);
+        }
     }
 }
 

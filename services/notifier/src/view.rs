@@ -309,7 +309,9 @@ async fn follow(
         };
         let seen = match next {
             Ok(LedgerEntry::Resource(entry)) => change(&|view| view.take_in(&entry)),
-            Ok(LedgerEntry::Capacity(entry)) => change(&|view| view.pass_over(entry.version)),
+            Ok(entry @ (LedgerEntry::Capacity(_) | LedgerEntry::DeadlineReleases(_))) => {
+                change(&|view| view.pass_over(entry.version()))
+            }
             Err(FollowError::Unreadable { sequence, cause }) => {
                 // Its facts owe reports that we can't know of; that must not keep the others from leaving.
                 alarms.raise(

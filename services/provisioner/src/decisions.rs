@@ -1,5 +1,7 @@
 //! Decide, append, and again where someone else was first.
 
+mod permits;
+
 use std::time::Duration;
 
 use bellhop_domain::id::{ReservationId, ResourceId, Version};

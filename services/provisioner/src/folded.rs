@@ -1,14 +1,12 @@
 //! The ledger, followed and folded in memory: what every decision is made upon.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bellhop_domain::id::{ReservationId, ResourceId, Version};
 use bellhop_domain::ledger::Ledger;
-use bellhop_domain::reservation::{EndCause, Fact, Resource};
-use bellhop_event_store::{Entry, EventStore, FollowError, LedgerEntry};
-use jiff::Timestamp;
+use bellhop_domain::reservation::Resource;
+use bellhop_event_store::{EventStore, FollowError, LedgerEntry};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -23,8 +21,6 @@ pub(crate) enum Change {
 
 /// How many changes may wait for a slow listener; one that is slower looks at all of them.
 const CHANGES: usize = 4096;
-/// How many releases without an end are remembered.
-const DEADLINE_RELEASES: usize = 1000;
 
 /// The folded ledger. Cheap to clone.
 #[derive(Clone)]
@@ -32,8 +28,6 @@ pub(crate) struct FoldedLedger {
     ledger: Arc<RwLock<Ledger>>,
     version: watch::Sender<Version>,
     changes: broadcast::Sender<Change>,
-    /// When hosts were released because no end came, lately.
-    deadline_releases: Arc<RwLock<VecDeque<Timestamp>>>,
 }
 
 impl FoldedLedger {
@@ -43,7 +37,6 @@ impl FoldedLedger {
             version: watch::Sender::new(ledger.version()),
             ledger: Arc::new(RwLock::new(ledger)),
             changes: broadcast::Sender::new(CHANGES),
-            deadline_releases: Arc::default(),
         }
     }
 
@@ -74,41 +67,24 @@ impl FoldedLedger {
                     entry.traceparent.as_deref(),
                     &entry.facts,
                 );
-                self.note_deadline_releases(entry);
-                Change::Resource(entry.resource.clone())
+                Some(Change::Resource(entry.resource.clone()))
             }
             LedgerEntry::Capacity(entry) => {
                 ledger.apply_to_capacity(entry.version, &entry.facts);
-                Change::Capacity
+                Some(Change::Capacity)
+            }
+            // Who has a permit was waiting for it.
+            LedgerEntry::DeadlineReleases(entry) => {
+                ledger.apply_to_deadline_releases(entry.version, entry.at, &entry.facts);
+                None
             }
         };
         drop(ledger);
         self.version.send_replace(entry.version());
-        // Nobody listens before the start is complete.
-        let _nobody = self.changes.send(change);
-    }
-
-    fn note_deadline_releases(&self, entry: &Entry) {
-        let by_deadline = |fact: &&Fact| matches!(fact, Fact::ReservationEnded(ended) if ended.cause == EndCause::Deadline);
-        let count = entry.facts.iter().filter(by_deadline).count();
-        let mut releases = self
-            .deadline_releases
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        releases.extend(std::iter::repeat_n(entry.at, count));
-        while releases.len() > DEADLINE_RELEASES {
-            releases.pop_front();
+        if let Some(change) = change {
+            // Nobody listens before the start is complete.
+            let _nobody = self.changes.send(change);
         }
-    }
-
-    /// How many hosts were released after `instant` because no end came, by whichever provisioner; a large number is not
-    /// exact.
-    pub(crate) fn deadline_releases_since(&self, instant: Timestamp) -> usize {
-        let releases = self
-            .deadline_releases
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        releases.iter().filter(|at| **at > instant).count()
     }
 
     /// Waits until everything up to `version` is folded.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use bellhop_domain::id::ResourceId;
+use bellhop_domain::id::{AskerId, ResourceId};
 use bellhop_domain::ledger::Ledger;
+use bellhop_domain::reservation::Command;
 use bellhop_domain::reservation::timer::{self, Timer};
-use bellhop_domain::reservation::{Command, Policy};
 use bellhop_domain::time;
 use bellhop_event_store::{BrokerClock, EventStore};
 use bellhop_service::notices::Alarms;
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::catch_up;
-use crate::decisions::Decisions;
+use crate::decisions::{DecisionError, Decisions};
 use crate::folded::FoldedLedger;
 
 /// Never sleep longer: the clock may be set, and a deadline be nearer than it seemed.
@@ -28,8 +28,6 @@ const STOPPED: Duration = Duration::from_secs(5);
 /// How far our clock may be from the broker's before no host is released because its end did not come.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(30);
 const RELEASES_STOPPED: &str = "deadline_releases_stopped";
-/// Within which time releases without an end are counted.
-const RELEASE_WINDOW: Duration = Duration::from_secs(600);
 /// A gap between two looks that means that this process was not running.
 const AWAY: Duration = Duration::from_secs(90);
 
@@ -190,31 +188,41 @@ impl ReleaseGuard {
         false
     }
 
-    /// Whether hosts may be released now because no end came.
-    fn lets_pass(
+    /// What a resource may be released for now, because no end came.
+    async fn lets_pass(
         &mut self,
         resource: &ResourceId,
         folded: &FoldedLedger,
-        policy: &Policy,
+        decisions: &Decisions,
         up_since: Timestamp,
-    ) -> bool {
+    ) -> Result<Pass, DecisionError> {
         let now = Timestamp::now();
         let timers = folded.read(|ledger| {
-            ledger
-                .resource(resource)
-                .map(|state| timer::timers(state, policy, up_since))
+            let state = ledger.resource(resource)?;
+            Some(timer::timers(state, decisions.policy(), up_since))
         });
         let timers = timers.unwrap_or_default();
         let due = || timers.iter().filter(|(due, _)| *due <= now);
         // Another reservation proves that this one is over: that is no missing end any more, and decided first.
-        let proven = due().any(|(_, timer)| matches!(timer, Timer::ProvenOver(_)));
-        let releases =
-            due().any(|(due, timer)| matches!(timer, Timer::Hold(_)) && *due >= up_since);
-        if proven || !releases {
-            return true;
+        if due().any(|(_, timer)| matches!(timer, Timer::ProvenOver(_))) {
+            return Ok(Pass::Free);
         }
-        self.stopped |=
-            folded.deadline_releases_since(time::before(now, RELEASE_WINDOW)) >= self.most;
+        let hold = due().find_map(|(due, timer)| match timer {
+            Timer::Hold(reservation) => Some((due, reservation)),
+            _ => None,
+        });
+        let asker = match hold {
+            None => return Ok(Pass::No),
+            // It begins anew.
+            Some((due, _)) if *due < up_since => return Ok(Pass::Free),
+            Some((due, reservation)) => {
+                AskerId::new(format!("{reservation} on {resource} until {due}"))
+            }
+        };
+        self.stopped = self.stopped
+            || !decisions
+                .permit_release(resource, &asker, self.most)
+                .await?;
         if self.stopped {
             let text = format!(
                 "{} hosts were released within ten minutes because no end came: no further one is. Are the sender's ends \
@@ -222,8 +230,29 @@ impl ReleaseGuard {
                 self.most
             );
             self.alarms.raise(RELEASES_STOPPED, "all", &text);
+            return Ok(Pass::No);
         }
-        !self.stopped
+        Ok(Pass::With(asker))
+    }
+}
+
+/// What a resource may be released for because time passed.
+enum Pass {
+    /// For nothing.
+    No,
+    /// What is due takes away no host of which it is not known that its reservation is over.
+    Free,
+    /// A hold that passed, with this permit.
+    With(AskerId),
+}
+
+impl Pass {
+    /// Whether it is good still: a permit is, for a short time.
+    fn is_good(&self, ledger: &Ledger) -> bool {
+        match self {
+            Self::No | Self::Free => true,
+            Self::With(asker) => ledger.deadline_releases().permits(asker, Timestamp::now()),
+        }
     }
 }
 
@@ -241,19 +270,23 @@ async fn fire(
             return;
         }
         let is_left = folded.read(|ledger| ledger.adopted_host_left(resource).is_some());
-        let may_release =
-            sure && !is_left && guard.lets_pass(resource, folded, decisions.policy(), up_since);
-        let decided = decisions
-            .decide(
-                resource,
-                &Command::TimePassed {
-                    up_since,
-                    may_release,
-                },
-                "time",
-            )
-            .await;
-        if let Err(error) = decided {
+        let fired = async {
+            let pass = if sure && !is_left {
+                guard
+                    .lets_pass(resource, folded, decisions, up_since)
+                    .await?
+            } else {
+                Pass::No
+            };
+            let command = Command::TimePassed {
+                up_since,
+                may_release: !matches!(pass, Pass::No),
+            };
+            decisions
+                .decide_while(resource, &command, "time", |ledger| pass.is_good(ledger))
+                .await
+        };
+        if let Err(error) = fired.await {
             tracing::warn!(
                 %resource,
                 error = &error as &dyn std::error::Error,

@@ -59,7 +59,7 @@ text_id! {
     DeliveryId
 }
 text_id! {
-    /// Who asks for a place of the capacity, for one thing that is done once.
+    /// Who asks for a place of the capacity, or for a permit of a quota, for one thing that is done once.
     AskerId
 }
 text_id! {

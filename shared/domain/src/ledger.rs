@@ -1,5 +1,5 @@
-//! All resources and the capacity, folded from the facts in the order of the ledger, and the index that says where a
-//! reservation stands.
+//! All resources, the capacity and the releases that were permitted lately, folded from the facts in the order of the ledger, and
+//! the index that says where a reservation stands.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::capacity::{self, Capacity};
 use crate::id::{ReservationId, ResourceId, SiteId, Version};
+use crate::quota::{self, Quota};
 use crate::reservation::alarm::{self, Alarm};
 use crate::reservation::{
     AcceptedStart, Fact, HostSites, Knowledge, Note, Recorded, Resource, Scope, SpentSecret,
@@ -20,6 +21,7 @@ pub struct Ledger {
     resources: HashMap<ResourceId, Resource>,
     places: HashMap<ReservationId, Place>,
     capacity: Capacity,
+    deadline_releases: Quota,
     /// The sites that anything was ever said of, each with the message that was the first to do so.
     sites: BTreeMap<SiteId, Version>,
     version: Version,
@@ -70,6 +72,23 @@ impl Ledger {
     pub fn apply_to_capacity(&mut self, version: Version, facts: &[capacity::Fact]) {
         self.version = self.version.max(version);
         self.capacity.apply(version, facts);
+    }
+
+    /// Takes in one message about the permits to release a host because no end came. One that was taken in before changes
+    /// nothing.
+    pub fn apply_to_deadline_releases(
+        &mut self,
+        version: Version,
+        at: Timestamp,
+        facts: &[quota::Fact],
+    ) {
+        self.version = self.version.max(version);
+        self.deadline_releases.apply(version, at, facts);
+    }
+
+    /// Who has, or lately had, a permit to release a host because no end came.
+    pub fn deadline_releases(&self) -> &Quota {
+        &self.deadline_releases
     }
 
     /// Who has a place of the capacity.

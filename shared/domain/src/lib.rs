@@ -13,6 +13,7 @@
 //!   Pipelines and deployments will be modules beside it.
 //! - [`capacity`]: the other one: how many may be served at once; it knows nothing of reservations.
 //! - [`preparing`]: what the reservations ask of it;
+//! - [`quota`]: a third: how often something may be done within ten minutes;
 //! - [`served`]: which types of resource and which sites are ours;
 //! - [`ledger`]: everything folded from the facts, and the index that says where a reservation stands.
 
@@ -20,6 +21,7 @@ pub mod capacity;
 pub mod id;
 pub mod ledger;
 pub mod preparing;
+pub mod quota;
 pub mod reservation;
 pub mod served;
 pub mod time;

@@ -1,7 +1,8 @@
 //! Facts are kept for ever: what is written today is read by every later version.
 //!
-//! `facts.jsonl` holds at least one of each kind as it stands in ledgers, `capacity_facts.jsonl` those of the capacity. Lines are added, never changed: where a test here
-//! fails, it is the code that has to go back.
+//! `facts.jsonl` holds at least one of each kind as it stands in ledgers, `capacity_facts.jsonl` those of the capacity,
+//! `quota_facts.jsonl` those of a quota. Lines are added, never changed: where a test here fails, it is the code that has to go
+//! back.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use bellhop_domain::capacity;
 use bellhop_domain::id::{ReservationId, Source};
+use bellhop_domain::quota;
 use bellhop_domain::reservation::{Fact, FailureReason, HostError, HostLeft};
 
 fn lines() -> impl Iterator<Item = &'static str> {
@@ -184,4 +186,20 @@ fn every_fact_about_the_capacity_is_read_and_written_again_as_it_was() {
         });
     }
     assert_eq!(kinds, (0..2).collect());
+}
+
+#[test]
+fn every_fact_about_a_quota_is_read_and_written_again_as_it_was() {
+    let mut kinds = BTreeSet::new();
+    for line in include_str!("quota_facts.jsonl").lines() {
+        let fact: quota::Fact = serde_json::from_str(line).unwrap();
+        assert_eq!(serde_json::to_string(&fact).unwrap(), line);
+        let kind = &serde_json::to_value(&fact).unwrap()["type"];
+        assert_eq!(kind, fact.name(), "{line}");
+        // A new variant does not compile until it is counted here, and then wants its line.
+        kinds.insert(match fact {
+            quota::Fact::PermitGranted { .. } => 0,
+        });
+    }
+    assert_eq!(kinds, (0..1).collect());
 }

@@ -164,7 +164,8 @@ impl StoreError {
 /// Facts could not be appended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// Something else was decided on the same resource, or on the capacity, since the state that this decision was made upon.
+    /// Something else was decided on the same resource, or on what else there is, since the state that this decision was made
+    /// upon.
     #[error("the ledger has newer entries than version {expected}, which {what} follow from")]
     Conflict {
         /// What was to be appended.

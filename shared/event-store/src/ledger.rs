@@ -1,6 +1,8 @@
 //! The ledger: what was decided, in order, for ever.
 
+mod beside;
 mod capacity;
+mod deadline_releases;
 mod follower;
 mod identity;
 
@@ -12,7 +14,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::beside::EntryBeside;
 pub use self::capacity::CapacityEntry;
+pub use self::deadline_releases::DeadlineReleasesEntry;
 pub use self::follower::Follower;
 pub(crate) use self::identity::NotTheLedger;
 use crate::error::{AppendError, EventStoreError, Unreadable};
@@ -20,7 +24,7 @@ use crate::inbox::{ConsumerLimits, Inbox, Raw, header_list, timestamp};
 use crate::message::{self, BadHeader, Outgoing, header};
 use crate::store::{EventStore, PublishFailure, not_a_message};
 use crate::streams::LEDGER;
-use crate::subject::{OF_CAPACITY, OF_RESOURCES, of_resource, resource_of};
+use crate::subject::{OF_CAPACITY, OF_DEADLINE_RELEASES, OF_RESOURCES, of_resource, resource_of};
 
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -44,6 +48,8 @@ pub enum LedgerEntry {
     Resource(Entry),
     /// About the capacity.
     Capacity(CapacityEntry),
+    /// About the permits to release a host because no end came.
+    DeadlineReleases(DeadlineReleasesEntry),
 }
 
 impl LedgerEntry {
@@ -52,6 +58,7 @@ impl LedgerEntry {
         match self {
             Self::Resource(entry) => entry.version,
             Self::Capacity(entry) => entry.version,
+            Self::DeadlineReleases(entry) => entry.version,
         }
     }
 
@@ -59,7 +66,7 @@ impl LedgerEntry {
     pub fn into_resource(self) -> Option<Entry> {
         match self {
             Self::Resource(entry) => Some(entry),
-            Self::Capacity(_) => None,
+            Self::Capacity(_) | Self::DeadlineReleases(_) => None,
         }
     }
 }
@@ -246,10 +253,10 @@ fn decided<'a>(
 }
 
 fn read(raw: &Raw<'_>) -> Result<LedgerEntry, Unreadable> {
-    if raw.subject == OF_CAPACITY {
-        capacity::read(raw).map(LedgerEntry::Capacity)
-    } else {
-        read_resource(raw).map(LedgerEntry::Resource)
+    match raw.subject {
+        OF_CAPACITY => beside::read(raw).map(LedgerEntry::Capacity),
+        OF_DEADLINE_RELEASES => beside::read(raw).map(LedgerEntry::DeadlineReleases),
+        _ => read_resource(raw).map(LedgerEntry::Resource),
     }
 }
 

@@ -4,6 +4,7 @@
 //!   DELIVERIES    deliveries.<source>.<site>.<kind>.<name>    one verified webhook, untouched     ingress ──▶ provisioner
 //!   LEDGER        ledger.<kind>.<namespace>.<name>            one decision: its facts, in order   provisioner ──▶ all
 //!                 ledger.capacity                             the same, about the capacity
+//!                 ledger.deadline_releases                    the same, about releases without an end
 //!   DEAD_LETTERS  dead_letters.<service>.<class>.<what>       what could not be handled, and why  all ──▶ operators
 //!                 dead_letters.verdicts.…, .replays.…         what operators decided about that     operators ──▶ notifier
 //!   SNAPSHOTS     one object for each reader                  a fold of the ledger: a cache         provisioner
@@ -51,7 +52,10 @@ pub use error::{
     Unreadable,
 };
 pub use inbox::{ConsumerLimits, Handed, Inbox};
-pub use ledger::{CapacityEntry, Entry, Follower, LedgerEntry, NewEntry, StoredEntry};
+pub use ledger::{
+    CapacityEntry, DeadlineReleasesEntry, Entry, EntryBeside, Follower, LedgerEntry, NewEntry,
+    StoredEntry,
+};
 pub use report::{ReportKey, ReportState, Revision, Sending};
 pub use retention::Retention;
 pub use settings::{EventStoreSettings, Mode};

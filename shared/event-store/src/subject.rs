@@ -75,6 +75,8 @@ pub struct NotAToken {
 
 /// The ledger's subject of the capacity, without prefix.
 pub(crate) const OF_CAPACITY: &str = "ledger.capacity";
+/// The ledger's subject of the permits to release a host because no end came, without prefix.
+pub(crate) const OF_DEADLINE_RELEASES: &str = "ledger.deadline_releases";
 /// The ledger's subjects of all resources, without prefix.
 pub(crate) const OF_RESOURCES: &str = "ledger.*.*.*";
 

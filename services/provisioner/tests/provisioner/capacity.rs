@@ -62,6 +62,7 @@ impl Walk {
                 LedgerEntry::Capacity(entry) => {
                     entry.facts.iter().for_each(|fact| walk.place(fact))
                 }
+                LedgerEntry::DeadlineReleases(_) => {}
             }
             walk.most = walk.most.max(walk.preparing.len());
         }

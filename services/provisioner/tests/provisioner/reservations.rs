@@ -523,3 +523,27 @@ async fn many_ends_that_do_not_come_stop_the_releases_with_one_alarm() {
         })
         .await;
 }
+
+#[tokio::test]
+async fn two_provisioners_together_release_no_more_hosts_without_an_end_than_there_may_be() {
+    let hosts: Vec<String> = (1..=8).map(|number| format!("node{number:02}")).collect();
+    let world = World::with_hosts(hosts.iter().map(|name| HostSpec::new(NS, name))).await;
+    let mut settings = world.settings();
+    settings.deadline_grace = Duration::from_millis(500);
+    settings.deadline_hold = Duration::from_secs(2);
+    settings.deadline_release_max = 3;
+    let replicas = [(); 2].map(|()| world.provisioner_with(settings.clone()));
+    // All at once.
+    let end = in_seconds(6);
+    for host in &hosts {
+        let start = flat("EVENT_START", host, host, in_seconds(-10), end);
+        world.says(start).await;
+    }
+    for replica in &replicas {
+        replica.until_shown("deadline_releases_stopped").await;
+    }
+    world.quiet().await;
+    let by_deadline = |fact: &Fact| matches!(fact, Fact::ReservationEnded(ended) if ended.cause == EndCause::Deadline);
+    let facts = world.facts().await;
+    assert_eq!(facts.iter().filter(|fact| by_deadline(fact)).count(), 3);
+}
