@@ -495,11 +495,23 @@ fn observed() -> Vec<Asked> {
         asked("working, changed", |_| {
             reads_claimed(Progress::Working, None, Some("image"))
         }),
+        asked("working, a while after it was seen last", |story| {
+            story.now += 4 * MINUTE;
+            reads(working())
+        }),
+        asked("working, long after it was seen last", |story| {
+            story.now += 20 * MINUTE;
+            reads(working())
+        }),
         asked("working, though there is no time left", |story| {
             story.policy.provisioning_timeout = Duration::ZERO;
             reads(working())
         }),
         asked("suspended", |_| reads(paused())),
+        asked("suspended, long after it was seen last", |story| {
+            story.now += 20 * MINUTE;
+            reads(paused())
+        }),
         asked("suspended, with an error", |_| {
             reads_claimed(suspended(), Some("no disk"), None)
         }),
@@ -563,9 +575,6 @@ fn time() -> Vec<Asked> {
         }),
         asked("the grace after the end of another is over", |story| {
             passes(story, HOUR + 10 * MINUTE)
-        }),
-        asked("Metal3's time is up", |story| {
-            passes(story, HOUR + 46 * MINUTE)
         }),
         asked("its postponed start comes", |story| {
             let now = 115 * MINUTE;
