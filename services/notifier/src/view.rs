@@ -7,13 +7,14 @@ use std::time::Duration;
 use bellhop_domain::id::{ReservationId, Version, WebhookId};
 use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::Fact;
+use bellhop_domain::reservation::heard::MOST_WEBHOOKS;
 use bellhop_event_store::{Entry, EventStore, FollowError, LedgerEntry};
 use bellhop_service::{Alarms, Dependency};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::destination::Destination;
-use crate::owed::{self, Composed, Occasion};
+use crate::owed::{self, Composed, Occasion, StartPayload};
 
 /// The ledger as far as it was read. Pure: [`LedgerView::take_in`] is all that changes it.
 #[derive(Debug, Default)]
@@ -34,17 +35,15 @@ struct History {
     webhooks: Vec<WebhookId>,
     /// The first of them is that of its accepted start.
     started: bool,
+    /// The entry that holds the payload of its start. Not kept itself: payloads are most of the ledger.
+    start: Option<Version>,
     /// The facts that owe reports, in the order of the ledger.
     owing: Vec<Owing>,
 }
 
-/// Under how many webhooks one report may be tried. A booking is told to every webhook that matches it, which are few; this
-/// bounds the requests of one try.
-const MOST_WEBHOOKS: usize = 8;
-
 impl History {
     fn note_webhook(&mut self, fact: &Fact) {
-        let Some(webhook) = webhook_of(fact) else {
+        let Some(webhook) = fact.webhook() else {
             return;
         };
         let starts = matches!(fact, Fact::ReservationStarted(_)) && !self.started;
@@ -56,20 +55,6 @@ impl History {
         } else if !self.webhooks.contains(webhook) && self.webhooks.len() < MOST_WEBHOOKS {
             self.webhooks.push(webhook.clone());
         }
-    }
-}
-
-/// The webhook under which the delivery came that led to the fact, where the fact names it.
-fn webhook_of(fact: &Fact) -> Option<&WebhookId> {
-    match fact {
-        Fact::ReservationAnnounced(announced)
-        | Fact::ReservationChanged(announced)
-        | Fact::ChangeCameTooLate(announced) => Some(&announced.webhook),
-        Fact::ReservationMovedIn(moved) => Some(&moved.announced.webhook),
-        Fact::ReservationStarted(started) => Some(&started.webhook),
-        Fact::ReservationRefused(refused) => Some(&refused.webhook),
-        Fact::ReservationEnded(ended) => ended.webhook.as_ref(),
-        _ => None,
     }
 }
 
@@ -111,6 +96,9 @@ impl LedgerView {
             let history = self.histories.entry(reservation.clone()).or_default();
             history.note_webhook(fact);
             let was_over = history.over;
+            if !was_over && owed::start_payload(fact).is_some() {
+                history.start.get_or_insert(entry.version);
+            }
             history.over |= is_final(fact);
             if let Fact::HostAssigned { .. } = fact {
                 history.assigned_at = Some(entry.at);
@@ -184,11 +172,54 @@ impl LedgerView {
             .last()
     }
 
-    /// What the report says that the fact at `index` of `entry` owes, as things stand now.
-    pub fn compose(&self, destination: Destination, entry: &Entry, index: usize) -> Composed {
+    /// The entry that [`LedgerView::compose`] needs beside the fact's own; none where it needs none.
+    pub fn start_of(
+        &self,
+        destination: Destination,
+        entry: &Entry,
+        index: usize,
+    ) -> Option<Version> {
+        let fact = entry.facts.get(index)?;
+        let start = self.histories.get(fact.reservation()?)?.start?;
+        (owed::tells_of_start(destination, fact) && start != entry.version).then_some(start)
+    }
+
+    /// What the report says that the fact at `index` of `entry` owes, as things stand now. `start`: the facts of the entry that
+    /// [`LedgerView::start_of`] names, where that could be had.
+    pub fn compose(
+        &self,
+        destination: Destination,
+        entry: &Entry,
+        index: usize,
+        start: Option<&[Fact]>,
+    ) -> Composed {
         match self.occasion(entry, index) {
-            Some(occasion) => owed::compose(destination, &occasion),
+            Some(occasion) => {
+                let start = self.start_payload(entry, index, start);
+                owed::compose(destination, &Occasion { start, ..occasion })
+            }
             None => Composed::Unsendable("the ledger does not know its resource".to_owned()),
+        }
+    }
+
+    fn start_payload<'a>(
+        &self,
+        entry: &'a Entry,
+        index: usize,
+        start: Option<&'a [Fact]>,
+    ) -> StartPayload<'a> {
+        let reservation = entry.facts.get(index).and_then(Fact::reservation);
+        let Some((reservation, history)) =
+            reservation.and_then(|id| Some((id, self.histories.get(id)?)))
+        else {
+            return StartPayload::None;
+        };
+        match history.start {
+            None => StartPayload::None,
+            Some(version) if version == entry.version => {
+                StartPayload::among(&entry.facts, reservation)
+            }
+            Some(_) => StartPayload::among(start.unwrap_or_default(), reservation),
         }
     }
 
@@ -223,6 +254,7 @@ impl LedgerView {
             resource: self.ledger.resource(&entry.resource)?,
             assigned_at: history.and_then(|history| history.assigned_at),
             webhooks: history.map_or(&[], |history| &history.webhooks),
+            start: StartPayload::None,
         })
     }
 }

@@ -6,6 +6,7 @@ use bellhop_domain::id::ResourceId;
 use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::{Note, Occupancy, Orders};
 use bellhop_service::notices::{Alarms, Shown};
+use jiff::Timestamp;
 
 use crate::baremetalhost::watch::KnownHosts;
 use crate::folded::FoldedLedger;
@@ -57,7 +58,8 @@ impl AlarmBoard {
             .unwrap_or_default();
         self.show(resource, &orders);
         let mut on = HashSet::new();
-        for alarm in alarms {
+        let now = Timestamp::now();
+        for alarm in alarms.into_iter().filter(|alarm| alarm.is_on(now)) {
             let key = format!("{resource} {}", alarm.reservation);
             self.alarms.raise(alarm.kind.as_str(), &key, &alarm.text);
             on.insert((alarm.kind.as_str(), key));

@@ -332,7 +332,8 @@ fn a_reservation_of_a_site_that_is_not_served_fails_and_touches_no_host() {
         }]
     ));
     assert_eq!(*story.phase("metal3", "b"), Phase::Over(Outcome::Failed));
-    assert_eq!(story.said("b", Said::End), []);
+    assert_eq!(names(&story.said("b", Said::End)), ["WordHeard"]);
+    assert_eq!(*story.phase("metal3", "b"), Phase::Over(Outcome::Failed));
 }
 
 #[test]
@@ -466,7 +467,9 @@ fn an_unsettled_reservation_fails_at_its_end_with_what_it_waited_for() {
     let mut story = unsettled();
     story.judged("b", SiteJudgement::Unclear);
     let mut by_word = story.clone();
-    assert!(in_vain(&by_word.said("b", Said::End)));
+    let by_word = by_word.said("b", Said::End);
+    assert_eq!(names(&by_word), ["ReservationFailed", "WordHeard"]);
+    assert!(in_vain(&by_word[..1]));
     story.now = 3 * HOUR;
     let passed = Command::TimePassed {
         up_since: at(0),

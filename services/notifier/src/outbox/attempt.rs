@@ -50,11 +50,7 @@ impl Outbox {
         let Some((owed, began)) = self.claim(channel, &report.key, owed).await? else {
             return Ok(Next::Pause(Duration::ZERO));
         };
-        let composed = self
-            .followed
-            .read()
-            .compose(self.destination, report.entry, report.index);
-        let message = match composed {
+        let message = match self.compose(report).await? {
             Composed::Send(message) => message,
             Composed::NoLongerTrue(reason) => {
                 self.drop_report(report, owed.revision, reason.to_owned())

@@ -43,6 +43,7 @@ pub(crate) use dead_letter::{DEAD_LETTERS_ALARM, DEAD_LETTERS_TEXT, SERVICE};
 use crate::circuit::Circuit;
 use crate::destination::Destination;
 use crate::metrics::ReportMetrics;
+use crate::owed::Composed;
 use crate::retry::Pauses;
 use crate::secrets::SigningSecrets;
 use crate::sender::Sender;
@@ -259,6 +260,23 @@ impl Outbox {
             Ok(())
         });
         join_all(of_reservations).await.into_iter().collect()
+    }
+
+    /// What a report says as things stand now.
+    async fn compose(&self, report: &OnItsWay<'_>) -> Result<Composed, Interrupted> {
+        let (entry, index) = (report.entry, report.index);
+        let start = self
+            .followed
+            .read()
+            .start_of(self.destination, entry, index);
+        let start = match start {
+            Some(version) => self.store.entry(version).await?,
+            None => None,
+        };
+        let start = start.and_then(|stored| stored.entry.ok());
+        let facts = start.as_ref().map(|start| start.facts.as_slice());
+        let view = self.followed.read();
+        Ok(view.compose(self.destination, entry, index, facts))
     }
 
     fn key(&self, reservation: &ReservationId, place: Place) -> ReportKey {

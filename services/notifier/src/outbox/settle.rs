@@ -91,7 +91,7 @@ impl Outbox {
             }
             Way::Shown => {
                 self.wait_for_previous(&report).await?;
-                let reason = self.show(&report);
+                let reason = self.show(&report).await?;
                 self.drop_report(&report, owed.revision, reason).await;
                 return Ok(());
             }
@@ -109,12 +109,8 @@ impl Outbox {
     }
 
     /// Logs what a live notifier would send now. Returns why it is not sent.
-    fn show(&self, report: &OnItsWay<'_>) -> String {
-        let composed = self
-            .followed
-            .read()
-            .compose(self.destination, report.entry, report.index);
-        match composed {
+    async fn show(&self, report: &OnItsWay<'_>) -> Result<String, Interrupted> {
+        let why = match self.compose(report).await? {
             Composed::Send(message) => {
                 let (destination, reservation) = (self.destination, &report.key.reservation);
                 tracing::info!(%destination, %reservation, says = message.first.says, "would report");
@@ -125,7 +121,8 @@ impl Outbox {
                 tracing::warn!(report = %report.key, reason, "could not be reported");
                 reason
             }
-        }
+        };
+        Ok(why)
     }
 
     /// Waits until the report before this one, about the same reservation, is settled.

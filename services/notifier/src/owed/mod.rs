@@ -12,7 +12,7 @@ mod text;
 mod webhook_log;
 
 use bellhop_domain::id::{self as domain, ReservationId, ResourceId};
-use bellhop_domain::reservation::{Fact, Holding, Reservation, Resource};
+use bellhop_domain::reservation::{Fact, HeardSaid, Holding, Reservation, Resource};
 use bellhop_reservation_system::{RefusedByReceiver, WebhookId};
 use jiff::Timestamp;
 
@@ -35,6 +35,45 @@ pub struct Occasion<'a> {
     pub assigned_at: Option<Timestamp>,
     /// The webhooks that brought deliveries about the reservation: that of its accepted start, then the others.
     pub webhooks: &'a [domain::WebhookId],
+    /// The payload of its start.
+    pub start: StartPayload<'a>,
+}
+
+/// The payload of the start that a report is about, where the fact itself does not hold it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartPayload<'a> {
+    /// No start came.
+    None,
+    /// Without key, e-mail and name.
+    Kept(&'a str),
+    /// A start came, and the entry of the ledger that holds its payload can't be had any more.
+    Gone,
+}
+
+impl<'a> StartPayload<'a> {
+    /// What `facts`, in which it should be, hold of a reservation's start.
+    pub fn among(facts: &'a [Fact], reservation: &ReservationId) -> Self {
+        let kept = facts
+            .iter()
+            .filter(|fact| fact.reservation() == Some(reservation))
+            .find_map(start_payload);
+        kept.map_or(Self::Gone, Self::Kept)
+    }
+}
+
+/// The payload of the start that led to a fact.
+pub fn start_payload(fact: &Fact) -> Option<&str> {
+    match fact {
+        Fact::ReservationStarted(started) => Some(&started.payload),
+        // Beside the failure of a start that nothing could be given to.
+        Fact::WordHeard(word) if word.said == HeardSaid::Start => Some(&word.payload),
+        _ => None,
+    }
+}
+
+/// Whether what the fact owes to `destination` says the payload of the reservation's start.
+pub fn tells_of_start(destination: Destination, fact: &Fact) -> bool {
+    destination == Destination::WebhookLog && webhook_log::tells_of_start(fact)
 }
 
 /// What is to be sent to one destination: the same under each webhook that it may leave under.
@@ -77,15 +116,20 @@ pub enum Composed {
     Unsendable(String),
 }
 
-/// Whether the fact owes a report to `destination`. `was_over`: the reservation was over before the fact; nothing that is
-/// said about it then is owed, so that there is one final outcome for each reservation.
+/// Whether the fact owes a report to `destination`. `was_over`: the reservation was over before the fact; of what is said about
+/// it then only that it came too late is owed, so that there is one final outcome for each reservation.
 pub fn owes(destination: Destination, occasion: &Occasion<'_>, was_over: bool) -> bool {
     let Some((fact, reservation)) = occasion.fact().zip(occasion.reservation()) else {
         return false;
     };
     // Nobody could sign it. No fact makes a reservation known without naming a webhook, but for an end that no delivery
     // brought, and that one is only ever decided for a known reservation.
-    let silent = was_over && !matches!(fact, Fact::ChangeCameTooLate(_));
+    let silent = match fact {
+        Fact::ChangeCameTooLate(_) => false,
+        // Before that the fact beside it says what became of the word.
+        Fact::WordHeard(_) => !was_over,
+        _ => was_over,
+    };
     if silent || reservation.webhook.is_none() {
         return false;
     }
@@ -198,6 +242,13 @@ impl<'a> Occasion<'a> {
         self.resource
             .holding()
             .filter(|holding| holding.reservation == *reservation)
+    }
+
+    /// Whether the same entry says that a start came under the id of one that is over.
+    fn starts_anew(&self) -> bool {
+        self.facts
+            .iter()
+            .any(|fact| matches!(fact, Fact::WordHeard(word) if word.said == HeardSaid::StartAnew))
     }
 
     /// Whether the same entry says that the reservation failed.

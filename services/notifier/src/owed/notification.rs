@@ -71,6 +71,9 @@ pub(super) fn owes(fact: &Fact, occasion: &Occasion<'_>) -> bool {
         // An operator decides what becomes of it.
         | Fact::HeldResourceDeleted { .. }
         | Fact::SiteSettled { .. }
+        // Its user asked for nothing, or is told by the fact beside it.
+        | Fact::WordHeard(_)
+        | Fact::WebhookHeard { .. }
         | Fact::HostReleased { .. } => false,
     }
 }
@@ -315,6 +318,14 @@ fn message(about: &About<'_>) -> Option<Message> {
         ),
         Fact::OwnerChanged { .. } => (Warning, "OWNER_CHANGED", given(about)),
         Fact::OwnerWithdrawn { .. } => (Warning, "OWNER_CHANGED", withdrawn(about)),
+        Fact::ChangeCameTooLate(_) if about.occasion.starts_anew() => (
+            Warning,
+            "CHANGE_CAME_TOO_LATE",
+            format!(
+                "Your reservation of server {name} has the number of an earlier one, which is over, so no server is prepared for you. \
+                 Delete it, and if you need a server, {BOOK_AGAIN}."
+            ),
+        ),
         Fact::ChangeCameTooLate(change) if is_of_another_user(about, change) => (
             Warning,
             "CHANGE_CAME_TOO_LATE",

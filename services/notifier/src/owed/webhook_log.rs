@@ -1,12 +1,15 @@
 //! What administrators read in the webhook log: what became of each webhook that asked something of us.
 
 use bellhop_domain::preparing::being_prepared;
-use bellhop_domain::reservation::{EndCause, EndOutcome, Fact, Schedule, WaitReason, fact::Ended};
+use bellhop_domain::reservation::{
+    EndCause, EndOutcome, Fact, FailureReason, HeardSaid, HeardWord, Outcome, Schedule, WaitReason,
+    fact::Ended,
+};
 use bellhop_domain::time::elapsed;
 use bellhop_reservation_system::{EventType, WebhookId, WebhookLog};
 use serde_json::json;
 
-use super::{About, Body, Written, notification, text};
+use super::{About, Body, StartPayload, Written, notification, text};
 
 /// The statuses that the service before Bellhop wrote, and people look for.
 const WENT_WELL: u16 = 200;
@@ -19,6 +22,7 @@ pub(super) fn owes(fact: &Fact) -> bool {
         | Fact::HostProvisioned { .. }
         | Fact::ReservationFailed { .. }
         | Fact::ReservationMissed { .. }
+        | Fact::WordHeard(_)
         | Fact::ReservationEnded(_) => true,
         Fact::ReservationAnnounced(_)
         | Fact::ReservationChanged(_)
@@ -42,6 +46,7 @@ pub(super) fn owes(fact: &Fact) -> bool {
         | Fact::OwnerChanged { .. }
         | Fact::OwnerWithdrawn { .. }
         | Fact::ChangeCameTooLate(_)
+        | Fact::WebhookHeard { .. }
         | Fact::ReservationWaits { .. }
         | Fact::HostAssigned { .. }
         | Fact::HostClaimed { .. }
@@ -61,13 +66,41 @@ pub(super) fn owes(fact: &Fact) -> bool {
     }
 }
 
+/// Whether the row that a fact owes has the payload of the reservation's start, which the fact does not hold.
+pub(super) fn tells_of_start(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::HostProvisioned { .. } | Fact::ReservationFailed { .. }
+    )
+}
+
 /// One row: an entry is history, so it is true whenever it arrives.
 struct Row<'a> {
     event_type: EventType,
-    /// The payload of the delivery, where the fact holds one.
-    payload: Option<&'a str>,
+    payload: Payload<'a>,
     success: bool,
     response: String,
+}
+
+/// What a row shows of the webhook that led to it.
+#[derive(Clone, Copy)]
+enum Payload<'a> {
+    /// Its payload without key, e-mail and name.
+    Of(&'a str),
+    /// No webhook led to it.
+    None,
+    /// It was kept once.
+    Gone,
+}
+
+impl<'a> From<StartPayload<'a>> for Payload<'a> {
+    fn from(start: StartPayload<'a>) -> Self {
+        match start {
+            StartPayload::None => Self::None,
+            StartPayload::Kept(payload) => Self::Of(payload),
+            StartPayload::Gone => Self::Gone,
+        }
+    }
 }
 
 pub(super) fn body(webhook: WebhookId, about: &About<'_>, number: Option<i64>) -> Body {
@@ -75,10 +108,17 @@ pub(super) fn body(webhook: WebhookId, about: &About<'_>, number: Option<i64>) -
         return Ok(None);
     };
     let event_id = about.id.event();
-    let own_payload = || json!({"eventId": event_id, "resourceName": about.name}).to_string();
     let payload = match row.payload {
-        Some(payload) if !payload.trim().is_empty() => payload.to_owned(),
-        _ => own_payload(),
+        Payload::Of(payload) if !payload.trim().is_empty() => payload.to_owned(),
+        Payload::Of(_) | Payload::None => {
+            json!({"eventId": event_id, "resourceName": about.name}).to_string()
+        }
+        Payload::Gone => json!({
+            "eventId": event_id,
+            "resourceName": about.name,
+            "note": "the webhook's own payload is not kept any more",
+        })
+        .to_string(),
     };
     let status = if row.success { WENT_WELL } else { WENT_WRONG };
     let mut log = WebhookLog::new(webhook, &row.event_type, &payload, row.success)?
@@ -111,7 +151,7 @@ fn row<'a>(about: &About<'a>) -> Option<Row<'a>> {
                 None => "the server is prepared next".to_owned(),
             };
             start(
-                Some(&started.payload),
+                Payload::Of(&started.payload),
                 true,
                 format!("start accepted for server {name}; {next}"),
             )
@@ -124,14 +164,19 @@ fn row<'a>(about: &About<'a>) -> Option<Row<'a>> {
                 }
                 None => "provisioned".to_owned(),
             };
-            start(None, true, response)
+            start(about.occasion.start.into(), true, response)
         }
         Fact::ReservationFailed { reason, .. } => {
-            let reason = notification::failure(reason, 2000);
-            start(None, false, format!("failed: {reason}"))
+            let text = notification::failure(reason, 2000);
+            Row {
+                event_type: failed_by(reason, about.occasion.start),
+                payload: about.occasion.start.into(),
+                success: false,
+                response: format!("failed: {text}"),
+            }
         }
         Fact::ReservationRefused(refused) => start(
-            Some(&refused.payload),
+            Payload::Of(&refused.payload),
             false,
             match refused.knowledge.schedule {
                 Schedule { start, end } if end <= start => format!(
@@ -146,14 +191,58 @@ fn row<'a>(about: &About<'a>) -> Option<Row<'a>> {
             },
         ),
         Fact::ReservationMissed { .. } => start(
-            None,
+            Payload::None,
             false,
             "missed: the reservation was announced, but no start event came before its end"
                 .to_owned(),
         ),
         Fact::ReservationEnded(ended) => end(ended, name),
+        Fact::WordHeard(word) => when_over(word, about),
         _ => return None,
     })
+}
+
+/// Which webhook asked for what failed: its start; where none came, that which deleted its resource.
+fn failed_by(reason: &FailureReason, start: StartPayload<'_>) -> EventType {
+    match (reason, start) {
+        (FailureReason::ResourceDeleted, StartPayload::None) => EventType::ResourceDeleted,
+        _ => EventType::EventStart,
+    }
+}
+
+/// What became of a webhook whose reservation was over when it came.
+fn when_over<'a>(word: &'a HeardWord, about: &About<'_>) -> Row<'a> {
+    let outcome = about.reservation.outcome();
+    let (event_type, success, effect) = match word.said {
+        // Who was deleted or served before wants nothing of it any more.
+        HeardSaid::Start => (
+            EventType::EventStart,
+            matches!(outcome, Some(Outcome::Completed | Outcome::Cancelled)),
+            "nothing is prepared",
+        ),
+        HeardSaid::StartAnew => (
+            EventType::EventStart,
+            false,
+            "nothing is prepared; its times are later than that one's, so the id was given anew: book again",
+        ),
+        HeardSaid::Changed => (EventType::EventUpdated, true, "the change has no effect"),
+        HeardSaid::End => (EventType::EventEnd, true, "there was nothing to end"),
+        HeardSaid::Deleted => (EventType::EventDeleted, true, "there was nothing to end"),
+    };
+    let outcome = match outcome {
+        Some(Outcome::Completed) => " (completed)",
+        Some(Outcome::Failed) => " (failed)",
+        Some(Outcome::Cancelled) => " (cancelled)",
+        Some(Outcome::Refused) => " (refused)",
+        Some(Outcome::Missed) => " (missed)",
+        None => "",
+    };
+    Row {
+        event_type,
+        payload: Payload::Of(&word.payload),
+        success,
+        response: format!("the reservation was over{outcome} when this came: {effect}"),
+    }
 }
 
 fn end<'a>(ended: &'a Ended, name: &str) -> Row<'a> {
@@ -182,7 +271,7 @@ fn end<'a>(ended: &'a Ended, name: &str) -> Row<'a> {
     };
     Row {
         event_type,
-        payload: ended.payload.as_deref(),
+        payload: ended.payload.as_deref().map_or(Payload::None, Payload::Of),
         success: true,
         response: format!("{said}: {effect}"),
     }

@@ -10,8 +10,8 @@ use bellhop_domain::reservation::fact::{
     AcceptedStart, Announced, Ended, MovedIn, Refused, Started,
 };
 use bellhop_domain::reservation::{
-    DeliveryRef, EndCause, EndOutcome, Fact, FailureReason, HostError, HostLeft, Image, Knowledge,
-    Note, Schedule, TenantKey, Terms, WaitReason,
+    DeliveryRef, EndCause, EndOutcome, Fact, FailureReason, HeardSaid, HeardWord, HostError,
+    HostLeft, Image, Knowledge, Note, Schedule, TenantKey, Terms, WaitReason,
 };
 use bellhop_event_store::Entry;
 use jiff::Timestamp;
@@ -184,6 +184,36 @@ impl Story {
         let mut announced = self.announcement(schedule(), "2026-12-04T07:59:00Z");
         announced.user = Some(UserId::new("another-user"));
         Fact::ChangeCameTooLate(announced)
+    }
+
+    /// A word that changes nothing.
+    pub(crate) fn heard(&self, said: HeardSaid) -> Fact {
+        let payload = match said {
+            HeardSaid::Start | HeardSaid::StartAnew => PAYLOAD.to_owned(),
+            HeardSaid::Changed => PAYLOAD.replace("START", "UPDATED"),
+            HeardSaid::End => PAYLOAD.replace("START", "END"),
+            HeardSaid::Deleted => PAYLOAD.replace("START", "DELETED"),
+        };
+        Fact::WordHeard(Box::new(HeardWord {
+            reservation: self.id.clone(),
+            said,
+            webhook: self.webhook.clone(),
+            user: self.user.clone(),
+            resource_number: self.number,
+            site: None,
+            knowledge: knowledge(schedule(), "2026-12-03T17:31:00Z"),
+            delivery: delivery(),
+            payload,
+        }))
+    }
+
+    /// That its webhook told of it too.
+    pub(crate) fn webhook_heard(&self) -> Fact {
+        Fact::WebhookHeard {
+            reservation: self.id.clone(),
+            webhook: self.webhook.clone(),
+            delivery: delivery(),
+        }
     }
 
     fn announcement(&self, schedule: Schedule, said_at: &str) -> Announced {

@@ -95,15 +95,19 @@ impl Resource {
             .filter(|(_, known)| known.has_begun());
         let (id, last) =
             begun.max_by_key(|(_, known)| known.schedule().map(|times| times.start))?;
-        let said = last.times.newest()?;
+        let said = match last.outcome()? {
+            Outcome::Cancelled => last.times.newest()?,
+            // Its start may have reached us too, and found the host in use: it failed here, and its end was heard all the same.
+            Outcome::Failed | Outcome::Refused | Outcome::Missed => last.heard.end()?,
+            Outcome::Completed => return None,
+        };
         let in_time = said.schedule.start <= said.said_at
             && said.said_at <= time::after(said.schedule.end, END_IS_SAID_WITHIN);
         let was_ours = self
             .spent_secrets
             .iter()
             .any(|spent| spent.reservation == *id);
-        let is_left = last.outcome() == Some(Outcome::Cancelled)
-            && in_time
+        let is_left = in_time
             && !was_ours
             && self
                 .orders

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
+
 use super::fact::WaitReason;
 use super::resource::{Holding, Phase, Resource, Stage};
 use crate::id::{ReservationId, ResourceId};
@@ -33,6 +35,8 @@ pub enum AlarmKind {
     UnknownReservation,
     /// The reservation of an adopted host was moved elsewhere.
     AdoptedHostLeft,
+    /// A start came under the id of a reservation that is over.
+    StartedWhenOver,
 }
 
 impl AlarmKind {
@@ -51,6 +55,7 @@ impl AlarmKind {
             Self::AdoptionRefused => "adoption_refused",
             Self::UnknownReservation => "unknown_reservation",
             Self::AdoptedHostLeft => "adopted_host_left",
+            Self::StartedWhenOver => "started_when_over",
         }
     }
 }
@@ -70,6 +75,15 @@ pub struct Alarm {
     pub reservation: ReservationId,
     /// What is wrong, for an operator.
     pub text: String,
+    /// When it is over by itself, whether or not anything is heard; none where it lasts while the state says so.
+    pub until: Option<Timestamp>,
+}
+
+impl Alarm {
+    /// Whether it is on at that instant.
+    pub fn is_on(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
 }
 
 /// The alarms that a resource's state asks for.
@@ -80,6 +94,7 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
             kind,
             reservation: reservation.clone(),
             text,
+            until: None,
         });
     };
     for (id, reservation) in &resource.reservations {
@@ -180,7 +195,25 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
             );
         }
     }
+    alarms.extend(started_when_over(resource));
     alarms
+}
+
+/// Starts that came under the ids of reservations that are over: nothing is prepared for them, and the sender can't know that.
+fn started_when_over(resource: &Resource) -> impl Iterator<Item = Alarm> {
+    resource.reservations.iter().filter_map(|(id, known)| {
+        let times = known.heard.started_anew()?;
+        Some(Alarm {
+            kind: AlarmKind::StartedWhenOver,
+            reservation: id.clone(),
+            text: format!(
+                "it is over, and a start came under its id for {} until {}: nothing is prepared, and its user is told to book again. \
+                 Was the reservation system's database rebuilt or restored, so that ids are given anew?",
+                times.start, times.end
+            ),
+            until: Some(times.end),
+        })
+    })
 }
 
 /// That the reservation of an adopted host stands on another resource: its end is decided there, and a move takes no host away
@@ -189,6 +222,7 @@ pub(crate) fn adopted_host_left(holding: &Holding, place: &ResourceId) -> Alarm 
     Alarm {
         kind: AlarmKind::AdoptedHostLeft,
         reservation: holding.reservation.clone(),
+        until: None,
         text: format!(
             "{} was adopted for it, and it stands on {place} now: neither its end nor a deadline releases this host. Look whether its user \
              is done there; `bellhop release` takes it back",

@@ -11,6 +11,7 @@ use super::fact::{
     AcceptedStart, Adopted, Announced, EndCause, Ended, Fact, MovedIn, Refused, Started, TenantKey,
     Terms, WaitReason,
 };
+use super::heard::Heard;
 use super::knowledge::{Knowledge, KnownTimes, Schedule};
 use super::resource::{
     Holding, Occupancy, Outcome, Phase, Recorded, Release, Reservation, Resource, Stage, Waiting,
@@ -73,6 +74,8 @@ impl Resource {
             }
             // Told to a user; what follows from it is in the fact beside it.
             Fact::OwnerWithdrawn { .. } => {}
+            // Only noted as heard.
+            Fact::WordHeard(_) | Fact::WebhookHeard { .. } => {}
             Fact::ChangeCameTooLate(announced) => {
                 if let Some(known) = self.reservations.get_mut(&announced.reservation) {
                     known.times.learn(announced.knowledge.clone());
@@ -140,6 +143,13 @@ impl Resource {
                     holding.evolve(&recorded);
                 }
             }
+        }
+        if let Some(known) = recorded
+            .fact
+            .reservation()
+            .and_then(|reservation| self.reservations.get_mut(reservation))
+        {
+            known.heard.evolve(recorded.fact);
         }
     }
 
@@ -223,6 +233,7 @@ impl Resource {
                 extended_until: None,
                 resource_deleted: false,
                 named_last: None,
+                heard: Heard::default(),
                 phase: Phase::Announced { overdue: false },
             })
     }

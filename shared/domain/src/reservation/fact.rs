@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::heard::HeardWord;
 use super::knowledge::Knowledge;
 use crate::id::{DeliveryId, HostRef, ReservationId, ResourceId, SiteId, UserId, WebhookId};
 
@@ -129,6 +130,19 @@ pub enum Fact {
     },
     /// The booking was changed after the reservation was over: that changes nothing.
     ChangeCameTooLate(Announced),
+    /// A word came that changes nothing of what becomes of its reservation: that is over, or nothing can be given to its start.
+    /// Recorded for the webhook log, and so that the same said again is nothing new.
+    WordHeard(Box<HeardWord>),
+    /// Another webhook told of the reservation too, by a word that led to nothing else: reports go out under it where the
+    /// receiver does not take them under the others.
+    WebhookHeard {
+        /// Of which.
+        reservation: ReservationId,
+        /// Under which webhook.
+        webhook: WebhookId,
+        /// The delivery that came under it.
+        delivery: DeliveryRef,
+    },
     /// A start was accepted; the reservation waits for its host. What it gets is fixed here (R12).
     ReservationStarted(Box<Started>),
     /// A start came too late. Final: *refused*.
@@ -659,10 +673,12 @@ impl Fact {
             | Self::ReservationChanged(announced)
             | Self::ChangeCameTooLate(announced) => &announced.reservation,
             Self::ReservationMovedIn(moved) => &moved.announced.reservation,
+            Self::WordHeard(word) => &word.reservation,
             Self::ReservationStarted(started) => &started.reservation,
             Self::ReservationRefused(refused) => &refused.reservation,
             Self::ReservationEnded(ended) => &ended.reservation,
             Self::ReservationWaits { reservation, .. }
+            | Self::WebhookHeard { reservation, .. }
             | Self::ReservationMovedOut { reservation, .. }
             | Self::ReservationPostponed { reservation, .. }
             | Self::ReservationResumed { reservation }
@@ -723,6 +739,23 @@ impl Fact {
             Self::ReservationStarted(started) => started.site.as_ref(),
             Self::ReservationRefused(refused) => refused.site.as_ref(),
             Self::ReservationEnded(ended) => ended.site.as_ref(),
+            Self::WordHeard(word) => word.site.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The webhook under which the delivery came that led to it, where it names one.
+    pub fn webhook(&self) -> Option<&WebhookId> {
+        match self {
+            Self::ReservationAnnounced(announced)
+            | Self::ReservationChanged(announced)
+            | Self::ChangeCameTooLate(announced) => Some(&announced.webhook),
+            Self::ReservationMovedIn(moved) => Some(&moved.announced.webhook),
+            Self::ReservationStarted(started) => Some(&started.webhook),
+            Self::ReservationRefused(refused) => Some(&refused.webhook),
+            Self::ReservationEnded(ended) => ended.webhook.as_ref(),
+            Self::WordHeard(word) => Some(&word.webhook),
+            Self::WebhookHeard { webhook, .. } => Some(webhook),
             _ => None,
         }
     }
@@ -751,6 +784,8 @@ impl Fact {
             Self::HandBackOrdered { .. } => "HandBackOrdered",
             Self::HostHandedBack { .. } => "HostHandedBack",
             Self::ChangeCameTooLate(_) => "ChangeCameTooLate",
+            Self::WordHeard(_) => "WordHeard",
+            Self::WebhookHeard { .. } => "WebhookHeard",
             Self::ReservationStarted(_) => "ReservationStarted",
             Self::ReservationRefused(_) => "ReservationRefused",
             Self::ReservationWaits { .. } => "ReservationWaits",

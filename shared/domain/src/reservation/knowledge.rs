@@ -43,6 +43,13 @@ impl Knowledge {
             _ => by_time(),
         }
     }
+
+    /// Whether both say the same of the booking, as one delivery that comes again does, and two copies of one saying, which are
+    /// sent one after the other.
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        let is_copy = self.schedule == other.schedule && self.updated_at == other.updated_at;
+        is_copy || self.said_by == other.said_by
+    }
 }
 
 /// All that is known of one booking's times: the newest saying of each kind.
@@ -76,6 +83,14 @@ impl KnownTimes {
             *slot = Some(knowledge);
         }
         newer
+    }
+
+    /// Whether it was taken in, or a copy of it, and nothing newer of its kind since.
+    pub(super) fn has_learned(&self, saying: &Knowledge) -> bool {
+        [&self.dated, &self.undated]
+            .into_iter()
+            .flatten()
+            .any(|known| known.says_the_same(saying))
     }
 
     /// The newest saying; none where nothing was said.

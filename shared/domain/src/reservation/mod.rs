@@ -33,7 +33,8 @@
 //! - [`command`] what asks for a decision; [`decide`](mod@decide) the decision; [`timer`] what time itself decides;
 //! - [`desired`](mod@desired) what the driver should bring about; [`alarm`] what an operator must look at;
 //! - [`vigil`] which time counts towards the provisioning timeout;
-//! - [`knowledge`] which of two sayings about a booking is the newer; [`orders`] what operators ordered;
+//! - [`knowledge`] which of two sayings about a booking is the newer; [`heard`] what was heard of it before; [`orders`] what
+//!   operators ordered;
 //! - [`rehoming`] reservations that stand in another namespace than their site's hosts are in.
 
 mod adopted;
@@ -43,6 +44,7 @@ pub mod decide;
 pub mod desired;
 mod evolve;
 pub mod fact;
+pub mod heard;
 pub mod knowledge;
 pub mod orders;
 pub mod rehoming;
@@ -61,6 +63,7 @@ pub use fact::{
     AcceptedStart, Adopted, Announced, DeliveryRef, EndCause, EndOutcome, Fact, FailureReason,
     HostError, HostLeft, Image, MovedIn, Note, TenantKey, Terms, WaitReason,
 };
+pub use heard::{Heard, HeardSaid, HeardWord};
 pub use knowledge::{Knowledge, KnownTimes, Schedule};
 pub use orders::{Orders, Scope};
 pub use rehoming::Rehoming;

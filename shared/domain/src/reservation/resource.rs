@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::Policy;
 use super::fact::{DeliveryRef, EndOutcome, Fact, TenantKey, Terms, WaitReason};
+use super::heard::Heard;
 use super::knowledge::{Knowledge, KnownTimes, Schedule};
 use super::orders::Orders;
 use crate::id::{HostRef, ReservationId, SiteId, UserId, Version, WebhookId};
@@ -226,6 +227,8 @@ pub struct Reservation {
     /// What was named when it was moved away, or was changed while it held a host or after it was over; none where it never was.
     #[serde(default)]
     pub named_last: Option<NamedLast>,
+    /// What was heard of it.
+    pub heard: Heard,
     /// How far it is.
     pub phase: Phase,
 }

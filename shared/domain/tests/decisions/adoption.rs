@@ -255,6 +255,38 @@ fn a_host_that_was_not_adopted_may_be_left_once_an_end_or_deletion_of_a_running_
 }
 
 #[test]
+fn a_host_that_was_not_adopted_may_be_left_by_one_whose_start_reached_us_and_found_it_in_use() {
+    for ended_by_us_first in [false, true] {
+        let mut story = waiting();
+        story.observed(not_clean());
+        if ended_by_us_first {
+            let facts = story.wait_until(3 * HOUR);
+            assert_eq!(names(&facts), ["ReservationFailed"]);
+        }
+        assert_eq!(left(&story), None);
+        story.now = 3 * HOUR + MINUTE;
+        story.said("a", Said::End);
+        let known = &story.resource.reservations[&id("a")];
+        assert_eq!(known.outcome(), Some(Outcome::Failed));
+        assert_eq!(left(&story), Some(&id("a")));
+        assert_eq!(desired(&story.resource), Desired::Nothing);
+    }
+}
+
+#[test]
+fn a_host_that_was_prepared_here_and_failed_is_not_left_by_the_service_before() {
+    let mut story = preparing();
+    story.observed(Observation::HostGone);
+    story.observed(Observation::Released {
+        left: HostLeft::Gone,
+        not_wiped: false,
+    });
+    story.now = 3 * HOUR;
+    assert_eq!(names(&story.said("a", Said::End)), ["WordHeard"]);
+    assert_eq!(left(&story), None);
+}
+
+#[test]
 fn a_deletion_of_what_has_not_begun_or_is_long_over_tells_nothing_of_a_host_that_was_not_adopted() {
     for now in [HOUR - MINUTE, 5 * HOUR] {
         let mut story = Story {

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod adoption;
+mod heard;
 mod orders;
 mod pairs;
 mod spent_secrets;
@@ -377,8 +378,8 @@ fn every_saying_about_a_reservation_has_an_answer_in_every_state() {
          claiming  ReservationChanged   ReservationChanged   ReservationChanged ReservationEnded ReservationEnded
          preparing ReservationChanged   ReservationChanged   ReservationChanged ReservationEnded ReservationEnded
          ready     ReservationChanged   ReservationChanged   ReservationChanged ReservationEnded ReservationEnded
-         releasing -                    -                    -                  -                -
-         released  -                    -                    -                  -                -",
+         releasing -                    -                    -                  -                WordHeard
+         released  -                    -                    -                  -                WordHeard",
     );
 }
 
@@ -483,7 +484,9 @@ fn an_end_or_a_deletion_before_the_start_wins() {
     for said in [Said::End, Said::Deleted] {
         let mut story = unknown();
         story.said("a", said);
-        assert_eq!(story.said("a", start()), []);
+        let before = story.resource.reservations[&id("a")].outcome();
+        assert_eq!(names(&story.said("a", start())), ["WordHeard"]);
+        assert_eq!(story.resource.reservations[&id("a")].outcome(), before);
         assert_eq!(desired(&story.resource), Desired::Nothing);
     }
 }
@@ -763,8 +766,14 @@ fn unservable() -> Said {
 #[test]
 fn a_start_that_nothing_can_be_given_to_fails_at_once_and_no_host_is_asked_for() {
     for (mut story, expected) in [
-        (unknown(), ["ReservationAnnounced", "ReservationFailed"]),
-        (announced(), ["ReservationChanged", "ReservationFailed"]),
+        (
+            unknown(),
+            ["ReservationAnnounced", "WordHeard", "ReservationFailed"],
+        ),
+        (
+            announced(),
+            ["ReservationChanged", "WordHeard", "ReservationFailed"],
+        ),
     ] {
         story.now += 1;
         let facts = story.said("a", unservable());
@@ -789,9 +798,17 @@ fn a_start_that_nothing_can_be_given_to_fails_at_once_and_no_host_is_asked_for()
 fn what_comes_after_an_unservable_start_changes_nothing() {
     let mut story = unknown();
     story.said("a", unservable());
-    for said in [start(), unservable(), Said::End, Said::Deleted] {
+    for (said, recorded) in [
+        (start(), vec![]),
+        (unservable(), vec![]),
+        (Said::End, vec!["WordHeard"]),
+        (Said::Deleted, vec!["WordHeard"]),
+    ] {
         story.now += 1;
-        assert_eq!(story.said("a", said), []);
+        assert_eq!(names(&story.said("a", said)), recorded);
+        let known = &story.resource.reservations[&id("a")];
+        assert_eq!(known.outcome(), Some(Outcome::Failed));
+        assert_eq!(desired(&story.resource), Desired::Nothing);
     }
     story.now = Story::hours("a").1;
     assert_eq!(story.said("a", Said::End), []);
@@ -923,7 +940,10 @@ fn an_announced_reservation_whose_start_does_not_come_raises_an_alarm_and_is_mis
     let facts = story.wait_until(3 * HOUR + 2 * MINUTE);
     assert_eq!(names(&facts), ["ReservationMissed"]);
     assert_eq!(alarms(&story.resource), []);
-    assert_eq!(story.said("a", start()), []);
+    assert_eq!(names(&story.said("a", start())), ["WordHeard"]);
+    let known = &story.resource.reservations[&id("a")];
+    assert_eq!(known.outcome(), Some(Outcome::Missed));
+    assert_eq!(desired(&story.resource), Desired::Nothing);
 }
 
 // R7: outcomes.

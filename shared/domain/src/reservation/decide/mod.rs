@@ -4,9 +4,10 @@
 //! is an empty list. Deciding the same command again after its facts were folded gives no facts, so a repeated delivery,
 //! observation or timer has no second effect.
 //!
-//! `said`: what a delivery says; `ordered`: what an operator orders; `settled`: where a site's hosts are; `observed`: what the
-//! driver read; `passed`: what time itself decides.
+//! `said`: what a delivery says; `heard`: what of that is only recorded; `ordered`: what an operator orders; `settled`: where a
+//! site's hosts are; `observed`: what the driver read; `passed`: what time itself decides.
 
+mod heard;
 mod observed;
 mod ordered;
 mod passed;

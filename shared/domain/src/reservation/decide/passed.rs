@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::super::fact::{EndCause, Ended, Fact, FailureReason};
+use super::super::fact::{EndCause, Ended, Fact};
 use super::super::timer::{self, Timer};
 use super::Decision;
 use crate::id::ReservationId;
@@ -36,10 +36,9 @@ impl Decision<'_> {
             Timer::Missed(reservation) => self.add(Fact::ReservationMissed { reservation }),
             Timer::WaitedTooLong(reservation) => self.waited_in_vain(&reservation),
             // Its whole time passed while nobody was there.
-            Timer::Resume(reservation) if self.has_ended(&reservation) => self.fail(
-                &reservation,
-                FailureReason::NotClaimedInTime { waited_for: None },
-            ),
+            Timer::Resume(reservation) if self.has_ended(&reservation) => {
+                self.waited_in_vain(&reservation);
+            }
             Timer::Resume(reservation) => self.resume(&reservation),
             Timer::Deadline(reservation) => self.add(Fact::DeadlinePassed {
                 reservation,

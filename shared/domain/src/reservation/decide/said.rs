@@ -5,6 +5,7 @@ use super::super::fact::{
     AcceptedStart, Announced, DeliveryRef, EndCause, EndOutcome, Ended, Fact, FailureReason,
     MovedIn, Note, Refused, Started, TenantKey, Terms, WaitReason,
 };
+use super::super::heard::HeardSaid;
 use super::super::knowledge::KnownTimes;
 use super::super::resource::{Occupancy, Outcome, Phase};
 use super::Decision;
@@ -13,6 +14,15 @@ use crate::time;
 
 impl Decision<'_> {
     pub(super) fn said(&mut self, word: &Word) {
+        let was_over = self.outcome(&word.reservation).is_some();
+        self.act_on(word);
+        if was_over {
+            self.came_when_over(word);
+        }
+        self.note_webhook(word);
+    }
+
+    fn act_on(&mut self, word: &Word) {
         let phase = self
             .resource
             .reservations
@@ -28,7 +38,6 @@ impl Decision<'_> {
             {
                 self.end_adopted(word);
             }
-            (Said::Changed, Some(Phase::Over(_))) => self.came_too_late(word),
             (_, Some(Phase::Over(_) | Phase::Moved)) => {}
             (Said::Announced | Said::Changed, None) => {
                 self.add(Fact::ReservationAnnounced(announced(word)))
@@ -56,13 +65,22 @@ impl Decision<'_> {
             (Said::Deleted, _) => self.end(word, EndCause::Deleted),
             (Said::End, phase) => {
                 // Whichever comes first, this word or our own timer: who waited to the end of its time waited in vain.
-                let in_vain = matches!(phase, Some(Phase::Waiting(waiting))
-                    if !waiting.can_claim() || waiting.unsettled || word.knowledge.schedule.end <= self.now);
+                let in_vain = match phase {
+                    Some(Phase::Waiting(waiting)) => {
+                        !waiting.can_claim()
+                            || waiting.unsettled
+                            || word.knowledge.schedule.end <= self.now
+                    }
+                    // Nobody brought its key, though there was time to.
+                    Some(Phase::Postponed(waiting)) => !waiting.can_claim(),
+                    _ => false,
+                };
                 if self.is_extended_beyond(word) {
                     return;
                 }
                 if in_vain {
-                    self.waited_in_vain(&word.reservation)
+                    self.waited_in_vain(&word.reservation);
+                    self.heard(word, HeardSaid::End);
                 } else {
                     self.end(word, EndCause::End)
                 }
@@ -362,10 +380,10 @@ impl Decision<'_> {
         })
     }
 
-    /// A change of a reservation that is over: its user should know that it changes nothing.
-    fn came_too_late(&mut self, word: &Word) {
+    /// A change of a reservation that is over: its user should know that it changes nothing. Returns whether that is told now.
+    pub(super) fn came_too_late(&mut self, word: &Word) -> bool {
         let Some(known) = self.resource.reservations.get(&word.reservation) else {
-            return;
+            return false;
         };
         let another = known.schedule() != Some(word.knowledge.schedule)
             || known.is_of_another(word.resource_number, word.user.as_ref());
@@ -377,6 +395,7 @@ impl Decision<'_> {
         if changes && newer {
             self.add(Fact::ChangeCameTooLate(announced(word)));
         }
+        changes && newer
     }
 
     /// Its time is over, and it waited to the end. For what it waits may have become another thing since its user was told:
@@ -391,6 +410,10 @@ impl Decision<'_> {
             Some(Phase::Waiting(waiting)) => self
                 .what_is_before(reservation, &waiting.key, &waiting.terms)
                 .or_else(|| waiting.told.clone()),
+            // It waited for nothing but a key.
+            Some(Phase::Postponed(waiting)) if !waiting.can_claim() => {
+                self.what_is_before(reservation, &waiting.key, &waiting.terms)
+            }
             _ => None,
         };
         self.fail(reservation, FailureReason::NotClaimedInTime { waited_for });
@@ -438,6 +461,7 @@ impl Decision<'_> {
         } else {
             self.add(Fact::ReservationAnnounced(announced(word)));
         }
+        self.heard(word, HeardSaid::Start);
         self.fail(&word.reservation, reason.clone());
     }
 

@@ -41,6 +41,8 @@ impl Judge {
                 fact,
                 Fact::HostReleased { .. }
                     | Fact::ChangeCameTooLate(_)
+                    | Fact::WordHeard(_)
+                    | Fact::WebhookHeard { .. }
                     | Fact::ReservationMovedOut { .. }
             );
             // On another resource, a replica that has not heard of its outcome may still take it for a live one; it is let go
