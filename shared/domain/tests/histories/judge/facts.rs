@@ -310,6 +310,7 @@ impl Record {
             written: self.written.take(),
             // A claim that slept may still reach its host; its release takes it back.
             host: self.host.take(),
+            claimed_for: self.claimed_for.take(),
             claims: self.claims,
             extended_until: self.extended_until,
             ..Self::default()
