@@ -39,6 +39,11 @@ pub const INES: Person = Person {
     name: "ines",
     number: 3,
 };
+/// One whose account holds no key; there only where a test says so.
+pub const NOOR: Person = Person {
+    name: "noor",
+    number: 4,
+};
 /// All of them.
 pub const PEOPLE: [Person; 3] = [MARA, TOMAS, INES];
 

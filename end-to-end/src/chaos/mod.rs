@@ -5,10 +5,10 @@
 //!                          └─▶ faults, a lane for each part ──┴─▶ all lifted ─▶ settled ─▶ evidence ─▶ checks ─▶ table
 //! ```
 //!
-//! - [`plan`]: what will be done and when, a pure function of the seed. [`fault`]: what can be done. The run itself is not the
+//! - [`plan`], [`bookings`]: what will be done and when, a pure function of the seed. [`fault`]: what can be done. The run itself is not the
 //!   same each time: processes are.
 //! - `stage`: two of each service, a broker, the simulated cluster and reservation system, a [`proxy`] in each way between
-//!   two. `broker`, `load`, `strike`: what runs on it.
+//!   two. `broker`, `load`, `operators`, `strike`: what runs on it.
 //! - `evidence`, `arrival`, `sendings`: what is on record outside of Bellhop and in the broker. [`checks`]: the judgement. [`table`]: what
 //!   is said of it.
 //!
@@ -16,11 +16,13 @@
 //! loss by contract, and is counted apart: that reservation then goes the way of one whose start or end never came.
 
 mod arrival;
+pub mod bookings;
 mod broker;
 pub mod checks;
 mod evidence;
 pub mod fault;
 mod load;
+mod operators;
 pub mod plan;
 pub mod proxy;
 pub mod random;
@@ -29,6 +31,7 @@ mod stage;
 mod strike;
 pub mod table;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,10 +125,11 @@ pub async fn run(options: Options) -> Result<Outcome, ChaosError> {
         .map(|lane| strike::lane(&stage, lane, progress, lifted.clone()))
         .collect();
     drop(lifted);
-    let (done, mut struck, ()) = tokio::join!(
+    let (done, mut struck, (), ()) = tokio::join!(
         try_join_all(lanes),
         strike::recoveries(&stage, seen),
         load::send_all(&stage, &booked, began),
+        operators::say_all(&stage, &plan.standing, began),
     );
     done?;
     struck.sort_by_key(|struck| struck.from);
@@ -139,7 +143,7 @@ pub async fn run(options: Options) -> Result<Outcome, ChaosError> {
         struck,
         notifiers: stage.notifiers(),
     };
-    let outcome = judge(options.seed, case, lasted, settled);
+    let outcome = judge(options.seed, case, lasted, settled, stage.words.counts());
     let of_this_run = || std::env::temp_dir().join(format!("bellhop-chaos-{}", std::process::id()));
     let folder = options
         .logs
@@ -160,6 +164,7 @@ async fn settle(
     let until = Instant::now() + SETTLING;
     let mut was_well = false;
     loop {
+        operators::take_back(stage).await;
         let evidence = match Evidence::collect(stage, booked).await {
             Ok(evidence) => evidence,
             // A broker that is not well yet has lost nothing.
@@ -183,7 +188,13 @@ async fn settle(
     }
 }
 
-fn judge(seed: u64, case: Case, lasted: Duration, settled: Duration) -> Outcome {
+fn judge(
+    seed: u64,
+    case: Case,
+    lasted: Duration,
+    settled: Duration,
+    words: BTreeMap<String, (usize, usize)>,
+) -> Outcome {
     let (findings, repeats) = checks::all(&case);
     let Case {
         evidence, struck, ..
@@ -206,6 +217,7 @@ fn judge(seed: u64, case: Case, lasted: Duration, settled: Duration) -> Outcome 
         senders_losses,
         reports: arrival::Arrival::all(&evidence.received, &[]).len(),
         outcomes,
+        words,
         struck,
     }
 }

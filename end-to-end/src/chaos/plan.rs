@@ -10,8 +10,8 @@
 //! ```
 
 use crate::service::ServiceKind;
-use crate::site::PEOPLE;
 
+use super::bookings::{self, PlannedBooking, PlannedStanding};
 use super::fault::{Fault, Kubernetes, Link, Part, Receiver};
 use super::random::Random;
 
@@ -29,38 +29,6 @@ pub struct PlannedFault {
     pub fault: Fault,
 }
 
-/// What becomes of a booking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// Its end comes.
-    Ends,
-    /// It is deleted at that time.
-    Deleted,
-    /// It goes on when all is over.
-    Stays,
-}
-
-/// A booking of the plan. Times are milliseconds from the beginning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PlannedBooking {
-    /// Which server, from 1.
-    pub server: i64,
-    /// Whose, a place in [`PEOPLE`].
-    pub person: usize,
-    /// When it is announced, if it is.
-    pub announced_at: Option<u64>,
-    /// When its start is sent.
-    pub start_sent_at: u64,
-    /// When it begins.
-    pub starts: u64,
-    /// When it is changed to end a second later than it was booked, if it is.
-    pub extended_at: Option<u64>,
-    /// When it ends, as far as it does.
-    pub ends: u64,
-    /// How.
-    pub fate: Fate,
-}
-
 /// The faults and the events of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -68,6 +36,8 @@ pub struct Plan {
     pub lanes: Vec<Vec<PlannedFault>>,
     /// The bookings.
     pub bookings: Vec<PlannedBooking>,
+    /// What operators say.
+    pub standing: Vec<PlannedStanding>,
 }
 
 impl Plan {
@@ -82,9 +52,13 @@ impl Plan {
         let of_broker = |random: &mut Random| broker_deck(random, brokers);
         lanes.push(lane(&mut random.fork(), of_broker, length));
         let bookings = (1..=servers)
-            .flat_map(|server| bookings(&mut random.fork(), server, length))
+            .flat_map(|server| bookings::bookings(&mut random.fork(), server, servers, length))
             .collect();
-        Self { lanes, bookings }
+        Self {
+            lanes,
+            bookings,
+            standing: bookings::standing(&mut random.fork(), servers, length),
+        }
     }
 
     /// All faults.
@@ -186,41 +160,6 @@ fn lane(
     lane
 }
 
-/// The bookings of a server, one after the other.
-fn bookings(random: &mut Random, server: i64, length: u64) -> Vec<PlannedBooking> {
-    let mut bookings = Vec::new();
-    let mut starts = 1500 + random.within(0..1500);
-    loop {
-        let ends = starts + random.within(2200..6500);
-        let is_last = ends + 2500 >= length;
-        let fate = match (is_last, random.chance(15)) {
-            (true, _) if server % 2 == 0 => Fate::Stays,
-            (_, true) => Fate::Deleted,
-            (_, false) => Fate::Ends,
-        };
-        // The real sender is up to five minutes early.
-        let start_sent_at = starts - random.within(200..1500);
-        bookings.push(PlannedBooking {
-            server,
-            person: usize::try_from(random.within(0..PEOPLE.len() as u64)).unwrap_or_default(),
-            announced_at: random
-                .chance(50)
-                .then(|| start_sent_at.saturating_sub(random.within(100..1000))),
-            start_sent_at,
-            starts,
-            extended_at: (fate == Fate::Ends && random.chance(20))
-                .then(|| ends - random.within(1200..2000)),
-            ends,
-            fate,
-        });
-        if is_last {
-            return bookings;
-        }
-        // Never overlapping as booked; the start is sent while the one before still has the server.
-        starts = ends + random.within(200..2000);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -285,24 +224,5 @@ mod tests {
                 );
             }
         }
-    }
-
-    #[test]
-    fn of_two_bookings_of_one_server_the_second_may_be_told_of_before_the_first_ends() {
-        let plan = Plan::of(42, 300, 6, 3);
-        let pairs = plan.bookings.windows(2);
-        let of_one_server = pairs.filter(|pair| pair[0].server == pair[1].server);
-        let (early, late): (Vec<_>, Vec<_>) =
-            of_one_server.partition(|pair| pair[1].start_sent_at < pair[0].ends);
-        assert!(early.len() > 20 && late.len() > 20);
-        let mut all = early.into_iter().chain(late);
-        assert!(all.all(|pair| pair[0].ends < pair[1].starts));
-    }
-
-    #[test]
-    fn some_servers_are_still_in_use_at_the_end_and_others_not() {
-        let plan = Plan::of(42, 30, 4, 3);
-        let staying = plan.bookings.iter().filter(|it| it.fate == Fate::Stays);
-        assert_eq!(staying.map(|it| it.server).collect::<Vec<_>>(), [2, 4]);
     }
 }

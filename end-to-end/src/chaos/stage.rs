@@ -19,21 +19,23 @@ use std::path::Path;
 use std::time::Duration;
 
 use bellhop_simulator::cluster::{Cluster, ClusterSettings, Pauses};
-use bellhop_simulator::reservation_system::{ReservationSystem, Settings, Webhook};
+use bellhop_simulator::reservation_system::{ReservationSystem, Settings, User, Webhook};
 use bellhop_simulator::trace_collector::TraceCollector;
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
+use super::bookings::{KEYLESS, USERS};
 use super::broker::{Between, Broker};
 use super::evidence;
 use super::fault::Link;
+use super::operators::Words;
 use super::plan::REPLICAS;
 use super::proxy::{Proxy, Way};
 use super::{ChaosError, Options};
 use crate::process::logs_in;
 use crate::service::{Service, ServiceKind};
 use crate::settings::{self, SystemSettings};
-use crate::site::{self, NAMESPACE, PEOPLE, Person};
+use crate::site::{self, NAMESPACE, Person};
 use crate::{HarnessError, program};
 
 /// How long a notifier waits for an answer: shorter than the faults of a long run, so that they are met, and longer than a busy
@@ -60,6 +62,8 @@ pub(super) struct Stage {
     to_receiver: Vec<Proxy>,
     _balancer: Proxy,
     _traces: TraceCollector,
+    /// What operators said.
+    pub(super) words: Words,
     folder: TempDir,
 }
 
@@ -82,7 +86,7 @@ impl Stage {
         .await
         .map_err(HarnessError::Cluster)?;
         let reservations = ReservationSystem::start(Settings {
-            users: PEOPLE.map(Person::user).to_vec(),
+            users: USERS.map(user).to_vec(),
             resources: (1..=options.servers).map(site::server).collect(),
             first_booking_id: Some(super::FIRST_BOOKING),
             ..Settings::default()
@@ -145,6 +149,7 @@ impl Stage {
             to_receiver: ways.to_receiver,
             _balancer: balancer,
             _traces: traces,
+            words: Words::default(),
             folder,
         })
     }
@@ -176,6 +181,11 @@ impl Stage {
         self.to_receiver.iter().map(authority).collect()
     }
 
+    /// For whatever needs a file.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// What each service wrote since its first start.
     pub(super) fn logs(&self) -> Vec<(std::path::PathBuf, String)> {
         logs_in(self.folder.path())
@@ -188,6 +198,15 @@ impl Stage {
             std::fs::write(folder.join(path.file_name().unwrap_or_default()), text)?;
         }
         Ok(())
+    }
+}
+
+/// As the reservation system knows them.
+fn user(person: Person) -> User {
+    if person == USERS[KEYLESS] {
+        User::new(person.id(), person.name).email(person.email())
+    } else {
+        person.user()
     }
 }
 
@@ -288,6 +307,7 @@ fn usual_variables(
         ("DEADLINE_HOLD", DEADLINE_HOLD.as_secs().to_string()),
         ("DEADLINE_RELEASE_MAX", "1000".to_owned()),
         ("START_GRACE", "8".to_owned()),
+        ("START_LEAD", "1".to_owned()),
         ("SNAPSHOT_INTERVAL", "10".to_owned()),
     ];
     let settings = SystemSettings {

@@ -33,6 +33,8 @@ pub struct Outcome {
     pub reports: usize,
     /// How many reservations have each outcome.
     pub outcomes: BTreeMap<&'static str, usize>,
+    /// How often operators said each word, and how often that was heard.
+    pub words: BTreeMap<String, (usize, usize)>,
 }
 
 impl Outcome {
@@ -133,6 +135,12 @@ impl Outcome {
             .map(|(name, count)| format!("{name} {count}"))
             .collect();
         writeln!(f, "reservations: {}", outcomes.join(", "))?;
+        let words: Vec<String> = self
+            .words
+            .iter()
+            .map(|(word, (said, heard))| format!("{word} {heard} of {said}"))
+            .collect();
+        writeln!(f, "operators were heard: {}", words.join(", "))?;
         for (at, why) in &self.senders_losses {
             writeln!(f, "the sender's loss at {at}: {why}")?;
         }
@@ -179,6 +187,7 @@ mod tests {
             senders_losses: vec![(at(11), "503".to_owned())],
             reports: 9,
             outcomes: BTreeMap::from([("ReservationEnded", 2)]),
+            words: BTreeMap::from([("hold".to_owned(), (3, 2))]),
         };
         let text = outcome.to_string();
         assert!(
@@ -191,6 +200,7 @@ mod tests {
             text.contains("3 events sent, 2 answered 2xx, 1 the sender's loss"),
             "{text}"
         );
+        assert!(text.contains("operators were heard: hold 2 of 3"), "{text}");
         assert!(text.contains("FOUND untold: somebody"), "{text}");
         assert!(!outcome.is_well());
     }

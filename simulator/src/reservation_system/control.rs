@@ -162,6 +162,7 @@ async fn change(
         end,
         resource_name: resource,
         custom_parameters,
+        user_id: None,
     };
     system.update(id, change).await.map(Json)
 }

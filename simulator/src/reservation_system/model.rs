@@ -318,6 +318,8 @@ pub struct BookingChange {
     pub resource_name: Option<String>,
     /// Other parameters.
     pub custom_parameters: Option<String>,
+    /// Another user, by their id.
+    pub user_id: Option<String>,
 }
 
 impl BookingChange {

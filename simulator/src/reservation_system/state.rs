@@ -91,6 +91,7 @@ impl State {
         booking.start = change.start.unwrap_or(booking.start);
         booking.end = change.end.unwrap_or(booking.end);
         booking.resource_id = resource_id.unwrap_or(booking.resource_id);
+        booking.user_id = change.user_id.unwrap_or_else(|| booking.user_id.clone());
         booking.custom_parameters = change
             .custom_parameters
             .or_else(|| booking.custom_parameters.clone());

@@ -18,9 +18,9 @@ use std::fmt;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::bookings::Fate;
 use super::evidence::{Case, Evidence};
 use super::load::Booked;
-use super::plan::Fate;
 use super::stage::{DEADLINE_GRACE, DEADLINE_HOLD};
 use crate::site::text;
 
@@ -60,7 +60,7 @@ pub(super) fn lost(evidence: &Evidence) -> Vec<Finding> {
     let facts = outcomes::Outcomes::of(&evidence.entries);
     findings.extend(facts.check(&known.over, &known.staying));
     for record in &evidence.hosts {
-        findings.extend(hosts::history(record));
+        findings.extend(hosts::history(record, |id| facts.rounds(id)));
         findings.extend(hosts::tenants(record, &evidence.booked));
         findings.extend(hosts::end(record, facts.holder(record.server)));
     }
@@ -88,10 +88,12 @@ pub(super) struct Known {
 impl Known {
     fn of(evidence: &Evidence) -> Self {
         let mut said: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
+        let mut ordered = Ordered::default();
         for body in &evidence.stored {
             let Ok(body) = serde_json::from_str::<Value>(body) else {
                 continue;
             };
+            ordered.add(&body);
             if let Some(id) = booking_of(&body) {
                 said.entry(id)
                     .or_default()
@@ -103,9 +105,13 @@ impl Known {
             let Some(said) = said.get(&booked.id) else {
                 continue;
             };
-            if is_over(booked, said, evidence.at) {
+            let kept_until = ordered.kept_until.get(&booked.id).copied();
+            if is_over(booked, said, kept_until, evidence.at) {
                 known.over.insert(booked.id);
-            } else if booked.planned.fate == Fate::Stays && said.contains("EVENT_START") {
+            } else if booked.planned.fate == Fate::Stays
+                && said.contains("EVENT_START")
+                && !ordered.released.contains(&booked.id)
+            {
                 known.staying.insert(booked.id);
             }
         }
@@ -113,9 +119,47 @@ impl Known {
     }
 }
 
-fn is_over(booked: &Booked, said: &BTreeSet<String>, now: Timestamp) -> bool {
+/// What operators ordered about bookings, as it is in the log.
+#[derive(Debug, Default)]
+struct Ordered {
+    /// Until when their ends are not missed.
+    kept_until: BTreeMap<i64, Timestamp>,
+    /// Those that were seen to hold a host that was to be released.
+    released: BTreeSet<i64>,
+}
+
+impl Ordered {
+    fn add(&mut self, body: &Value) {
+        let reservation = text(body, "/reservation");
+        let Some(id) = reservation
+            .rsplit(':')
+            .next()
+            .and_then(|id| id.parse().ok())
+        else {
+            return;
+        };
+        match (text(body, "/order"), text(body, "/until").parse()) {
+            ("extend", Ok(until)) => {
+                let kept_until = self.kept_until.entry(id).or_insert(until);
+                *kept_until = until.max(*kept_until);
+            }
+            ("release", _) => {
+                self.released.insert(id);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn is_over(
+    booked: &Booked,
+    said: &BTreeSet<String>,
+    kept_until: Option<Timestamp>,
+    now: Timestamp,
+) -> bool {
     // A little later than the deadline's own time: what passed is looked at by a timer.
-    let deadline = booked.ends + DEADLINE_GRACE + DEADLINE_HOLD;
+    let ends = kept_until.unwrap_or(booked.ends).max(booked.ends);
+    let deadline = ends + DEADLINE_GRACE + DEADLINE_HOLD;
     said.contains("EVENT_END") || said.contains("EVENT_DELETED") || deadline < now
 }
 

@@ -27,6 +27,8 @@ pub(in crate::chaos) struct Course {
     pub(in crate::chaos) over_at: Option<Timestamp>,
     /// How often its host was called ready.
     pub(in crate::chaos) ready: usize,
+    /// How often it was given a host anew, because it was moved or resumed later.
+    again: usize,
     /// Failed for something else than what was done to it.
     failed_because: Option<String>,
 }
@@ -64,6 +66,7 @@ impl Outcomes {
                     .retain(|host, holder| *host != name || *holder != id);
             }
             Fact::HostProvisioned { .. } => course.ready += 1,
+            Fact::ReservationMovedIn(_) | Fact::ReservationResumed { .. } => course.again += 1,
             Fact::ReservationFailed { reason, .. } => {
                 course.close(fact, entry.at);
                 let legitimate = matches!(
@@ -93,7 +96,7 @@ impl Outcomes {
         let mut findings = self.contradictions.clone();
         let mut wrong = |check, at, what| findings.push(Finding { check, at, what });
         for (id, course) in &self.of {
-            if course.finals.len() > 1 || course.ready > 1 {
+            if course.finals.len() > 1 || course.ready > 1 + course.again {
                 let (finals, ready) = (&course.finals, course.ready);
                 let what = format!("{id} is over by {finals:?} and was ready {ready} times");
                 wrong("more than one outcome", course.over_at, what);
@@ -126,6 +129,11 @@ impl Outcomes {
             }
         }
         findings
+    }
+
+    /// How often a reservation may have claimed one host.
+    pub(in crate::chaos) fn rounds(&self, id: i64) -> usize {
+        1 + self.of.get(&id).map_or(0, |course| course.again)
     }
 
     /// Who has a server by the facts.
@@ -200,6 +208,18 @@ mod tests {
             found(&[missed.clone(), missed], &[1], &[]),
             ["more than one outcome"]
         );
+    }
+
+    #[test]
+    fn a_reservation_that_was_resumed_may_be_ready_once_more_and_no_more_often() {
+        let (ready, resumed) = (fact("HostProvisioned", 1), fact("ReservationResumed", 1));
+        let twice = [ready.clone(), ready.clone()];
+        assert_eq!(found(&twice, &[], &[]), ["more than one outcome"]);
+        let mut all = vec![ready.clone(), resumed, ready.clone()];
+        assert!(found(&all, &[], &[]).is_empty());
+        assert_eq!(ledger(&all).rounds(1), 2);
+        all.push(ready);
+        assert_eq!(found(&all, &[], &[]), ["more than one outcome"]);
     }
 
     #[test]

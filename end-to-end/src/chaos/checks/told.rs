@@ -7,9 +7,9 @@ use bellhop_event_store::ReportState;
 use super::Finding;
 use super::outcomes::Outcomes;
 use crate::chaos::arrival::Arrival;
+use crate::chaos::bookings::USERS;
 use crate::chaos::evidence::Evidence;
 use crate::chaos::sendings::Sendings;
-use crate::site::PEOPLE;
 
 /// What a user reads when a reservation is over, by the name of its final fact.
 fn read_at_the_end(fact: &str) -> &'static [&'static str] {
@@ -59,16 +59,17 @@ pub(in crate::chaos) fn check(evidence: &Evidence, outcomes: &Outcomes) -> Vec<F
 fn untold(evidence: &Evidence, outcomes: &Outcomes, arrivals: &[Arrival]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (id, course) in outcomes.courses() {
-        let user = evidence
-            .booked
+        let booked = evidence.booked.iter().find(|booked| booked.id == id);
+        let owners: Vec<_> = booked
             .iter()
-            .find(|booked| booked.id == id)
-            .map(|booked| PEOPLE[booked.planned.person].id());
+            .flat_map(|booked| booked.owners())
+            .map(|person| USERS[person].id())
+            .collect();
         let is_told = |types: &[&str]| {
             arrivals.iter().any(|it| {
                 it.about == (id, "notification")
                     && types.contains(&it.event_type.as_str())
-                    && Some(&it.user) == user.as_ref()
+                    && owners.contains(&it.user)
             })
         };
         let mut missing = |what: String| {
