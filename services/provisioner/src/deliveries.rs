@@ -100,14 +100,14 @@ impl Deliveries {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         let mut tasks = JoinSet::new();
         loop {
-            let place = places
-                .clone()
-                .acquire_owned()
-                .await
-                .expect("this semaphore is never closed");
-            let handed = tokio::select! {
+            let next = async {
+                let place = places.clone().acquire_owned().await;
+                let place = place.expect("this semaphore is never closed");
+                (place, inbox.next().await)
+            };
+            let (place, handed) = tokio::select! {
                 () = stop.cancelled() => break,
-                handed = inbox.next() => handed,
+                next = next => next,
             };
             while let Some(handled) = tasks.try_join_next() {
                 handled.expect("handling a delivery does not panic");
@@ -119,7 +119,7 @@ impl Deliveries {
             });
         }
         // What the broker hands out from now on must go to somebody who reads it.
-        drop(inbox);
+        inbox.hand_back().await;
         while let Some(handled) = tasks.join_next().await {
             handled.expect("handling a delivery does not panic");
         }

@@ -1,17 +1,22 @@
 //! Durable consumers: pulled, acknowledged one by one with confirmation, bounded in flight.
 
+mod pull;
+
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy};
 use async_nats::jetstream::{self, AckKind};
 use bytes::Bytes;
-use futures::StreamExt;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::error::{EventStoreError, Unreadable};
 use crate::store::EventStore;
+use pull::Pull;
+
+/// How long it may take to give back what had arrived.
+const HAND_BACK: Duration = Duration::from_secs(1);
 
 /// How much a consumer has in its hands.
 #[derive(Clone, Copy, Debug)]
@@ -50,10 +55,10 @@ pub(crate) struct Raw<'a> {
 pub struct Inbox<T> {
     store: EventStore,
     stream: &'static str,
-    config: pull::Config,
+    config: consumer::pull::Config,
     batch: usize,
     read: Read<T>,
-    messages: Option<(pull::Stream, watch::Receiver<u64>)>,
+    messages: Option<(Pull, watch::Receiver<u64>)>,
     troubled: bool,
 }
 
@@ -66,7 +71,7 @@ impl<T> Inbox<T> {
         limits: ConsumerLimits,
         read: Read<T>,
     ) -> Self {
-        let config = pull::Config {
+        let config = consumer::pull::Config {
             durable_name: Some(name.to_owned()),
             description: Some(description.to_owned()),
             deliver_policy: DeliverPolicy::All,
@@ -74,7 +79,7 @@ impl<T> Inbox<T> {
             ack_wait: limits.ack_wait,
             max_ack_pending: limits.max_in_flight,
             max_deliver: -1,
-            ..pull::Config::default()
+            ..consumer::pull::Config::default()
         };
         Self {
             store: store.clone(),
@@ -102,16 +107,12 @@ impl<T> Inbox<T> {
         let cannot = || format!("read {} as {name}", self.store.stream_name(self.stream));
         let connections = self.store.connections();
         let stream = self.store.stream(self.stream).await?;
-        let consumer = stream
+        stream
             .create_consumer(self.config.clone())
             .await
             .map_err(|error| EventStoreError::broker(cannot(), error))?;
-        let messages = consumer
-            .stream()
-            .max_messages_per_batch(self.batch)
-            .expires(Duration::from_secs(30))
-            .heartbeat(Duration::from_secs(5))
-            .messages()
+        let stream = self.store.stream_name(self.stream);
+        let messages = Pull::open(&self.store.context, &stream, &name, self.batch)
             .await
             .map_err(|error| EventStoreError::broker(cannot(), error))?;
         self.messages = Some((messages, connections));
@@ -143,20 +144,37 @@ impl<T> Inbox<T> {
         if self.messages.is_none() {
             self.open().await?;
         }
-        let ended =
-            || EventStoreError::broker(format!("read {}", self.stream), "the consumer is gone");
+        let stream = self.stream;
+        let ended = || EventStoreError::broker(format!("read {stream}"), "the consumer is gone");
         let (messages, connections) = self.messages.as_mut().ok_or_else(ended)?;
         // What has arrived is handed out before a lost connection is noticed: thrown away, it would come back only after
         // `ack_wait`.
         let message = tokio::select! {
             biased;
             message = messages.next() => message,
-            _ = connections.changed() => None,
+            _ = connections.changed() => return Err(ended()),
         };
-        let message = message
-            .ok_or_else(ended)?
-            .map_err(|error| EventStoreError::broker(format!("read {}", self.stream), error))?;
+        let message =
+            message.map_err(|error| EventStoreError::broker(format!("read {stream}"), error))?;
         self.hand(message)
+    }
+
+    /// Asks for nothing more, and gives back what has arrived and was not handed out, so that another replica gets it at once.
+    /// While the broker is away it comes back after the consumer's `ack_wait`.
+    pub async fn hand_back(self) {
+        let Some((messages, _)) = self.messages else {
+            return;
+        };
+        let give_back = async {
+            for message in messages.close().await {
+                if let Err(error) = message.ack_with(AckKind::Nak(None)).await {
+                    tracing::debug!(%error, stream = self.stream, "could not give a message back");
+                }
+            }
+        };
+        if tokio::time::timeout(HAND_BACK, give_back).await.is_err() {
+            tracing::debug!(stream = self.stream, "what had arrived comes back later");
+        }
     }
 
     fn hand(&self, message: jetstream::Message) -> Result<Handed<T>, EventStoreError> {

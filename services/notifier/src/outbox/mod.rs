@@ -216,7 +216,7 @@ impl Outbox {
             }
         }
         // What is given back now must go to another notifier, and not into a request for more that nobody reads.
-        drop(inbox);
+        inbox.hand_back().await;
         let drain = async { while tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN_TIME, drain).await.is_err() {
             tracing::warn!(destination = %self.destination, "reports still in flight are cut off; they are sent again");

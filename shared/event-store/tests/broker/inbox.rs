@@ -59,6 +59,43 @@ async fn what_had_arrived_before_the_connection_was_lost_is_handed_out_at_once()
 }
 
 #[tokio::test]
+async fn what_had_arrived_at_a_stop_goes_to_the_other_replica_at_once() {
+    let server = NatsServer::start().unwrap();
+    let (stopping, other) = (store_at(&server).await, store_at(&server).await);
+    for id in 0..40 {
+        let stored = other.store_delivery(&delivery(&id.to_string()), SOON).await;
+        stored.unwrap();
+    }
+    // What is not given back comes only after this test gave up.
+    let limits = ConsumerLimits {
+        ack_wait: PATIENCE * 10,
+        max_in_flight: 100,
+        batch: 16,
+    };
+    let mut inbox = stopping.deliveries("provisioner", limits);
+    let first = within(inbox.next()).await;
+    first.ack().await.unwrap();
+    // An answer to this connection comes after all that was sent before it.
+    stopping.deliveries_end().await.unwrap();
+    inbox.hand_back().await;
+
+    let mut inbox = other.deliveries("provisioner", limits);
+    let mut came = std::collections::BTreeSet::new();
+    let mut twice = 0;
+    while came.len() < 39 {
+        let handed = within(inbox.next()).await;
+        handed.ack().await.unwrap();
+        twice += usize::from(handed.tries == 2);
+        came.insert(handed.sequence);
+    }
+    assert_eq!(came.first(), Some(&2));
+    assert_eq!(
+        twice, 15,
+        "so many had arrived, and none was asked for at the stop"
+    );
+}
+
+#[tokio::test]
 async fn a_consumer_that_is_just_being_made_has_handled_nothing() {
     let server = NatsServer::start().unwrap();
     let store = store_at(&server).await;
