@@ -6,7 +6,7 @@ use bellhop_simulator::reservation_system::{Booking, Notification};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::service::Service;
+use crate::service::ServiceKind;
 use crate::site::{self, NAMESPACE, Person, node};
 use crate::system::{HarnessError, System};
 use crate::{PATIENCE, wait_for};
@@ -101,26 +101,33 @@ impl System {
             .ends_with(&format!(":{}", booking.id))
     }
 
-    /// Waits until a line of the provisioner's `/readyz?verbose` holds all these texts; none if it doesn't within [`PATIENCE`].
+    /// What each provisioner's `/readyz?verbose` says that answers.
+    pub async fn shown(&mut self) -> Vec<String> {
+        let mut pages = Vec::new();
+        for provisioner in self.all(ServiceKind::Provisioner) {
+            pages.extend(provisioner.page("/readyz?verbose").await);
+        }
+        pages
+    }
+
+    /// Waits until a line of a provisioner's `/readyz?verbose` holds all these texts; none if it doesn't within [`PATIENCE`].
     pub async fn wait_for_shown(&mut self, texts: &[&str]) -> Option<String> {
-        let provisioner: &Service = self.provisioner();
         let fits = |line: &&str| texts.iter().all(|text| line.contains(text));
         wait_for(PATIENCE, async || {
-            let page = provisioner.page("/readyz?verbose").await.ok()?;
-            page.lines().find(fits).map(str::to_owned)
+            let pages = self.shown().await;
+            let line = pages.iter().flat_map(|page| page.lines()).find(fits);
+            line.map(str::to_owned)
         })
         .await
     }
 
-    /// Waits until no line of it holds all these texts; whether that is so within [`PATIENCE`].
+    /// Waits until no line of any holds all these texts; whether that is so within [`PATIENCE`].
     pub async fn wait_for_not_shown(&mut self, texts: &[&str]) -> bool {
-        let provisioner: &Service = self.provisioner();
+        let fits = |line: &str| texts.iter().all(|text| line.contains(text));
         let gone = wait_for(PATIENCE, async || {
-            let page = provisioner.page("/readyz?verbose").await.ok()?;
-            let is_on = page
-                .lines()
-                .any(|line| texts.iter().all(|text| line.contains(text)));
-            (!is_on).then_some(())
+            let pages = self.shown().await;
+            let is_on = pages.iter().flat_map(|page| page.lines()).any(fits);
+            (!pages.is_empty() && !is_on).then_some(())
         });
         gone.await.is_some()
     }

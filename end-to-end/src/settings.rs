@@ -49,6 +49,17 @@ impl Default for SystemSettings {
     }
 }
 
+impl SystemSettings {
+    /// Two of each service, as an installation has them: whatever either does, all else is the same.
+    #[must_use]
+    pub fn two_of_each() -> Self {
+        Self {
+            replicas: 2,
+            ..Self::default()
+        }
+    }
+}
+
 /// What every service is told. Each takes what it knows, so one set is enough.
 pub(crate) fn variables(
     settings: &SystemSettings,

@@ -255,6 +255,22 @@ impl System {
         self.service(ServiceKind::Notifier, 0)
     }
 
+    /// All replicas of a service.
+    pub fn all(&mut self, kind: ServiceKind) -> impl Iterator<Item = &mut Service> {
+        (self.services.iter_mut()).filter(move |service| service.kind() == kind)
+    }
+
+    /// Stops all replicas of a service.
+    ///
+    /// # Errors
+    /// One can't be stopped.
+    pub async fn stop_all(&mut self, kind: ServiceKind) -> Result<(), HarnessError> {
+        for service in self.all(kind) {
+            service.stop().await?;
+        }
+        Ok(())
+    }
+
     /// All replicas.
     pub fn services(&mut self) -> &mut [Service] {
         &mut self.services

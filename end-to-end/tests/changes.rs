@@ -16,7 +16,7 @@ async fn told_ready_twice(system: &System, booking: &Booking) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_booking_that_is_moved_is_released_there_and_started_here_with_the_key_of_its_start() {
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let booking = system.ready(MARA, 1).await.unwrap();
     system
         .reservations
@@ -72,7 +72,7 @@ async fn a_booking_that_is_moved_is_released_there_and_started_here_with_the_key
 async fn a_start_that_is_moved_to_later_is_taken_back_and_started_again_by_our_own_timer() {
     let system = System::start(SystemSettings {
         variables: vec![("START_LEAD", "300".to_owned())],
-        ..SystemSettings::default()
+        ..SystemSettings::two_of_each()
     })
     .await
     .unwrap();
@@ -105,7 +105,7 @@ async fn a_start_that_is_moved_to_later_is_taken_back_and_started_again_by_our_o
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_queue_is_in_the_order_of_the_starts_as_they_are_now() {
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let holder = system.ready(MARA, 1).await.unwrap();
     let at = |seconds: i64| holder.start + seconds.seconds();
     // Told in another order than they begin.
@@ -168,7 +168,7 @@ async fn the_queue_is_in_the_order_of_the_starts_as_they_are_now() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_changed_owner_leaves_the_host_and_warns_both_and_two_updates_of_one_moment_both_count() {
-    let mut system = System::start(SystemSettings::default()).await.unwrap();
+    let mut system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let booking = system.ready(MARA, 1).await.unwrap();
 
     // Two changes within what `updatedAt` can tell apart.

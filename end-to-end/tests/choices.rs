@@ -36,7 +36,7 @@ async fn a_user_gets_the_image_of_the_catalogue_that_was_named_and_never_a_url_o
             ("IMAGE_CATALOGUE_FILE", catalogue.display().to_string()),
             ("IMAGE_PARAMETER", "os".to_owned()),
         ],
-        ..SystemSettings::default()
+        ..SystemSettings::two_of_each()
     })
     .await
     .unwrap();
@@ -101,7 +101,7 @@ async fn no_more_hosts_are_prepared_at_once_than_may_be_and_the_earliest_start_g
         servers: 3,
         hosts: 3,
         variables: vec![("PREPARING_MAX", "1".to_owned())],
-        ..SystemSettings::default()
+        ..SystemSettings::two_of_each()
     })
     .await
     .unwrap();

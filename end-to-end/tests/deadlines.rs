@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bellhop_domain::reservation::{EndCause, Fact};
 use bellhop_end_to_end::site::{INES, MARA, NAMESPACE, TOMAS, is_clean, is_provisioned, node};
-use bellhop_end_to_end::{A_WHILE, PATIENCE, System, SystemSettings, wait_for};
+use bellhop_end_to_end::{A_WHILE, PATIENCE, ServiceKind, System, SystemSettings, wait_for};
 use bellhop_simulator::reservation_system::{Booking, BookingChange};
 use jiff::{Timestamp, ToSpan as _};
 
@@ -20,7 +20,7 @@ async fn waiting_for_ends(grace: u32, hold: u32, further: &[(&'static str, &str)
         servers: 4,
         hosts: 4,
         variables: usual.into_iter().chain(further).collect(),
-        ..SystemSettings::default()
+        ..SystemSettings::two_of_each()
     })
     .await
     .unwrap()
@@ -64,11 +64,16 @@ async fn a_missing_end_is_told_with_what_to_do_and_held_until_it_is_extended_or_
         .wait_for_shown(&["deadline_passed", &id])
         .await
         .unwrap();
-    let metrics = system.provisioner().page("/metrics").await.unwrap();
-    let gauge = metrics
-        .lines()
-        .find(|line| !line.starts_with('#') && line.contains("\"deadline_passed\""));
-    assert!(gauge.is_some_and(|line| line.ends_with(" 1")), "{gauge:?}");
+    for provisioner in system.all(ServiceKind::Provisioner) {
+        let raised = wait_for(PATIENCE, async || {
+            let metrics = provisioner.page("/metrics").await.ok()?;
+            let is_gauge =
+                |line: &&str| !line.starts_with('#') && line.contains("\"deadline_passed\"");
+            let gauge = metrics.lines().find(is_gauge)?;
+            gauge.ends_with(" 1").then_some(())
+        });
+        assert!(raised.await.is_some());
+    }
 
     // Its user extends it in the reservation system: nothing is overdue any more.
     ends_at(&system, &booking, Timestamp::now() + 2.hours()).await;
@@ -158,9 +163,11 @@ async fn more_missing_ends_than_there_may_be_stop_with_one_alarm_and_an_operator
     assert!(two.is_some(), "{} are free", free(&system));
     tokio::time::sleep(A_WHILE).await;
     assert_eq!(free(&system), 2);
-    let page = system.provisioner().page("/readyz?verbose").await.unwrap();
-    let alarms = page.matches("deadline_releases_stopped").count();
-    assert_eq!(alarms, 1, "{page}");
+    // However many stopped, it is one alarm.
+    for page in system.shown().await {
+        let alarms = page.matches("deadline_releases_stopped").count();
+        assert_eq!(alarms, 1, "{page}");
+    }
 
     for server in (1..=4).filter(|&it| !is_clean(&system.host(it))) {
         let said = system.say(&["release", &node(server)]).await.unwrap();
@@ -191,7 +198,9 @@ async fn what_passed_while_bellhop_was_away_is_held_anew_and_not_fired() {
     else {
         panic!("no deadline passed");
     };
-    system.provisioner().kill().unwrap();
+    for provisioner in system.all(ServiceKind::Provisioner) {
+        provisioner.kill().unwrap();
+    }
     assert_eq!(causes(&system, &booking).await, []);
     while Timestamp::now() <= hold_until {
         tokio::time::sleep(Duration::from_millis(100)).await;

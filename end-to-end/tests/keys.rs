@@ -7,7 +7,7 @@ use bellhop_simulator::reservation_system::User;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_key_a_reservation_waits_unclaimed_until_an_operator_brings_it() {
-    let mut system = System::start(SystemSettings::default()).await.unwrap();
+    let mut system = System::start(SystemSettings::two_of_each()).await.unwrap();
     // Somebody with a key had the server before.
     let before = system.ready(MARA, 1).await.unwrap();
     system.reservations.end_event(before.id).await.unwrap();
@@ -63,7 +63,7 @@ async fn without_a_key_a_reservation_waits_unclaimed_until_an_operator_brings_it
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_can_not_be_used_is_refused_with_the_reason_and_an_end_without_one_is_a_failure()
 {
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let mara = User::new(MARA.id(), MARA.name);
     let wrong = [
         "ssh-dss AAAAB3NzaC1kc3MAAACBAP mara@laptop".to_owned(),
@@ -134,7 +134,7 @@ async fn a_key_that_can_not_be_used_is_refused_with_the_reason_and_an_end_withou
 async fn where_it_is_wished_a_host_is_prepared_without_a_key_and_has_no_tenants_login() {
     let system = System::start(SystemSettings {
         variables: vec![("NO_SSH_KEY", "provision".to_owned())],
-        ..SystemSettings::default()
+        ..SystemSettings::two_of_each()
     })
     .await
     .unwrap();

@@ -32,7 +32,7 @@ fn is_claim_for(write: &Write, booking: &Booking) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_that_comes_while_another_holds_the_server_waits_and_gets_a_clean_host_with_its_own_key()
  {
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let first = ready(&system, MARA).await;
     let before = system.cluster.writes_to_host(NAMESPACE, &node(1)).len();
 
@@ -97,7 +97,7 @@ async fn a_start_that_comes_while_another_holds_the_server_waits_and_gets_a_clea
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_of_an_earlier_reservation_leaves_the_holder_alone() {
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let first = ready(&system, MARA).await;
     system.reservations.end_event(first.id).await.unwrap();
     system.wait_for_fact(&first, "HostReleased").await.unwrap();
@@ -129,7 +129,7 @@ async fn the_end_of_an_earlier_reservation_leaves_the_holder_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_end_that_comes_before_its_start_wins() {
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let booking = system.book(MARA, 1).unwrap();
     system.reservations.end_event(booking.id).await.unwrap();
     system
@@ -159,7 +159,7 @@ async fn an_end_that_comes_before_its_start_wins() {
 async fn a_start_whose_end_has_passed_never_provisions_and_its_user_is_told() {
     use jiff::{Timestamp, ToSpan as _};
 
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let now = Timestamp::now();
     let booking = system
         .book_at(MARA, 1, now - 2.hours(), now - 1.hours())
@@ -177,7 +177,7 @@ async fn a_start_whose_end_has_passed_never_provisions_and_its_user_is_told() {
 async fn events_that_come_twice_under_two_webhooks_prepare_once_and_report_once() {
     let system = System::start(SystemSettings {
         second_webhook: true,
-        ..SystemSettings::default()
+        ..SystemSettings::two_of_each()
     })
     .await
     .unwrap();
@@ -230,7 +230,7 @@ async fn events_that_come_twice_under_two_webhooks_prepare_once_and_report_once(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deletion_between_an_early_start_and_its_time_gives_the_server_back() {
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     system
         .cluster
         .hold_at(NAMESPACE, &node(1), HostState::Provisioning);
@@ -259,7 +259,7 @@ async fn a_deletion_between_an_early_start_and_its_time_gives_the_server_back() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_foreign_host_is_never_written_to() {
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let theirs = serde_json::json!({"spec": {"consumerRef": {"kind": "Metal3Machine", "name": "worker-1",
         "namespace": NAMESPACE, "apiVersion": "infrastructure.cluster.x-k8s.io/v1beta1"}}});
     system

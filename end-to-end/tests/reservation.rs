@@ -13,7 +13,7 @@ use bellhop_simulator::trace_collector::Span;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_becomes_a_ready_host_and_its_end_gives_it_back_clean() {
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let booking = system.book(MARA, 1).unwrap();
     let sent = system.reservations.start_event(booking.id).await.unwrap();
     assert_eq!(sent[0].status(), Some(202), "{:?}", sent[0].outcome);
@@ -76,7 +76,7 @@ async fn a_start_becomes_a_ready_host_and_its_end_gives_it_back_clean() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_reservations_of_two_servers_do_not_meet() {
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let (first, second) = (
         system.book(MARA, 1).unwrap(),
         system.book(TOMAS, 2).unwrap(),
@@ -97,7 +97,7 @@ async fn two_reservations_of_two_servers_do_not_meet() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_test_button_and_events_that_ask_for_nothing_are_answered_200_and_change_nothing() {
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let pressed = system
         .reservations
         .test_button(site::WEBHOOK)
@@ -148,7 +148,7 @@ async fn the_test_button_and_events_that_ask_for_nothing_are_answered_200_and_ch
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_trace_holds_the_webhook_the_decision_the_changes_of_the_host_and_the_report() {
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let booking = system.book(MARA, 1).unwrap();
     let sent = system.reservations.start_event(booking.id).await.unwrap();
     let trace_id = sent[0].answer().unwrap()["traceId"]
@@ -213,7 +213,7 @@ async fn the_reservation_systems_own_scheduler_brings_a_server_and_takes_it_back
     use bellhop_simulator::reservation_system::SchedulerSettings;
     use jiff::{Timestamp, ToSpan as _};
 
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let start = Timestamp::now() + 2.seconds();
     let booking = system.book_at(MARA, 1, start, start + 3.seconds()).unwrap();
     system

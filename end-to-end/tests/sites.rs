@@ -9,7 +9,7 @@ async fn from_a_second_site_on_new_starts_wait_until_sites_are_named_and_others_
     let mut system = System::start(SystemSettings {
         servers: 3,
         hosts: 3,
-        ..SystemSettings::default()
+        ..SystemSettings::two_of_each()
     })
     .await
     .unwrap();
@@ -78,7 +78,7 @@ async fn from_a_second_site_on_new_starts_wait_until_sites_are_named_and_others_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_that_another_number_had_is_given_to_a_server_of_the_same_name_by_an_operator_only()
 {
-    let mut system = System::start(SystemSettings::default()).await.unwrap();
+    let mut system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let first = system.ready(MARA, 1).await.unwrap();
     system.reservations.end_event(first.id).await.unwrap();
     system.wait_for_fact(&first, "HostReleased").await.unwrap();

@@ -16,7 +16,7 @@ async fn an_error_of_metal3_is_counted_once_and_a_host_that_recovers_becomes_rea
     // Metal3 shows an error for a while before it tries again: long enough to be seen on a loaded machine too.
     let system = System::start(SystemSettings {
         pauses: Pauses::all(Duration::from_secs(3)),
-        ..SystemSettings::default()
+        ..SystemSettings::two_of_each()
     })
     .await
     .unwrap();
@@ -50,7 +50,7 @@ async fn while_a_host_is_in_error_its_user_reads_metal3s_words_and_then_that_it_
     let system = System::start(SystemSettings {
         pauses: Pauses::all(Duration::from_millis(100)),
         variables: vec![("PROVISIONING_ATTEMPTS", "1000".to_owned())],
-        ..SystemSettings::default()
+        ..SystemSettings::two_of_each()
     })
     .await
     .unwrap();
@@ -74,7 +74,7 @@ async fn while_a_host_is_in_error_its_user_reads_metal3s_words_and_then_that_it_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_three_errors_the_reservation_fails_with_metal3s_message_and_the_host_is_released() {
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let fault =
         Fault::provisioning_fails(NAMESPACE, &node(1), "provisioning error", NO_BOOT_DEVICE);
     let fault = system.cluster.inject(fault);
@@ -131,7 +131,7 @@ async fn after_three_errors_the_reservation_fails_with_metal3s_message_and_the_h
 async fn a_reservation_of_a_server_without_a_host_fails_and_is_told() {
     let system = System::start(SystemSettings {
         hosts: 1,
-        ..SystemSettings::default()
+        ..SystemSettings::two_of_each()
     })
     .await
     .unwrap();
@@ -156,7 +156,7 @@ async fn a_reservation_of_a_server_without_a_host_fails_and_is_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_api_server_that_fails_twice_at_each_write_is_asked_again() {
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let mut faults = Vec::new();
     for (verb, resource) in [
         (Verb::Create, Resource::Secrets),
@@ -190,7 +190,7 @@ async fn an_api_server_that_fails_twice_at_each_write_is_asked_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_of_the_api_server_that_is_lost_leads_to_one_claim() {
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let lost = Fault::new(FaultKind::LoseAnswer)
         .on(Verb::Patch)
         .resource(Resource::BareMetalHosts)
@@ -211,7 +211,7 @@ async fn an_answer_of_the_api_server_that_is_lost_leads_to_one_claim() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_api_server_that_is_away_at_the_start_is_waited_for() {
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     system.cluster.stop().await;
     let booking = system.book(MARA, 1).unwrap();
     let sent = system.reservations.start_event(booking.id).await.unwrap();
@@ -229,7 +229,7 @@ async fn an_api_server_that_is_away_at_the_start_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_that_is_down_hears_everything_once_it_is_up_again() {
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     system.reservations.stop().await;
     let booking = system.book(MARA, 1).unwrap();
     system.reservations.start_event(booking.id).await.unwrap();
@@ -257,7 +257,7 @@ async fn a_receiver_that_is_down_hears_everything_once_it_is_up_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_report_that_the_receiver_answers_500_is_tried_again() {
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let fault = sender::Fault::new(sender::FaultKind::InternalError)
         .on(sender::Endpoint::Notifications)
         .times(2);

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use bellhop_end_to_end::site::{INES, MARA, NAMESPACE, TOMAS, is_clean, is_provisioned, node};
-use bellhop_end_to_end::{A_WHILE, PATIENCE, System, SystemSettings, wait_for};
+use bellhop_end_to_end::{A_WHILE, PATIENCE, ServiceKind, System, SystemSettings, wait_for};
 use bellhop_simulator::cluster::{Fault, FaultKind, HostState, Resource, Verb};
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 async fn watches_that_break_or_expire_and_an_api_server_that_is_away_fail_nobody() {
     let system = System::start(SystemSettings {
         variables: vec![("PROVISIONING_TIMEOUT", "60".to_owned())],
-        ..SystemSettings::default()
+        ..SystemSettings::two_of_each()
     })
     .await
     .unwrap();
@@ -46,10 +46,44 @@ async fn watches_that_break_or_expire_and_an_api_server_that_is_away_fail_nobody
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_of_metal3_and_its_end_are_told_as_they_are_seen_and_wait_for_no_sweep() {
+    let system = System::start(SystemSettings {
+        variables: vec![("SWEEP_INTERVAL", "3600".to_owned())],
+        ..SystemSettings::two_of_each()
+    })
+    .await
+    .unwrap();
+    let node_1 = node(1);
+    system
+        .cluster
+        .hold_at(NAMESPACE, &node_1, HostState::Provisioning);
+    let booking = system.started(MARA, 1).await.unwrap();
+    system
+        .wait_for_fact(&booking, "ProvisioningResumed")
+        .await
+        .unwrap();
+    // All looks that the start led to are over: the next one for the timeout's sake is minutes away.
+    tokio::time::sleep(A_WHILE).await;
+    let fault = Fault::provisioning_fails(NAMESPACE, &node_1, "provisioning error", "no disk");
+    let fault = system.cluster.inject(fault);
+    system.cluster.let_go(NAMESPACE, &node_1);
+    let told = system
+        .wait_for_told(&booking, "PROVISIONING_ERROR")
+        .await
+        .unwrap();
+    assert!(told.message.contains("no disk"), "{}", told.message);
+    system.cluster.clear_fault(fault);
+    system
+        .wait_for_told(&booking, "PROVISIONING_COMPLETED")
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_end_while_a_host_is_prepared_or_in_error_leaves_no_error_for_later() {
     let system = System::start(SystemSettings {
         variables: vec![("PROVISIONING_TIMEOUT", "2".to_owned())],
-        ..SystemSettings::default()
+        ..SystemSettings::two_of_each()
     })
     .await
     .unwrap();
@@ -87,7 +121,7 @@ async fn what_befalls_a_ready_host_is_a_warning_with_an_alarm_and_takes_nothing_
     let mut system = System::start(SystemSettings {
         servers: 3,
         hosts: 3,
-        ..SystemSettings::default()
+        ..SystemSettings::two_of_each()
     })
     .await
     .unwrap();
@@ -175,7 +209,7 @@ async fn another_image_or_a_lost_ledger_under_ten_ready_hosts_changes_none_of_th
     let mut system = System::start(SystemSettings {
         servers: 10,
         hosts: 10,
-        ..SystemSettings::default()
+        ..SystemSettings::two_of_each()
     })
     .await
     .unwrap();
@@ -192,9 +226,11 @@ async fn another_image_or_a_lost_ledger_under_ten_ready_hosts_changes_none_of_th
     let writes = system.cluster.writes().len();
     let deletes = system.cluster.requests(Verb::Delete, Resource::Secrets);
 
-    system.provisioner().stop().await.unwrap();
+    system.stop_all(ServiceKind::Provisioner).await.unwrap();
     let other = "http://images.example/another.img";
-    system.provisioner().set_variable("PROVISION_IMAGE", other);
+    for provisioner in system.all(ServiceKind::Provisioner) {
+        provisioner.set_variable("PROVISION_IMAGE", other);
+    }
     system.start_services().await.unwrap();
     // Whatever it does, it has done it once it has served the next word.
     system.say(&["hold", &node(1)]).await.unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bellhop_end_to_end::site::{
     INES, MARA, NAMESPACE, SECOND_WEBHOOK, TOMAS, WEBHOOK, is_clean, node, webhook_secret,
 };
-use bellhop_end_to_end::{A_WHILE, System, SystemSettings};
+use bellhop_end_to_end::{A_WHILE, ServiceKind, System, SystemSettings};
 use bellhop_simulator::reservation_system::{NewBooking, Webhook};
 use jiff::{Timestamp, ToSpan as _};
 
@@ -15,7 +15,7 @@ async fn what_comes_again_when_the_broker_has_forgotten_it_prepares_once_and_rep
     let system = System::start(SystemSettings {
         second_webhook: true,
         variables: vec![("DUPLICATE_WINDOW", "1".to_owned())],
-        ..SystemSettings::default()
+        ..SystemSettings::two_of_each()
     })
     .await
     .unwrap();
@@ -52,14 +52,24 @@ async fn what_comes_again_when_the_broker_has_forgotten_it_prepares_once_and_rep
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_what_waited_while_the_provisioner_was_away_only_what_is_still_wished_is_prepared() {
-    let mut system = System::start(SystemSettings::default()).await.unwrap();
-    system.provisioner().stop().await.unwrap();
+    let mut system = System::start(SystemSettings {
+        variables: vec![("DUPLICATE_WINDOW", "1".to_owned())],
+        ..SystemSettings::two_of_each()
+    })
+    .await
+    .unwrap();
+    system.stop_all(ServiceKind::Provisioner).await.unwrap();
     let first = system.started(MARA, 1).await.unwrap();
     system.reservations.end_event(first.id).await.unwrap();
     let second = system.started(TOMAS, 1).await.unwrap();
     let over = system.started(INES, 2).await.unwrap();
     system.reservations.end_event(over.id).await.unwrap();
+    // Longer than the broker remembers: the second start is a delivery of its own.
+    let stored = system.messages("DELIVERIES").await.unwrap().len();
+    tokio::time::sleep(Duration::from_millis(2500)).await;
     system.reservations.start_event(over.id).await.unwrap();
+    let with_it = system.messages("DELIVERIES").await.unwrap().len();
+    assert_eq!(with_it, stored + 1);
     system.start_services().await.unwrap();
     system
         .wait_for_told(&second, "PROVISIONING_COMPLETED")
@@ -86,7 +96,7 @@ async fn reports_go_out_under_the_webhook_of_the_start_and_where_that_is_disable
 {
     let system = System::start(SystemSettings {
         second_webhook: true,
-        ..SystemSettings::default()
+        ..SystemSettings::two_of_each()
     })
     .await
     .unwrap();
@@ -129,7 +139,7 @@ async fn reports_go_out_under_the_webhook_of_the_start_and_where_that_is_disable
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_says_what_became_of_each_word_with_its_type_its_number_and_no_private_text() {
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let now = Timestamp::now();
     for number in [1, 2] {
         let mut server = bellhop_end_to_end::site::server(number);

@@ -67,7 +67,7 @@ async fn hosts_of_the_service_before_are_adopted_as_they_are_and_each_is_release
     let settings = SystemSettings {
         servers: 5,
         hosts: 5,
-        ..SystemSettings::default()
+        ..SystemSettings::two_of_each()
     };
     let mut system = with_hosts_of_the_service_before(&[1, 2, 3, 4], settings).await;
     lists_them_and_refuses_what_is_wrong(&system).await;

@@ -11,7 +11,7 @@ async fn free_hosts_are_handed_back_switched_on_and_those_in_use_are_left_alone(
     let mut system = System::start(SystemSettings {
         servers: 3,
         hosts: 3,
-        ..SystemSettings::default()
+        ..SystemSettings::two_of_each()
     })
     .await
     .unwrap();

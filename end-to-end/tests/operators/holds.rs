@@ -8,7 +8,7 @@ use crate::{say, until_logged_by_ada, until_shown, until_told};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_holds_a_host_then_lets_it_go_and_another_s_reservation_is_ended_by_a_release()
 {
-    let mut system = System::start(SystemSettings::default()).await.unwrap();
+    let mut system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let booking = system.book(MARA, 1).unwrap();
     system.reservations.start_event(booking.id).await.unwrap();
     system.wait_for_host(1, is_provisioned).await.unwrap();

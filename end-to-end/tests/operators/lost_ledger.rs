@@ -8,7 +8,7 @@ use crate::{say_at_the_cluster, until_shown, until_told};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_that_a_lost_ledger_left_is_adopted_for_its_user_and_released_at_its_end() {
-    let mut system = System::start(SystemSettings::default()).await.unwrap();
+    let mut system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let booking = system.book(MARA, 1).unwrap();
     system.reservations.start_event(booking.id).await.unwrap();
     until_told(&system, &booking, "is ready. Log in").await;

@@ -74,16 +74,16 @@ async fn say_at_the_cluster(system: &System, words: &[&str]) -> Said {
     said
 }
 
-/// Waits until the provisioner's `/readyz?verbose` holds, or no longer holds, this text.
+/// Waits until the `/readyz?verbose` of all provisioners holds, or no longer holds, this text.
 async fn until_shown(system: &mut System, text: &str, shown: bool) {
-    let service = system.provisioner();
     let found = wait_for(PATIENCE, async || {
-        let page = service.page("/readyz?verbose").await.ok()?;
-        (page.contains(text) == shown).then_some(())
+        let pages = system.shown().await;
+        let all = pages.iter().all(|page| page.contains(text) == shown);
+        (!pages.is_empty() && all).then_some(())
     });
     if found.await.is_none() {
-        let page = service.page("/readyz?verbose").await.unwrap();
-        panic!("{text}: shown is not {shown}: {page}");
+        let pages = system.shown().await;
+        panic!("{text}: shown is not {shown}: {pages:#?}");
     }
 }
 
@@ -105,7 +105,7 @@ async fn until_told(system: &System, booking: &Booking, part: &str) {
     }
 }
 
-/// Waits until the provisioner logged a fact with who ordered it and why.
+/// Waits until a provisioner logged a fact with who ordered it and why.
 async fn until_logged_by_ada(system: &System, fact: &str) {
     let is_it = |line: &str| {
         let line: Value = serde_json::from_str(line).ok()?;
@@ -113,9 +113,9 @@ async fn until_logged_by_ada(system: &System, fact: &str) {
     };
     let found = wait_for(PATIENCE, async || {
         let logs = system.logs();
-        let of_kind = format!("{}-0.log", ServiceKind::Provisioner);
-        let (_, log) = logs.iter().find(|(path, _)| path.ends_with(&of_kind))?;
-        log.lines().find_map(is_it)
+        let of_kind = ["0", "1"].map(|it| format!("{}-{it}.log", ServiceKind::Provisioner));
+        let ours = (logs.iter()).filter(|(path, _)| of_kind.iter().any(|it| path.ends_with(it)));
+        ours.flat_map(|(_, log)| log.lines()).find_map(is_it)
     });
     assert!(
         found.await.is_some(),

@@ -21,7 +21,7 @@ async fn while_an_operator_pauses_it_no_host_is_touched_and_everything_is_decide
     let mut system = System::start(SystemSettings {
         servers: 3,
         hosts: 3,
-        ..SystemSettings::default()
+        ..SystemSettings::two_of_each()
     })
     .await
     .unwrap();

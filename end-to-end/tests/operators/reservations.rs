@@ -14,7 +14,7 @@ async fn an_operator_extends_a_reservation_allows_a_start_and_brings_a_key() {
         servers: 3,
         hosts: 3,
         variables_of: vec![(ServiceKind::Provisioner, "DEADLINE_GRACE", "0".to_owned())],
-        ..SystemSettings::default()
+        ..SystemSettings::two_of_each()
     })
     .await
     .unwrap();

@@ -1,12 +1,12 @@
 //! Words that are refused before they are stored.
 
-use bellhop_end_to_end::{System, SystemSettings};
+use bellhop_end_to_end::{ServiceKind, System, SystemSettings};
 
 use crate::{Said, say, say_at_the_cluster};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_word_about_what_is_not_known_is_refused_before_it_is_stored() {
-    let system = System::start(SystemSettings::default()).await.unwrap();
+    let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let later = "2096-12-03T20:00:00Z";
     let unknown: [&[&str]; 6] = [
         &["release", "node99"],
@@ -63,8 +63,8 @@ async fn a_word_about_what_is_not_known_is_refused_before_it_is_stored() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_word_that_nobody_decides_fails_says_so_and_is_decided_when_somebody_is_there() {
-    let mut system = System::start(SystemSettings::default()).await.unwrap();
-    system.provisioner().stop().await.unwrap();
+    let mut system = System::start(SystemSettings::two_of_each()).await.unwrap();
+    system.stop_all(ServiceKind::Provisioner).await.unwrap();
     let said = say(&system, &["pause"]).await;
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.error.contains("no provisioner is running"), "{said:?}");
