@@ -64,6 +64,9 @@ fn show(files: impl Iterator<Item = SpoolFile>) -> Result<(), Failure> {
             let count = file.unreadable;
             writeln!(out, "{part} {name} {count} line(s) can't be read")?;
         }
+        if let Some(error) = &file.unread {
+            writeln!(out, "{part} {name} can't be read now: {error}")?;
+        }
     }
     Ok(())
 }
@@ -90,6 +93,7 @@ async fn drain(settings: DrainSettings) -> Result<(), Failure> {
         unreadable,
         left,
         trouble,
+        unread,
     } = spool::drain(&folder, &settings.event_store).await?;
     writeln!(io::stdout(), "{stored} webhook(s) of the spool are stored")?;
     let shown = folder.display();
@@ -103,6 +107,9 @@ async fn drain(settings: DrainSettings) -> Result<(), Failure> {
         problems.push(format!(
             "{unreadable} line(s) can't be read; their files are kept in {shown}/damaged"
         ));
+    }
+    if let Some(unread) = unread {
+        problems.push(format!("{unread}; they wait on"));
     }
     if let Some(trouble) = trouble {
         let why = crate::chain(&trouble);

@@ -344,6 +344,13 @@ fn look_into(spools: &[PathBuf], person: &Person) -> Result<Vec<PathBuf>, Failur
     let mut left = Vec::new();
     for folder in spools {
         for file in spool::list(folder)? {
+            if let Some(error) = &file.unread {
+                let path = file.path.display();
+                return Err(format!(
+                    "{path} can't be read, and may hold something of this user: {error}"
+                )
+                .into());
+            }
             let mut entries = file.entries.iter();
             let theirs = entries.any(|entry| person.is_in_body(entry.body()));
             match file.part {

@@ -4,6 +4,7 @@
 //! confirmed all of it, several are under way at once, and one that the broker does not take now holds nobody up.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,20 @@ pub struct Pass {
     pub left: usize,
     /// Why some wait on.
     pub trouble: Option<DrainTrouble>,
+    /// Which files wait on because they could not be read.
+    pub unread: Option<Unread>,
+}
+
+/// Files that can't be read now. That may pass, so they stay where they are.
+#[derive(Debug, thiserror::Error)]
+#[error("{files} file(s) of the spool can't be read now, the first of them {}: {source}", first.display())]
+pub struct Unread {
+    /// How many.
+    pub files: usize,
+    /// The first of them.
+    pub first: PathBuf,
+    /// The operating system's word on it.
+    pub source: io::Error,
 }
 
 /// Why something waits on.
@@ -102,7 +117,15 @@ impl Pass {
         let files: Vec<_> = reading.await?;
         let mut batches = Vec::new();
         let mut entries = Vec::new();
-        for (place, (id, contents)) in files.into_iter().enumerate() {
+        for (id, contents) in files {
+            let contents = match contents {
+                Ok(contents) => contents,
+                Err(error) => {
+                    self.could_not_read(folder.path_of(id), error);
+                    continue;
+                }
+            };
+            let place = batches.len();
             for why in &contents.unreadable {
                 tracing::error!(file = %id, "a line of the spool can't be read: {why}");
             }
@@ -183,6 +206,15 @@ impl Pass {
             .filter(|outcome| matches!(outcome, Outcome::Left));
         self.left += left.count();
         (outcomes, end)
+    }
+
+    fn could_not_read(&mut self, path: PathBuf, source: io::Error) {
+        let unread = self.unread.get_or_insert(Unread {
+            files: 0,
+            first: path,
+            source,
+        });
+        unread.files += 1;
     }
 
     fn refuse(&mut self, entry: &Entry, error: &StoreError) {

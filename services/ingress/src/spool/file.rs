@@ -52,6 +52,21 @@ pub(crate) struct Batch {
     /// Of the disk.
     pub(crate) bytes: u64,
     pub(crate) since: Timestamp,
+    /// A last line that was not written whole is not in it. That of an earlier process may be unknown, where it could not be
+    /// read yet.
+    pub(crate) is_whole: bool,
+}
+
+impl Batch {
+    /// One that could not be looked at. It counts as one webhook, which is the least that it holds.
+    pub(crate) fn unseen(path: &Path) -> Self {
+        Self {
+            entries: 1,
+            bytes: on_disk(fs::metadata(path).map_or(0, |it| it.len())),
+            since: Timestamp::now(),
+            is_whole: false,
+        }
+    }
 }
 
 /// What a file holds.
@@ -165,6 +180,7 @@ pub(crate) fn complete(path: &Path) -> io::Result<Option<Batch>> {
         entries: lines.filter(|line| !line.is_empty()).count() as u64,
         bytes: on_disk(whole as u64),
         since: Timestamp::try_from(since).unwrap_or_else(|_| Timestamp::now()),
+        is_whole: true,
     }))
 }
 

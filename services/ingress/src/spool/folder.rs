@@ -228,23 +228,37 @@ impl Folder {
             entries: lines.len() as u64,
             bytes,
             since,
+            is_whole: true,
         };
         self.index().insert(id, batch);
         Ok(())
     }
 
-    /// Reads a file that waits.
-    pub(crate) fn read(&self, id: BatchId) -> Contents {
-        let path = self.path.join(id.file_name());
-        match fs::read(&path) {
-            Ok(bytes) => contents(&bytes),
-            // An operator took it away.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Contents::default(),
-            Err(error) => Contents {
-                entries: Vec::new(),
-                unreadable: vec![format!("the file can't be read: {error}")],
-            },
+    /// Reads a file that waits. That the disk or the system does not let us says nothing of what is in it: it waits on.
+    pub(crate) fn read(&self, id: BatchId) -> io::Result<Contents> {
+        let path = self.path_of(id);
+        let waiting = self.index().waiting.get(&id).copied();
+        let read = || {
+            if waiting.is_some_and(|batch| !batch.is_whole)
+                && let Some(batch) = complete(&path)?
+            {
+                let mut index = self.index();
+                index.remove(id);
+                index.insert(id, batch);
+            }
+            fs::read(&path)
+        };
+        match read() {
+            Ok(bytes) => Ok(contents(&bytes)),
+            // An operator took it away, or nothing of it was written whole.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Contents::default()),
+            Err(error) => Err(error),
         }
+    }
+
+    /// Where a file that waits is.
+    pub(crate) fn path_of(&self, id: BatchId) -> PathBuf {
+        self.path.join(id.file_name())
     }
 
     /// Takes a file out of the line, once what is left of it is kept elsewhere. Where that can't be kept, the file waits on as
@@ -328,16 +342,8 @@ impl Folder {
                     self.index().insert(id, batch);
                 }
                 Ok(None) => {}
-                Err(error) => {
-                    // It must not keep the ingress from receiving. Being drained, it is put aside.
-                    tracing::error!(file = %path.display(), %error, "a file of the spool can't be read");
-                    let batch = Batch {
-                        entries: 0,
-                        bytes: 0,
-                        since: Timestamp::now(),
-                    };
-                    self.index().insert(id, batch);
-                }
+                // It must not keep the ingress from receiving. Who drains it tries again, and says so.
+                Err(_) => self.index().insert(id, Batch::unseen(&path)),
             }
         }
         self.count_aside()

@@ -126,7 +126,7 @@ fn recovered(home: &Path) -> (Vec<Entry>, usize) {
     let folder = open(home);
     let (mut entries, mut unreadable) = (Vec::new(), 0);
     for id in folder.waiting_after(None, usize::MAX, u64::MAX) {
-        let contents = folder.read(id);
+        let contents = folder.read(id).unwrap();
         entries.extend(contents.entries);
         unreadable += contents.unreadable.len();
     }

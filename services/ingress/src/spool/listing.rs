@@ -1,6 +1,7 @@
 //! What lies in a spool, for an operator.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::entry::Entry;
@@ -29,6 +30,8 @@ pub struct SpoolFile {
     pub entries: Vec<Entry>,
     /// How many lines can't be read.
     pub unreadable: usize,
+    /// Why it can't be read now, where it can't; then nothing is known of what is in it.
+    pub unread: Option<io::Error>,
 }
 
 /// Everything that lies in a spool's folder, whoever uses it, oldest first, each file read when it is its turn. What is
@@ -53,17 +56,18 @@ pub fn list(path: &Path) -> Result<impl Iterator<Item = SpoolFile> + use<>, Spoo
         files.extend(found.into_iter().map(|(_, path)| (part, path)));
     }
     Ok(files.into_iter().filter_map(|(part, path)| {
-        // A running ingress may have stored and removed it by now.
-        let bytes = fs::read(&path).ok()?;
-        let Contents {
-            entries,
-            unreadable,
-        } = contents(&bytes);
+        let (contents, unread) = match fs::read(&path) {
+            Ok(bytes) => (contents(&bytes), None),
+            // A running ingress may have stored and removed it by now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => (Contents::default(), Some(error)),
+        };
         Some(SpoolFile {
             path,
             part,
-            entries,
-            unreadable: unreadable.len(),
+            entries: contents.entries,
+            unreadable: contents.unreadable.len(),
+            unread,
         })
     }))
 }

@@ -39,19 +39,20 @@ mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bellhop_event_store::{EventStore, EventStoreError, EventStoreSettings, SetupError};
 use tokio::sync::Notify;
 
-pub use drain::{DrainTrouble, Pass};
+pub use drain::{DrainTrouble, Pass, Unread};
 pub use entry::{Entry, checksum};
 pub use folder::SpoolError;
 pub use listing::{Part, SpoolFile, list};
 pub(crate) use watch::SpoolWatch;
 pub(crate) use writer::NotSpooled;
 
+use crate::SERVICE;
 use crate::broker::Broker;
 use crate::metrics::IngressMetrics;
 use crate::settings::SpoolSettings;
@@ -76,6 +77,8 @@ pub(crate) struct Spool {
     writer: Writer,
     /// Told by the writer of each batch.
     arrived: Arc<Notify>,
+    /// Why files could not be read when they were last tried, as it was logged.
+    unread: Mutex<Option<String>>,
     metrics: IngressMetrics,
 }
 
@@ -118,6 +121,7 @@ impl Spool {
             folder,
             writer,
             arrived,
+            unread: Mutex::default(),
             metrics,
         }))
     }
@@ -142,6 +146,7 @@ impl Spool {
         loop {
             if self.folder.is_empty() {
                 failures = 0;
+                self.note_unread(None);
                 self.arrived.notified().await;
                 continue;
             }
@@ -159,19 +164,25 @@ impl Spool {
                 tracing::info!(stored, left, "webhooks of the spool are stored in NATS");
                 failures = 0;
             }
-            let Some(trouble) = pass.trouble else {
+            if pass.trouble.is_none() || pass.unread.is_some() {
+                self.note_unread(pass.unread.as_ref());
+            }
+            if pass.trouble.is_none() && pass.unread.is_none() {
                 continue;
-            };
+            }
             failures += 1;
             let pause = pause_after(failures, rand::random());
-            tracing::debug!(
-                ?pause,
-                left = pass.left,
-                "webhooks wait on in the spool: {trouble}"
-            );
-            match &trouble {
-                DrainTrouble::Broker(error) => broker.failed(error),
-                DrainTrouble::Folder(error) => {
+            if let Some(trouble) = &pass.trouble {
+                tracing::debug!(
+                    ?pause,
+                    left = pass.left,
+                    "webhooks wait on in the spool: {trouble}"
+                );
+            }
+            match &pass.trouble {
+                None => {}
+                Some(DrainTrouble::Broker(error)) => broker.failed(error),
+                Some(DrainTrouble::Folder(error)) => {
                     let why = error.to_string();
                     self.writer.is_in_trouble(NotSpooled::Unwritten(why));
                 }
@@ -181,6 +192,24 @@ impl Spool {
                 () = broker.until_back() => {}
             }
         }
+    }
+
+    /// One line when files can't be read, one when that changes, and one when it is over.
+    fn note_unread(&self, unread: Option<&Unread>) {
+        let now = unread.map(ToString::to_string);
+        let mut known = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        match &now {
+            _ if now == *known => {}
+            Some(text) => tracing::error!("{text}; they wait on, and are tried again"),
+            None => tracing::info!("all files of the spool can be read again"),
+        }
+        *known = now;
+    }
+
+    /// Why files could not be read when they were last tried.
+    fn unread(&self) -> Option<String> {
+        let unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        unread.clone()
     }
 
     /// Takes nothing more, and lets another process have the folder. Blocks until what was taken is on the disk.
@@ -231,7 +260,8 @@ pub async fn drain(path: &Path, settings: &EventStoreSettings) -> Result<Pass, D
         return Err(DrainError::Missing(path.to_owned()));
     }
     let folder = Arc::new(Folder::open(path, u64::MAX)?);
-    let store = EventStore::connect(settings, "bellhop-spool").await?;
+    // It stands in for the ingress, with that one's user of the broker, who hears no answers but those to this name.
+    let store = EventStore::connect(settings, &format!("bellhop-{SERVICE}")).await?;
     store.prepare_deliveries().await?;
     Ok(Pass::make(&folder, &store, ACKNOWLEDGEMENT, |_| {}).await)
 }

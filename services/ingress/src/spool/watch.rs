@@ -22,6 +22,7 @@ const NEARLY_FULL_ALARM: &str = "spool_nearly_full";
 const UNUSABLE_ALARM: &str = "spool_unusable";
 const REFUSED_ALARM: &str = "spool_refused";
 const DAMAGED_ALARM: &str = "spool_damaged";
+const UNREAD_ALARM: &str = "spool_unread";
 /// What they are about.
 const KEY: &str = "spool";
 
@@ -40,6 +41,7 @@ struct Sight {
     aside: Aside,
     max_bytes: u64,
     trouble: Option<NotSpooled>,
+    unread: Option<String>,
     path: String,
 }
 
@@ -101,18 +103,20 @@ impl Spool {
             aside: self.folder.aside(),
             max_bytes: self.folder.max_bytes(),
             trouble: self.trouble(),
+            unread: self.unread(),
             path: self.folder.path().display().to_string(),
         }
     }
 }
 
 /// Each kind of alarm, with its text where it is on.
-fn alarms(sight: &Sight) -> [(&'static str, Option<String>); 4] {
+fn alarms(sight: &Sight) -> [(&'static str, Option<String>); 5] {
     let Sight {
         depth,
         aside,
         max_bytes,
         trouble,
+        unread,
         path,
     } = sight;
     let is_nearly_full = depth.bytes >= max_bytes / 100 * NEARLY_FULL;
@@ -141,11 +145,18 @@ fn alarms(sight: &Sight) -> [(&'static str, Option<String>); 4] {
             aside.damaged
         )
     });
+    let unread = unread.as_ref().map(|why| {
+        format!(
+            "{why}: what is in them was answered 2xx and nothing comes of it; look after the disk, the limit of open files and \
+             the files' owner: they are tried again by themselves"
+        )
+    });
     [
         (NEARLY_FULL_ALARM, nearly_full),
         (UNUSABLE_ALARM, unusable),
         (REFUSED_ALARM, refused),
         (DAMAGED_ALARM, damaged),
+        (UNREAD_ALARM, unread),
     ]
 }
 
@@ -168,12 +179,14 @@ mod tests {
             aside: Aside::default(),
             max_bytes: 1000,
             trouble: None,
+            unread: None,
             path: "/spool".to_owned(),
         };
         assert!(on(&sight).is_empty());
         sight.depth.bytes = 800;
         assert_eq!(on(&sight), [NEARLY_FULL_ALARM]);
         sight.trouble = Some(NotSpooled::TooSlow);
+        sight.unread = Some("1 file".to_owned());
         sight.aside = Aside {
             refused: 1,
             damaged: 2,
@@ -184,6 +197,7 @@ mod tests {
             UNUSABLE_ALARM,
             REFUSED_ALARM,
             DAMAGED_ALARM,
+            UNREAD_ALARM,
         ];
         assert_eq!(on(&sight), all);
     }
