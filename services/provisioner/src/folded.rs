@@ -6,7 +6,7 @@ use std::time::Duration;
 use bellhop_domain::id::{ReservationId, ResourceId, Version};
 use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::Resource;
-use bellhop_event_store::{EventStore, FollowError, LedgerEntry};
+use bellhop_event_store::{EventStore, FollowError, LedgerEntry, Position};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -25,17 +25,23 @@ const CHANGES: usize = 4096;
 /// The folded ledger. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct FoldedLedger {
-    ledger: Arc<RwLock<Ledger>>,
+    folded: Arc<RwLock<Folded>>,
     version: watch::Sender<Version>,
     changes: broadcast::Sender<Change>,
 }
 
+/// The state, and up to where it is folded.
+struct Folded {
+    ledger: Ledger,
+    position: Position,
+}
+
 impl FoldedLedger {
-    /// Begins with what is folded already.
-    pub(crate) fn from(ledger: Ledger) -> Self {
+    /// Begins with what is folded already, up to `position`.
+    pub(crate) fn from(ledger: Ledger, position: Position) -> Self {
         Self {
             version: watch::Sender::new(ledger.version()),
-            ledger: Arc::new(RwLock::new(ledger)),
+            folded: Arc::new(RwLock::new(Folded { ledger, position })),
             changes: broadcast::Sender::new(CHANGES),
         }
     }
@@ -46,18 +52,19 @@ impl FoldedLedger {
         store: &EventStore,
         stop: &CancellationToken,
     ) -> Result<(), FollowError> {
-        let mut follower = store.follow_ledger(self.version());
+        let mut follower = store.follow_ledger(self.read_at(|_, position| position));
         loop {
             let entry = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 entry = follower.next() => entry?,
             };
-            self.apply(&entry);
+            self.apply(&entry, follower.position());
         }
     }
 
-    fn apply(&self, entry: &LedgerEntry) {
-        let mut ledger = self.ledger.write().unwrap_or_else(PoisonError::into_inner);
+    fn apply(&self, entry: &LedgerEntry, position: Position) {
+        let mut folded = self.folded.write().unwrap_or_else(PoisonError::into_inner);
+        let ledger = &mut folded.ledger;
         let change = match entry {
             LedgerEntry::Resource(entry) => {
                 ledger.apply(
@@ -79,7 +86,8 @@ impl FoldedLedger {
                 None
             }
         };
-        drop(ledger);
+        folded.position = position;
+        drop(folded);
         self.version.send_replace(entry.version());
         if let Some(change) = change {
             // Nobody listens before the start is complete.
@@ -143,7 +151,13 @@ impl FoldedLedger {
 
     /// Calls `use_it` with the folded ledger. Keep it short: folding waits meanwhile.
     pub(crate) fn read<T>(&self, use_it: impl FnOnce(&Ledger) -> T) -> T {
-        use_it(&self.ledger.read().unwrap_or_else(PoisonError::into_inner))
+        self.read_at(|ledger, _| use_it(ledger))
+    }
+
+    /// As [`FoldedLedger::read`], with up to where it is folded at that instant.
+    pub(crate) fn read_at<T>(&self, use_it: impl FnOnce(&Ledger, Position) -> T) -> T {
+        let folded = self.folded.read().unwrap_or_else(PoisonError::into_inner);
+        use_it(&folded.ledger, folded.position)
     }
 
     /// What changes from now on.

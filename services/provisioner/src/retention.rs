@@ -112,7 +112,7 @@ mod tests {
         store.append(&node, Version(0), &entry).await.unwrap();
 
         // Nobody follows the ledger for this one.
-        let folded = FoldedLedger::from(Ledger::default());
+        let folded = FoldedLedger::from(Ledger::default(), Version(0).into());
         let stop = CancellationToken::new();
         let running = tokio::spawn(run(store, folded, Duration::ZERO, stop.clone()));
         // Time enough to begin to wait; a stop before that ends it too.

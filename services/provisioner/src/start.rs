@@ -130,11 +130,10 @@ pub async fn run_in(
     };
     let cluster = Cluster::new(configuration, &settings)
         .map_err(|error| ProvisionerError::Kubernetes(error.into()))?;
-    let ledger = tokio::select! {
+    let folded = tokio::select! {
         () = stop.cancelled() => return Ok(()),
-        ledger = snapshots::load(&store) => ledger,
+        folded = snapshots::load(&store) => folded,
     };
-    let folded = FoldedLedger::from(ledger);
     let metrics = ProvisionerMetrics::new(&metrics);
     let decisions = Decisions::new(store.clone(), folded.clone(), settings.policy());
     let hands = match settings.event_store.mode {

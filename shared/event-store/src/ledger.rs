@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use self::beside::EntryBeside;
 pub use self::capacity::CapacityEntry;
 pub use self::deadline_releases::DeadlineReleasesEntry;
-pub use self::follower::Follower;
+pub use self::follower::{Follower, Position};
 pub(crate) use self::identity::NotTheLedger;
 use crate::error::{AppendError, EventStoreError, Unreadable};
 use crate::inbox::{ConsumerLimits, Inbox, Raw, header_list, timestamp};
@@ -207,9 +207,9 @@ impl EventStore {
         }))
     }
 
-    /// Everything that the ledger says after `version`, in order.
-    pub fn follow_ledger(&self, after: Version) -> Follower {
-        Follower::new(self, after)
+    /// Everything that the ledger says after a position, or a version of which no more is known, in order.
+    pub fn follow_ledger(&self, after: impl Into<Position>) -> Follower {
+        Follower::new(self, after.into())
     }
 
     /// What the ledger says of resources, for the durable consumer `name`: for what must be done once for each entry.

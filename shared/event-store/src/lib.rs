@@ -54,7 +54,7 @@ pub use error::{
 pub use inbox::{ConsumerLimits, Handed, Inbox};
 pub use ledger::{
     CapacityEntry, DeadlineReleasesEntry, Entry, EntryBeside, Follower, LedgerEntry, NewEntry,
-    StoredEntry,
+    Position, StoredEntry,
 };
 pub use report::{ReportKey, ReportState, Revision, Sending};
 pub use retention::Retention;

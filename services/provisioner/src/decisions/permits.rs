@@ -68,7 +68,7 @@ mod tests {
         let settings = EventStoreSettings::at(server.url());
         let store = EventStore::connect(&settings, "test").await.unwrap();
         store.prepare().await.unwrap();
-        let folded = FoldedLedger::from(Ledger::default());
+        let folded = FoldedLedger::from(Ledger::default(), Version(0).into());
         let (following, reads) = (folded.clone(), store.clone());
         tokio::spawn(async move { following.follow(&reads, &CancellationToken::new()).await });
         Decisions::new(store, folded, Policy::default())

@@ -13,6 +13,7 @@ use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use bellhop_domain::id::{LedgerId, Version};
 use futures::StreamExt;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::identity::{self, NotTheLedger};
@@ -20,6 +21,7 @@ use super::{LedgerEntry, read};
 use crate::error::{EventStoreError, FollowError};
 use crate::inbox::{Raw, chain, timestamp};
 use crate::store::EventStore;
+use crate::streams::LEDGER;
 
 const PAUSE: Duration = Duration::from_millis(500);
 /// How many looks in a row must find less than was read before that is believed: a new leader of a replicated stream may
@@ -31,12 +33,29 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long the broker keeps a consumer that nobody asks for messages.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
+/// Up to which entry the ledger was read. A ledger that was set back to a backup may hold another entry at that place: when the
+/// broker stored it tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The entry's sequence; 0 where none was read.
+    pub version: Version,
+    /// When the broker stored it; none where that is not known.
+    pub stored_at: Option<Timestamp>,
+}
+
+impl From<Version> for Position {
+    fn from(version: Version) -> Self {
+        Self {
+            version,
+            stored_at: None,
+        }
+    }
+}
+
 /// Reads the ledger in order, for ever, over lost connections and restarted brokers.
 pub struct Follower {
     store: EventStore,
-    after: Version,
-    /// When the broker stored the last entry that was read here.
-    stored_at: Option<Timestamp>,
+    after: Position,
     ledger: Option<LedgerId>,
     reading: Option<Reading>,
     /// How often in a row the ledger held less than was read.
@@ -74,16 +93,20 @@ impl From<NotTheLedger> for Trouble {
 }
 
 impl Follower {
-    pub(super) fn new(store: &EventStore, after: Version) -> Self {
+    pub(super) fn new(store: &EventStore, after: Position) -> Self {
         Self {
             store: store.clone(),
             after,
-            stored_at: None,
             ledger: store.prepared_ledger().cloned(),
             reading: None,
             set_back: 0,
             troubled: false,
         }
+    }
+
+    /// Up to where it was read.
+    pub fn position(&self) -> Position {
+        self.after
     }
 
     /// The next entry; waits for it as long as it takes. Dropping the future loses nothing.
@@ -134,10 +157,13 @@ impl Follower {
                 return Err(cannot("a message got lost on its way").into());
             }
             let version = Version(info.stream_sequence);
-            if version > self.after {
+            if version > self.after.version {
                 let stored_at = timestamp(info.published);
                 let entry = self.entry(&message, version, stored_at)?;
-                (self.after, self.stored_at) = (version, Some(stored_at));
+                self.after = Position {
+                    version,
+                    stored_at: Some(stored_at),
+                };
                 return Ok(entry);
             }
         }
@@ -172,7 +198,7 @@ impl Follower {
         self.check_what_was_read(&stream).await?;
         let config = pull::Config {
             deliver_policy: DeliverPolicy::ByStartSequence {
-                start_sequence: self.after.0 + 1,
+                start_sequence: self.after.version.0 + 1,
             },
             ack_policy: AckPolicy::None,
             inactive_threshold: FORGOTTEN_AFTER,
@@ -199,26 +225,40 @@ impl Follower {
     /// Whether the stream still holds the last entry that was read.
     async fn check_what_was_read(&mut self, stream: &Stream) -> Result<(), Trouble> {
         let end = Version(stream.cached_info().state.last_sequence);
-        if self.after <= end && self.is_there(stream).await? {
+        let read = self.after.version;
+        if read <= end && self.store.is_there(stream, &self.after).await? {
             self.set_back = 0;
             return Ok(());
         }
         self.set_back += 1;
         if self.set_back < LOOKS {
-            let problem = format!("it was read up to {}, and ends at {end}", self.after);
+            let problem = format!("it was read up to {read}, and ends at {end}");
             return Err(cannot(problem).into());
         }
-        Err(Trouble::Lasting(FollowError::SetBack {
-            read: self.after,
-            end,
-        }))
+        Err(Trouble::Lasting(FollowError::SetBack { read, end }))
+    }
+}
+
+impl EventStore {
+    /// Whether the ledger still holds the entry that it was read up to.
+    ///
+    /// # Errors
+    /// Where the broker does not answer.
+    pub async fn still_holds(&self, position: &Position) -> Result<bool, EventStoreError> {
+        let stream = self.stream(LEDGER).await?;
+        let end = stream.cached_info().state.last_sequence;
+        Ok(position.version.0 <= end && self.is_there(&stream, position).await?)
     }
 
-    async fn is_there(&self, stream: &Stream) -> Result<bool, EventStoreError> {
-        let Some(stored_at) = self.stored_at else {
+    async fn is_there(
+        &self,
+        stream: &Stream,
+        position: &Position,
+    ) -> Result<bool, EventStoreError> {
+        let Some(stored_at) = position.stored_at else {
             return Ok(true);
         };
-        match stream.get_raw_message(self.after.0).await {
+        match stream.get_raw_message(position.version.0).await {
             Ok(found) => Ok(timestamp(found.time) == stored_at),
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(false),
             Err(error) => Err(cannot(error)),
