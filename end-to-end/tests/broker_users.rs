@@ -1,7 +1,9 @@
 //! The system on a broker with the shipped permissions: each service under its own user.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use bellhop_end_to_end::site::{MARA, is_clean, is_provisioned};
+use std::path::Path;
+
+use bellhop_end_to_end::site::{MARA, TOMAS, is_clean, is_provisioned};
 use bellhop_end_to_end::{ServiceKind, System, SystemSettings};
 use bellhop_event_store::{EventStore, EventStoreSettings};
 use bellhop_nats_server::NatsServer;
@@ -47,7 +49,7 @@ async fn a_reservation_goes_its_whole_way_with_a_user_for_each_service() {
         variables_of: ServiceKind::ALL.map(of_kind).to_vec(),
         ..SystemSettings::default()
     };
-    let system = System::start_on(nats, settings).await.unwrap();
+    let mut system = System::start_on(nats, settings).await.unwrap();
     let booking = system.book(MARA, 1).unwrap();
     let sent = system.reservations.start_event(booking.id).await.unwrap();
     assert_eq!(sent[0].status(), Some(202), "{:?}", sent[0].outcome);
@@ -60,6 +62,7 @@ async fn a_reservation_goes_its_whole_way_with_a_user_for_each_service() {
         .wait_for_log(&booking, |log| log.event_type == "EVENT_END" && log.success)
         .await;
     logged.unwrap();
+    drain_what_waits(&mut system, &seed_file("ingress")).await;
     let user = MARA.id();
     let forget = async |of_the_broker: &str, more: &[&str]| {
         let seed = seed_file(of_the_broker).display().to_string();
@@ -94,4 +97,31 @@ async fn a_reservation_goes_its_whole_way_with_a_user_for_each_service() {
     assert!(said.contains("this is for `administrator`"), "{said}");
     let left = forget("operator", &[]).await;
     assert!(left.stdout.starts_with(b"delivery "), "{left:?}");
+}
+
+/// What waits in the spool of an ingress that is gone is brought to the broker with that one's key.
+async fn drain_what_waits(system: &mut System, seed: &Path) {
+    let waiting = system.book(TOMAS, 2).unwrap();
+    system.nats.kill().unwrap();
+    let spooled = system.reservations.start_event(waiting.id).await.unwrap();
+    assert_eq!(spooled[0].status(), Some(202), "{:?}", spooled[0].outcome);
+    system.ingress().kill().unwrap();
+    system.nats.restart().unwrap();
+    let spool = system.folder().join("spool-0").display().to_string();
+    let seed = seed.display().to_string();
+    let drain = [
+        "spool",
+        "drain",
+        "--spool-dir",
+        &spool,
+        "--nats-nkey-file",
+        &seed,
+    ];
+    let drained = system.command(&drain).await.unwrap();
+    let said = String::from_utf8(drained.stdout.clone()).unwrap();
+    assert_eq!(
+        said, "1 webhook(s) of the spool are stored\n",
+        "{drained:?}"
+    );
+    system.start_services().await.unwrap();
 }

@@ -135,7 +135,8 @@ fn reports(store: &EventStore) -> Config {
         name: format!("KV_{bucket}"),
         subjects: vec![format!("$KV.{bucket}.>")],
         max_messages_per_subject: 1,
-        allow_rollup: true,
+        // Nobody needs it, and with it one message erases all others.
+        allow_rollup: false,
         deny_delete: true,
         ..base(store, REPORTS, "", "Bellhop: what became of each report")
     }
@@ -155,7 +156,7 @@ async fn ensure(store: &EventStore, wanted: Config, create: bool) -> Result<Conf
     if let Some(found) = existing(store, &wanted.name).await? {
         check_mode(&found, store.settings.mode)?;
         check(&found, &wanted)?;
-        return Ok(found);
+        return Ok(without_rollup(store, found, &wanted, create).await);
     }
     let name = wanted.name.clone();
     if !create {
@@ -174,6 +175,38 @@ async fn ensure(store: &EventStore, wanted: Config, create: bool) -> Result<Conf
             None => Err(EventStoreError::broker(format!("make stream {name}"), error).into()),
         },
     }
+}
+
+/// Takes back from a stream of an earlier version that one message may erase all others. Where that may not be done here, or
+/// can't, it is warned of: nothing is lost by the stream as it is.
+async fn without_rollup(
+    store: &EventStore,
+    found: Config,
+    wanted: &Config,
+    change: bool,
+) -> Config {
+    if !found.allow_rollup || wanted.allow_rollup {
+        return found;
+    }
+    let name = found.name.clone();
+    let mended = Config {
+        allow_rollup: false,
+        ..found.clone()
+    };
+    if change {
+        match store.context.update_stream(&mended).await {
+            Ok(_) => {
+                tracing::info!(stream = name, "one message can't erase all others any more");
+                return mended;
+            }
+            Err(error) => tracing::debug!(stream = name, %error, "could not change the stream"),
+        }
+    }
+    tracing::warn!(
+        stream = name,
+        "a message with the header Nats-Rollup can erase all others: run `bellhop setup`"
+    );
+    found
 }
 
 async fn existing(store: &EventStore, name: &str) -> Result<Option<Config>, EventStoreError> {

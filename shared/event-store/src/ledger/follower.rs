@@ -15,6 +15,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::identity::{self, NotTheLedger};
 use super::{LedgerEntry, read};
@@ -197,6 +198,9 @@ impl Follower {
         self.ledger = found;
         self.check_what_was_read(&stream).await?;
         let config = pull::Config {
+            // One of its own, so that a user of the broker who may follow need not be let near other consumers
+            // (deploy/nats/permissions.conf); nobody can guess it.
+            name: Some(format!("follower-{}", Uuid::new_v4())),
             deliver_policy: DeliverPolicy::ByStartSequence {
                 start_sequence: self.after.version.0 + 1,
             },

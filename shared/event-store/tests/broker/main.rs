@@ -10,6 +10,7 @@ mod long_names;
 mod made_anew;
 mod replay;
 mod retention;
+mod rollup;
 mod shadow;
 
 use std::time::Duration;

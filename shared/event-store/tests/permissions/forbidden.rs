@@ -1,6 +1,9 @@
 //! What must not be done is refused.
 
-use async_nats::{Client, ConnectOptions, Event};
+use std::future::IntoFuture as _;
+
+use async_nats::{Client, ConnectOptions, Event, HeaderMap};
+use bellhop_event_store::ConsumerLimits;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
@@ -59,8 +62,18 @@ impl Intruder {
     }
 }
 
+/// Someone with a user's seed who hears what that user is answered.
+async fn client_of(broker: &Broker, user: User) -> Client {
+    let seed = std::fs::read_to_string(seed_file(&broker.seeds, user)).unwrap();
+    ConnectOptions::with_nkey(seed)
+        .custom_inbox_prefix(format!("_INBOX.{}", user.client_name()))
+        .connect(broker.server.url())
+        .await
+        .unwrap()
+}
+
 /// What no service may do: look at, change or remove whole streams, or take what others wait for.
-const NO_SERVICE: [&str; 13] = [
+const NO_SERVICE: [&str; 19] = [
     "dead_letters.erasures",
     "$JS.API.STREAM.CREATE.LEDGER",
     "$JS.API.STREAM.UPDATE.DELIVERIES",
@@ -74,6 +87,13 @@ const NO_SERVICE: [&str; 13] = [
     "$JS.API.STREAM.SNAPSHOT.LEDGER",
     "$JS.API.STREAM.RESTORE.LEDGER",
     "$JS.API.CONSUMER.DELETE.LEDGER.notifier-notification",
+    // Where the name stands in the request it may be that of another's consumer.
+    "$JS.API.CONSUMER.CREATE.LEDGER",
+    "$JS.API.CONSUMER.CREATE.DELIVERIES",
+    "$JS.API.CONSUMER.CREATE.DEAD_LETTERS",
+    "$JS.API.CONSUMER.DURABLE.CREATE.LEDGER.notifier-notification",
+    "$JS.API.CONSUMER.DURABLE.CREATE.DELIVERIES.provisioner",
+    "$JS.API.CONSUMER.DURABLE.CREATE.DEAD_LETTERS.notifier-replays-notification",
 ];
 
 /// What operators say.
@@ -97,8 +117,8 @@ async fn an_ingress_can_read_nothing_and_write_nothing_but_webhooks() {
         "$JS.API.STREAM.MSG.GET.DEAD_LETTERS",
         "$JS.API.DIRECT.GET.DELIVERIES",
         "$JS.API.DIRECT.GET.LEDGER",
-        "$JS.API.CONSUMER.CREATE.DELIVERIES",
-        "$JS.API.CONSUMER.CREATE.LEDGER",
+        "$JS.API.CONSUMER.CREATE.DELIVERIES.mine",
+        "$JS.API.CONSUMER.CREATE.LEDGER.mine",
         "$JS.API.CONSUMER.MSG.NEXT.DELIVERIES.provisioner",
         "$JS.ACK.DELIVERIES.provisioner.1.1.1.1.0",
         "$JS.API.STREAM.MSG.DELETE.DELIVERIES",
@@ -135,8 +155,8 @@ async fn a_notifier_can_write_no_facts_and_read_no_webhooks() {
         "$JS.API.STREAM.MSG.GET.DEAD_LETTERS",
         "$JS.API.STREAM.MSG.GET.OBJ_SNAPSHOTS",
         "$JS.API.DIRECT.GET.DELIVERIES",
-        "$JS.API.CONSUMER.CREATE.DELIVERIES",
-        "$JS.API.CONSUMER.CREATE.DEAD_LETTERS",
+        "$JS.API.CONSUMER.CREATE.DELIVERIES.provisioner",
+        "$JS.API.CONSUMER.CREATE.DEAD_LETTERS.mine",
         "$JS.API.CONSUMER.CREATE.DEAD_LETTERS.notifier-replays-notification",
         "$JS.API.CONSUMER.CREATE.DEAD_LETTERS.notifier-replays-notification.dead_letters.>",
         "$JS.API.CONSUMER.MSG.NEXT.DELIVERIES.provisioner",
@@ -170,9 +190,12 @@ async fn a_provisioner_can_remove_nothing_from_the_ledger_and_touch_no_reports()
         "$KV.REPORTS.a",
         "$JS.API.STREAM.MSG.GET.KV_REPORTS",
         "$JS.API.STREAM.MSG.GET.DEAD_LETTERS",
-        "$JS.API.CONSUMER.CREATE.DEAD_LETTERS",
+        "$JS.API.CONSUMER.CREATE.DEAD_LETTERS.mine",
         "$JS.API.CONSUMER.CREATE.KV_REPORTS",
+        "$JS.API.CONSUMER.CREATE.KV_REPORTS.mine",
         "$JS.API.CONSUMER.CREATE.LEDGER.notifier-notification",
+        "$JS.API.CONSUMER.CREATE.LEDGER.notifier-notification.ledger.*.*.*",
+        "$JS.API.CONSUMER.CREATE.LEDGER.notifier-webhook-log",
         "$JS.API.CONSUMER.MSG.NEXT.LEDGER.notifier-notification",
         "$JS.API.CONSUMER.MSG.NEXT.LEDGER.notifier-webhook-log",
         "$JS.ACK.LEDGER.notifier-notification.1.1.1.1.0",
@@ -200,8 +223,11 @@ async fn an_operator_can_neither_write_the_ledger_nor_remove_a_stream() {
         "$KV.REPORTS.a",
         "$O.SNAPSHOTS.M.a",
         "$JS.API.STREAM.MSG.DELETE.DELIVERIES",
-        "$JS.API.CONSUMER.CREATE.DELIVERIES",
-        "$JS.API.CONSUMER.CREATE.DEAD_LETTERS",
+        "$JS.API.CONSUMER.CREATE.DELIVERIES.mine",
+        "$JS.API.CONSUMER.CREATE.DEAD_LETTERS.mine",
+        "$JS.API.CONSUMER.CREATE.LEDGER.notifier-notification",
+        "$JS.API.CONSUMER.CREATE.LEDGER.notifier-notification.ledger.*.*.*",
+        "$JS.API.CONSUMER.CREATE.LEDGER.notifier-webhook-log",
         "$JS.API.CONSUMER.MSG.NEXT.DELIVERIES.provisioner",
         "$JS.API.CONSUMER.MSG.NEXT.LEDGER.notifier-notification",
         "$JS.ACK.DELIVERIES.provisioner.1.1.1.1.0",
@@ -222,20 +248,71 @@ async fn nobody_gets_facts_into_the_ledger_by_way_of_a_consumer() {
     let broker = Broker::with_streams().await;
     let store = broker.store(User::Administrator).await;
     for user in [User::Provisioner, User::Notifier, User::Operator] {
-        let intruder = async_nats::ConnectOptions::with_nkey(
-            std::fs::read_to_string(seed_file(&broker.seeds, user)).unwrap(),
-        )
-        .custom_inbox_prefix(format!("_INBOX.{}", user.client_name()))
-        .connect(broker.server.url())
-        .await
-        .unwrap();
-        let request = r#"{"stream_name": "LEDGER", "config": {"deliver_subject": "ledger.baremetalhost.metal3.node01", "ack_policy": "none", "deliver_policy": "all", "replay_policy": "instant"}}"#;
-        let answer = intruder.request("$JS.API.CONSUMER.CREATE.LEDGER", request.into());
+        let intruder = client_of(&broker, user).await;
+        let request = r#"{"stream_name": "LEDGER", "config": {"name": "mine", "deliver_subject": "ledger.baremetalhost.metal3.node01", "ack_policy": "none", "deliver_policy": "all", "replay_policy": "instant"}}"#;
+        let answer = intruder.request("$JS.API.CONSUMER.CREATE.LEDGER.mine", request.into());
         let answer = within(answer).await.unwrap();
         let answer = String::from_utf8(answer.payload.to_vec()).unwrap();
         assert!(answer.contains("cycle"), "{answer}");
     }
     assert_eq!(store.ledger_end().await.unwrap(), Version(0));
+}
+
+/// Who may make a consumer may not make one under another name than the one that the broker checks.
+#[tokio::test]
+async fn nobody_changes_a_consumer_that_another_service_reads_from() {
+    let broker = Broker::with_streams().await;
+    let notifier = broker.store(User::Notifier).await;
+    let mut entries = notifier.ledger_consumer("notifier-notification", ConsumerLimits::default());
+    entries.open().await.unwrap();
+    for user in [User::Provisioner, User::Operator] {
+        let client = client_of(&broker, user).await;
+        let request = r#"{"stream_name": "LEDGER", "config": {"name": "notifier-notification", "deliver_policy": "all", "ack_policy": "explicit", "filter_subject": "ledger.capacity"}}"#;
+        for refused in [
+            "$JS.API.CONSUMER.CREATE.LEDGER",
+            "$JS.API.CONSUMER.DURABLE.CREATE.LEDGER.notifier-notification",
+            "$JS.API.CONSUMER.CREATE.LEDGER.notifier-notification",
+        ] {
+            client.publish(refused, request.into()).await.unwrap();
+        }
+        // Under this subject it is one of its own, whatever the request says.
+        let answer = client.request("$JS.API.CONSUMER.CREATE.LEDGER.mine", request.into());
+        within(answer).await.unwrap();
+    }
+    let administrator = client_of(&broker, User::Administrator).await;
+    let info = "$JS.API.CONSUMER.INFO.LEDGER.notifier-notification";
+    let info = within(administrator.request(info, "".into()))
+        .await
+        .unwrap();
+    let info = String::from_utf8(info.payload.to_vec()).unwrap();
+    assert!(
+        info.contains(r#""filter_subject":"ledger.*.*.*""#),
+        "{info}"
+    );
+}
+
+/// With this header a message of one key would erase all others.
+#[tokio::test]
+async fn a_notifier_erases_no_report_but_the_one_that_it_writes() {
+    let broker = Broker::with_streams().await;
+    let client = client_of(&broker, User::Notifier).await;
+    let context = async_nats::jetstream::new(client);
+    let publish = async |headers: HeaderMap| {
+        let stored = context
+            .publish_with_headers("$KV.REPORTS.a", headers, "{}".into())
+            .await;
+        within(stored.unwrap().into_future()).await
+    };
+    publish(HeaderMap::new()).await.unwrap();
+    for what in ["all", "sub"] {
+        let refused = publish(HeaderMap::from_iter([(
+            "Nats-Rollup".parse().unwrap(),
+            what.parse().unwrap(),
+        )]))
+        .await;
+        let error = refused.unwrap_err();
+        assert!(format!("{error:?}").contains("rollup"), "{error:?}");
+    }
 }
 
 #[tokio::test]
