@@ -2,6 +2,7 @@
 //!
 //! One module for each command; to add one, add a variant to [`Command`] and its module.
 
+mod api_server;
 mod chaos;
 mod demo;
 mod kubernetes;

@@ -251,7 +251,19 @@ impl Place {
             Server::Real(_) => {
                 self.keep_what_is_there().await;
                 let path = format!("/api/v1/namespaces/{}", self.namespace);
-                self.requests().delete(&path, json!({})).await.unwrap();
+                let requests = self.requests();
+                requests.delete(&path, json!({})).await.unwrap();
+                // The controller has tried.
+                let refused = |condition: &Value| {
+                    condition["type"] == "NamespaceDeletionContentFailure"
+                        && condition["status"] == "True"
+                };
+                self.until(|| async {
+                    let namespace = requests.get(&path).await.unwrap();
+                    let conditions = namespace["status"]["conditions"].as_array();
+                    conditions.is_some_and(|all| all.iter().any(refused))
+                })
+                .await;
             }
         }
     }
