@@ -10,6 +10,8 @@ mod facts;
 mod forget;
 mod hand_back;
 mod orders;
+#[cfg(test)]
+mod printed;
 mod settings;
 mod spool;
 

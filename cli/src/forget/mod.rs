@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bellhop_domain::id::ReservationId;
 use bellhop_domain::ledger::Ledger;
+use bellhop_domain::typed::word;
 use bellhop_event_store::{
     BuriedLetter, Erasure, EventStore, EventStoreSettings, Operator, Selection, StoredDelivery,
 };
@@ -357,9 +358,10 @@ fn look_into(spools: &[PathBuf], person: &Person) -> Result<Vec<PathBuf>, Failur
                 Part::Damaged => left.extend((theirs || file.unreadable > 0).then_some(file.path)),
                 Part::Waiting | Part::Refused if theirs => {
                     return Err(format!(
-                        "something of this user is in {}: have it drained first (a running ingress does so; else `bellhop \
-                         spool drain`)",
-                        file.path.display()
+                        "something of this user is in {}: have it drained first (a running ingress does so; else \
+                         `bellhop spool drain --spool-dir {}`)",
+                        file.path.display(),
+                        word(&folder.display())
                     )
                     .into());
                 }

@@ -5,6 +5,7 @@ use std::io::Write;
 use bellhop_domain::id::ResourceId;
 use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::{EndCause, Fact, Note, Scope};
+use bellhop_domain::typed::word;
 use bellhop_event_store::EventStore;
 use bellhop_service::one_line;
 
@@ -43,13 +44,13 @@ fn what_comes(fact: &Fact, resource: &ResourceId, ledger: &Ledger) -> Option<Str
     Some(match fact {
         Fact::HostHeld { .. } => {
             format!(
-                "{scope} is not released, whatever comes, until `bellhop unhold {}`",
-                resource.name()
+                "{scope} is not released, whatever comes, until `{}`",
+                unhold(resource)
             )
         }
         Fact::DrivingPaused { .. } => format!(
-            "no host is written ({scope}) until `bellhop resume{}`; what comes is decided all the same",
-            option(&scope)
+            "no host is written ({scope}) until `{}`; what comes is decided all the same",
+            resume(&scope)
         ),
         Fact::DrivingResumed { .. } => {
             let wider = wider_pause(&scope, ledger)?;
@@ -60,9 +61,9 @@ fn what_comes(fact: &Fact, resource: &ResourceId, ledger: &Ledger) -> Option<Str
         Fact::ReservationEnded(ended) if ended.cause == EndCause::Operator => {
             match held(resource, ledger) {
                 Some(note) => format!(
-                    "the host is held by {}: it is given back after `bellhop unhold {}`",
+                    "the host is held by {}: it is given back after `{}`",
                     note.by,
-                    resource.name()
+                    unhold(resource)
                 ),
                 None => next(resource, ledger, "the host is given back and wiped next"),
             }
@@ -76,8 +77,8 @@ fn next(resource: &ResourceId, ledger: &Ledger, what: &str) -> String {
     match ledger.paused(resource) {
         None => format!("{what}; what keeps it waiting is in a provisioner's /readyz?verbose"),
         Some((scope, note)) => format!(
-            "{what}, after `bellhop resume{}`: {scope} is paused by {}",
-            option(&scope),
+            "{what}, after `{}`: {scope} is paused by {}",
+            resume(&scope),
             note.by
         ),
     }
@@ -101,11 +102,18 @@ fn wider_pause(scope: &Scope, ledger: &Ledger) -> Option<Scope> {
     }
 }
 
-/// How a command names it.
-fn option(scope: &Scope) -> String {
+/// The command that ends a hold.
+fn unhold(resource: &ResourceId) -> String {
+    format!("bellhop unhold {} --reason '…'", word(resource))
+}
+
+/// The command that ends a pause.
+pub(crate) fn resume(scope: &Scope) -> String {
     match scope {
-        Scope::Everything => String::new(),
-        Scope::Site(site) => format!(" --site {site}"),
-        Scope::Resource(resource) => format!(" --host {}", resource.name()),
+        Scope::Everything => "bellhop resume --reason '…'".to_owned(),
+        Scope::Site(site) => format!("bellhop resume --site={} --reason '…'", word(site)),
+        Scope::Resource(resource) => {
+            format!("bellhop resume --host={} --reason '…'", word(resource))
+        }
     }
 }

@@ -23,6 +23,8 @@ use bellhop_service::one_line;
 use jiff::Timestamp;
 
 use self::decided::decided;
+#[cfg(test)]
+pub(crate) use self::decided::resume;
 use self::named::{holder, reservation};
 pub(crate) use self::named::{list, resource};
 use self::needless::{Needless, needless};

@@ -4,8 +4,11 @@
 use bellhop_domain::id::{ReservationId, ResourceId};
 use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::{Note, Orders, Phase, Reservation, Scope, TenantKey};
+use bellhop_domain::typed::word;
 use bellhop_operators::OperatorOrder;
 use jiff::Timestamp;
+
+use super::decided::resume;
 
 /// Why nothing would follow from a word.
 pub(super) enum Needless {
@@ -22,7 +25,11 @@ pub(super) fn needless(order: &OperatorOrder, ledger: &Ledger) -> Option<Needles
     let orders = |resource: &ResourceId| orders(resource, ledger);
     match order {
         OperatorOrder::Extend { reservation, until } => {
-            extended(reservation, *until, stands(reservation, ledger)?)
+            let known = stands(reservation, ledger)?;
+            let held = ledger
+                .place_of(reservation)
+                .filter(|_| known.phase == Phase::Holding);
+            extended(reservation, *until, known, held)
         }
         OperatorOrder::Allow { reservation } => allowed(reservation, stands(reservation, ledger)?),
         OperatorOrder::Retry { reservation, .. } => {
@@ -72,7 +79,13 @@ fn stands<'a>(reservation: &ReservationId, ledger: &'a Ledger) -> Option<&'a Res
     ledger.resource(place)?.reservations.get(reservation)
 }
 
-fn extended(id: &ReservationId, until: Timestamp, known: &Reservation) -> Option<Needless> {
+/// `held`: the resource that it has, where it has one.
+fn extended(
+    id: &ReservationId,
+    until: Timestamp,
+    known: &Reservation,
+    held: Option<&ResourceId>,
+) -> Option<Needless> {
     if until <= Timestamp::now() {
         return Some(Refused(format!("--until {until} has passed already")));
     }
@@ -81,9 +94,15 @@ fn extended(id: &ReservationId, until: Timestamp, known: &Reservation) -> Option
             "nobody knows when {id} ends, so no deadline takes its host: there is nothing to extend"
         ))),
         Some(end) if end == until => Some(Already(format!("{id} ends at {end}"))),
-        Some(end) if end > until => Some(Refused(format!(
-            "{id} ends at {end}: a deadline is moved to later only. To end it, `bellhop release` its host"
-        ))),
+        Some(end) if end > until => {
+            let way = held.map_or_else(String::new, |held| {
+                let held = word(held);
+                format!(". To end it, `bellhop release {held} --reason '…'`")
+            });
+            Some(Refused(format!(
+                "{id} ends at {end}: a deadline is moved to later only{way}"
+            )))
+        }
         Some(_) => None,
     }
 }
@@ -142,15 +161,11 @@ fn not_paused(resource: &ResourceId, ledger: &Ledger) -> Needless {
     };
     match wider {
         None => Already(format!("{scope} is not paused")),
-        Some((wider, note)) => {
-            let command = match &wider {
-                Scope::Site(site) => format!("bellhop resume --site {site}"),
-                Scope::Everything | Scope::Resource(_) => "bellhop resume".to_owned(),
-            };
-            Refused(format!(
-                "{scope} is not paused by itself, but {wider} is, by {}: {}. `{command}` ends that",
-                note.by, note.why
-            ))
-        }
+        Some((wider, note)) => Refused(format!(
+            "{scope} is not paused by itself, but {wider} is, by {}: {}. `{}` ends that",
+            note.by,
+            note.why,
+            resume(&wider)
+        )),
     }
 }

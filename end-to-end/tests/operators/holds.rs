@@ -16,7 +16,10 @@ async fn an_operator_holds_a_host_then_lets_it_go_and_another_s_reservation_is_e
     let node = node(1);
     let said = say(&system, &["hold", &node]).await.well();
     assert!(said.contains("recorded HostHeld"), "{said}");
-    assert!(said.contains("until `bellhop unhold node01`"), "{said}");
+    assert!(
+        said.contains("until `bellhop unhold baremetalhost/metal3/node01 --reason '…'`"),
+        "{said}"
+    );
     let said = say(&system, &["hold", &node]).await.well();
     assert!(
         said.contains("nothing to do") && said.contains("held already, by ada"),

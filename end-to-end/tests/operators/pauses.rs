@@ -34,7 +34,10 @@ async fn while_an_operator_pauses_it_no_host_is_touched_and_everything_is_decide
         said.contains("recorded DrivingPaused on everything"),
         "{said}"
     );
-    assert!(said.contains("until `bellhop resume`"), "{said}");
+    assert!(
+        said.contains("until `bellhop resume --reason '…'`"),
+        "{said}"
+    );
     let said = say(&system, &["pause"]).await.well();
     assert!(
         said.contains("nothing to do") && said.contains("paused already, by ada"),
@@ -77,7 +80,7 @@ async fn while_an_operator_pauses_it_no_host_is_touched_and_everything_is_decide
 
     // What is paused with everything is not resumed alone.
     say(&system, &["resume", "--host", "node01"]).await.refused(
-        "but everything is, by ada: a disk is to be looked at. `bellhop resume` ends that",
+        "but everything is, by ada: a disk is to be looked at. `bellhop resume --reason '…'` ends that",
     );
     say(&system, &["resume"]).await.well();
     until_told(&system, &waiting, "is ready. Log in").await;
@@ -100,7 +103,7 @@ async fn by_site_and_by_host(system: &mut System) {
     );
     let said = say(system, &["pause", "--site", "site-1"]).await.well();
     assert!(
-        said.contains("(site site-1) until `bellhop resume --site site-1`"),
+        said.contains("(site site-1) until `bellhop resume --site=site-1 --reason '…'`"),
         "{said}"
     );
     say(system, &["pause", "--host", "node03"])

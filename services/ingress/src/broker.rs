@@ -250,7 +250,8 @@ impl Broker {
         } else {
             let text = format!(
                 "{count} verified webhook(s) can't be read and wait as dead letters: look at them with `bellhop \
-                 dead-letters list`, see to their reservations by hand, then give them up with `bellhop dead-letters drop`"
+                 dead-letters list`, see to their reservations by hand, then give them up with `bellhop dead-letters drop \
+                 --service ingress --reason '…'`"
             );
             self.alarms.raise(DEAD_LETTERS_ALARM, SERVICE, &text);
         }

@@ -15,6 +15,7 @@
 //! - [`preparing`]: what the reservations ask of it;
 //! - [`quota`]: a third: how often something may be done within ten minutes;
 //! - [`served`]: which types of resource and which sites are ours;
+//! - [`typed`]: what an operator types, in texts that name a command;
 //! - [`ledger`]: everything folded from the facts, and the index that says where a reservation stands.
 
 pub mod capacity;
@@ -25,3 +26,4 @@ pub mod quota;
 pub mod reservation;
 pub mod served;
 pub mod time;
+pub mod typed;

@@ -48,7 +48,7 @@ pub enum SpoolError {
     },
     /// Another process has it.
     #[error(
-        "SPOOL_DIR: {} is in use by another process, an ingress or `bellhop spool drain`: stop that one, or give each ingress a \
+        "SPOOL_DIR: {} is in use by another process, an ingress or a `spool drain` of bellhop: stop that one, or give each ingress a \
          folder of its own",
         path.display()
     )]

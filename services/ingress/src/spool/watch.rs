@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellhop_domain::time::elapsed;
+use bellhop_domain::typed::word;
 use bellhop_service::{Alarms, Dependency};
 use jiff::Timestamp;
 
@@ -132,9 +133,10 @@ fn alarms(sight: &Sight) -> [(&'static str, Option<String>); 5] {
     let refused = (aside.refused > 0).then(|| {
         format!(
             "{} file(s) in {path}/refused hold webhooks that NATS refuses as they are (too large?) and that were answered \
-             2xx: `bellhop spool show` lists them; set `max_payload` of NATS some 32 KiB above MAX_BODY_BYTES and start the \
+             2xx: `bellhop spool show --spool-dir {}` lists them; set `max_payload` of NATS some 32 KiB above MAX_BODY_BYTES and start the \
              ingress again, or see to their reservations by hand and remove the files",
-            aside.refused
+            aside.refused,
+            word(path)
         )
     });
     let damaged = (aside.damaged > 0).then(|| {

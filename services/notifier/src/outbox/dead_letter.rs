@@ -19,8 +19,8 @@ pub(crate) const SERVICE: &str = "notifier";
 pub(crate) const DEAD_LETTERS_ALARM: (&str, &str) = ("dead_letters", "dead_letters.notifier");
 /// What the alarm about dead letters says.
 pub(crate) const DEAD_LETTERS_TEXT: &str = "reports could not be delivered and wait as dead letters: look at them with `bellhop \
-     dead-letters list`, mend the cause, then send them again with `bellhop dead-letters replay`, or give them up with `bellhop \
-     dead-letters drop`";
+     dead-letters list`, mend the cause, then send them again with `bellhop dead-letters replay --service notifier`, or give them up \
+     with `bellhop dead-letters drop --service notifier --reason '…'`";
 const BURY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An entry of the ledger that this version can't read, as it is stored.

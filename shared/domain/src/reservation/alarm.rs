@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::fact::WaitReason;
 use super::resource::{Holding, Phase, Resource, Stage};
 use crate::id::{ReservationId, ResourceId};
+use crate::typed::word;
 
 /// A kind of alarm; the label of its gauge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,7 +120,10 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
                 Some(WaitReason::Operator { text }) => raise(
                     AlarmKind::OperatorNeeded,
                     id,
-                    format!("{text}; `bellhop allow {id}` lets it go ahead"),
+                    format!(
+                        "{text}; `bellhop allow {} --reason '…'` lets it go ahead",
+                        word(id)
+                    ),
                 ),
                 // Of sites there is one alarm for all.
                 Some(
@@ -169,8 +173,9 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
                 id,
                 format!(
                     "{} was adopted for it, and its booking is of resource {number} now, which has no place here: its end or its \
-                     deadline releases this host. Look whether its user is done there; `bellhop release` takes it back",
-                    holding.host
+                     deadline releases this host. Look whether its user is done there; `bellhop release {} --reason '…'` takes it back",
+                    holding.host,
+                    word(&holding.host)
                 ),
             );
         }
@@ -225,8 +230,9 @@ pub(crate) fn adopted_host_left(holding: &Holding, place: &ResourceId) -> Alarm 
         until: None,
         text: format!(
             "{} was adopted for it, and it stands on {place} now: neither its end nor a deadline releases this host. Look whether its user \
-             is done there; `bellhop release` takes it back",
-            holding.host
+             is done there; `bellhop release {} --reason '…'` takes it back",
+            holding.host,
+            word(&holding.host)
         ),
     }
 }
@@ -250,7 +256,8 @@ fn adopted_and_perhaps_over(resource: &Resource, holding: &Holding) -> Option<St
     };
     Some(format!(
         "{} was adopted at {since}, and is held until an end comes for it; {sign}. Look whether somebody works there; \
-         `bellhop release` takes it back",
-        holding.host
+         `bellhop release {} --reason '…'` takes it back",
+        holding.host,
+        word(&holding.host)
     ))
 }
