@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bellhop_domain::id::ResourceId;
-use bellhop_domain::reservation::{Command, DeliveryRef, Order, Rehoming, Said, Word, moved_by};
+use bellhop_domain::reservation::{
+    Command, DeliveryRef, Order, Rehoming, Said, Scope, Word, moved_by,
+};
 use bellhop_event_store::{
     ConsumerLimits, DeadLetter, DeadLetterClass, Delivery, ErrorClass, EventStore, EventStoreError,
     Handed, StoreError, kept,
@@ -146,13 +148,45 @@ impl Deliveries {
         );
         async {
             let result = match &handed.item {
-                Ok(delivery) => self.decide(delivery, handed.stored_at, handed.tries).await,
+                Ok(delivery) => self.decided(delivery, handed.stored_at, handed.tries).await,
                 Err(error) => Err(DeliveryError::Form(error.clone())),
             };
             self.settle(&handed, result).await;
         }
         .instrument(span)
         .await;
+    }
+
+    /// Decides on what a delivery says, and records its site where nothing else did and that matters: while nobody has said which
+    /// sites are served.
+    async fn decided(
+        &self,
+        delivery: &Delivery,
+        stored_at: Timestamp,
+        tries: u64,
+    ) -> Result<&'static str, DeliveryError> {
+        let outcome = self.decide(delivery, stored_at, tries).await?;
+        let is_a_sender_s = delivery.source.as_str() != bellhop_operators::SOURCE;
+        let matters = is_a_sender_s && !self.reading.sites_are_named();
+        let site = delivery.site.as_ref().filter(|_| matters);
+        let unseen = site.filter(|site| {
+            self.folded
+                .read(|ledger| ledger.sites().all(|seen| seen != *site))
+        });
+        if let Some(site) = unseen {
+            let seen = Command::SiteSeen {
+                site: site.clone(),
+                delivery: DeliveryRef {
+                    sequence: delivery.sequence,
+                    id: delivery.id.clone(),
+                },
+            };
+            let resource = Scope::Site(site.clone()).resource();
+            self.decisions
+                .decide(&resource, &seen, delivery.id.as_str())
+                .await?;
+        }
+        Ok(outcome)
     }
 
     async fn decide(

@@ -62,6 +62,11 @@ impl ServedSites {
         }
     }
 
+    /// Whether `SITE_IDS` is set.
+    pub(crate) fn are_named(&self) -> bool {
+        self.ids.is_some()
+    }
+
     /// What a site is to us; a resource without one is another site's where sites are named.
     pub(crate) fn standing(&self, site: Option<&SiteId>) -> Standing<'_> {
         let Some(ids) = &self.ids else {
@@ -205,7 +210,7 @@ fn alarm_if_unsaid(sites: &ServedSites, folded: &FoldedLedger, alarms: &Alarms) 
     });
     if count > 1 {
         let text = format!(
-            "reservations of {count} sites come ({}): new starts wait until SITE_IDS says which are served here, and in which \
+            "webhooks of {count} sites come ({}): new starts wait until SITE_IDS says which are served here, and in which \
              namespace the hosts of each are",
             named.join(", ")
         );

@@ -106,6 +106,11 @@ impl Reading {
         }
     }
 
+    /// Whether it is said which sites are served.
+    pub(crate) fn sites_are_named(&self) -> bool {
+        self.sites.are_named()
+    }
+
     /// What `delivery` asks for.
     pub(crate) fn of(&self, delivery: &Delivery) -> Result<Meaning, NotUnderstood> {
         if delivery.source.as_str() == bellhop_operators::SOURCE {

@@ -9,7 +9,7 @@ use bellhop_domain::id::{
 use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::{
     ClaimedHost, Command, DeliveryRef, Desired, Fact, FailureReason, HostLeft, Image, Knowledge,
-    Observation, Outcome, Phase, Policy, Progress, Rehoming, Said, Schedule, SiteJudgement,
+    Observation, Outcome, Phase, Policy, Progress, Rehoming, Said, Schedule, Scope, SiteJudgement,
     TenantKey, Terms, WaitReason, Word, decide, desired,
 };
 use jiff::Timestamp;
@@ -225,6 +225,25 @@ fn from_the_first_delivery_of_a_second_site_on_new_starts_of_all_sites_wait() {
         assert_eq!(story.observed(clean()), []);
         assert_eq!(story.observed(none), []);
     }
+}
+
+#[test]
+fn a_delivery_about_no_reservation_makes_its_site_known_too() {
+    let mut story = Story::default();
+    story.said("a", Said::Announced);
+    let site = SiteId::new("site-b");
+    let seen = Command::SiteSeen {
+        site: site.clone(),
+        delivery: DeliveryRef {
+            sequence: 9,
+            id: DeliveryId::new("d9"),
+        },
+    };
+    let on = Scope::Site(site).resource();
+    assert_eq!(names(&story.decide(&on, &seen)), ["SiteSeen"]);
+    assert_eq!(story.ledger.sites().len(), 2);
+    story.said("a", start());
+    assert_eq!(story.unsettled(), ["a"]);
 }
 
 #[test]

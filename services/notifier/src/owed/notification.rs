@@ -73,6 +73,7 @@ pub(super) fn owes(fact: &Fact, occasion: &Occasion<'_>) -> bool {
         | Fact::SiteSettled { .. }
         // Its user asked for nothing, or is told by the fact beside it.
         | Fact::WordHeard(_)
+        | Fact::SiteSeen { .. }
         | Fact::WebhookHeard { .. }
         | Fact::HostReleased { .. } => false,
     }

@@ -47,6 +47,7 @@ pub(super) fn owes(fact: &Fact) -> bool {
         | Fact::OwnerWithdrawn { .. }
         | Fact::ChangeCameTooLate(_)
         | Fact::WebhookHeard { .. }
+        | Fact::SiteSeen { .. }
         | Fact::ReservationWaits { .. }
         | Fact::HostAssigned { .. }
         | Fact::HostClaimed { .. }

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use bellhop_domain::id::{DeliveryId, SiteId, Source, WebhookId};
 use bellhop_domain::reservation::{Fact, FailureReason, WaitReason};
+use bellhop_event_store::NewDelivery;
 use bellhop_provisioner::ProvisionerSettings;
+use bellhop_reservation_system::{Webhook, message_id};
 use bellhop_simulator::cluster::HostSpec;
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -186,6 +190,45 @@ async fn from_the_first_delivery_of_a_second_site_new_starts_wait_and_go_on_once
     // Its end names the server as its start did, and is decided where the reservation went.
     world.says(of_site("site-2", end("B", "node01"))).await;
     world.until_of("B", "HostReleased").await;
+}
+
+#[tokio::test]
+async fn whatever_a_second_site_sends_makes_new_starts_wait() {
+    let event_of_a_resource = json!({
+        "eventType": "RESOURCE_UPDATED", "timestamp": Timestamp::now(), "webhookId": "12",
+        "data": {"id": 99, "name": "node07", "type": {"id": 3, "name": "Server"}, "siteId": "site-2"},
+    });
+    let mut of_another_type = of_site("site-2", start("B", "Gi1/0/1"));
+    of_another_type["resourceType"] = "Switch Port".into();
+    for word in [event_of_a_resource, of_another_type] {
+        let world = World::with_host("node01").await;
+        let provisioner = world.provisioner();
+        world.says(announced("site-1", "A")).await;
+        world.until("ReservationAnnounced").await;
+        let body = Bytes::from(word.to_string());
+        let webhook = Webhook::parse(&body);
+        let delivery = NewDelivery {
+            id: DeliveryId::new(message_id("reservation-system", &webhook, &body)),
+            source: Source::new("reservation-system"),
+            // As an ingress reads it.
+            site: Some(SiteId::new("site-2")),
+            kind: None,
+            name: None,
+            event_type: None,
+            webhook: Some(WebhookId::new("12")),
+            received_at: Timestamp::now(),
+            traceparent: None,
+            headers: Vec::new(),
+            body,
+        };
+        world.installation.deliver(delivery).await;
+        world.until("SiteSeen").await;
+        until_readyz(&provisioner, |told| told.contains("alarm sites_unsettled")).await;
+        world.says(of_site("site-1", start("A", "node01"))).await;
+        until_it_waits_for_its_site(&world, "A").await;
+        assert_eq!(claims(&world, NS), [""; 0]);
+        provisioner.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -39,6 +39,13 @@ pub enum Command {
         /// What it is.
         judgement: SiteJudgement,
     },
+    /// A delivery named this site, whatever else it says. Decided on the site's pseudo-resource.
+    SiteSeen {
+        /// Which.
+        site: SiteId,
+        /// The delivery.
+        delivery: DeliveryRef,
+    },
     /// A reservation that stands here still was moved to `to`, and stands there already.
     MovedOut {
         /// Which.

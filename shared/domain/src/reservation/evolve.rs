@@ -74,6 +74,7 @@ impl Resource {
             }
             // Told to a user; what follows from it is in the fact beside it.
             Fact::OwnerWithdrawn { .. } => {}
+            Fact::SiteSeen { .. } => self.site_seen = true,
             // Only noted as heard.
             Fact::WordHeard(_) | Fact::WebhookHeard { .. } => {}
             Fact::ChangeCameTooLate(announced) => {

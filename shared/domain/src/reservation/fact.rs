@@ -121,6 +121,14 @@ pub enum Fact {
         /// Which.
         host: HostRef,
     },
+    /// A delivery named a site of which nothing had been said before, and led to no fact about a reservation. A fact of the
+    /// pseudo-resource of that site ([`super::orders::Scope`]).
+    SiteSeen {
+        /// Which.
+        site: SiteId,
+        /// The delivery.
+        delivery: DeliveryRef,
+    },
     /// The sender deleted the resource under its holder, and sends no end: nothing is wiped, the deadline decides.
     HeldResourceDeleted {
         /// The holder.
@@ -667,7 +675,8 @@ impl Fact {
             | Self::DrivingPaused { .. }
             | Self::DrivingResumed { .. }
             | Self::HandBackOrdered { .. }
-            | Self::HostHandedBack { .. } => return None,
+            | Self::HostHandedBack { .. }
+            | Self::SiteSeen { .. } => return None,
             Self::HostAdopted(adopted) => &adopted.reservation,
             Self::ReservationAnnounced(announced)
             | Self::ReservationChanged(announced)
@@ -740,6 +749,7 @@ impl Fact {
             Self::ReservationRefused(refused) => refused.site.as_ref(),
             Self::ReservationEnded(ended) => ended.site.as_ref(),
             Self::WordHeard(word) => word.site.as_ref(),
+            Self::SiteSeen { site, .. } => Some(site),
             _ => None,
         }
     }
@@ -783,6 +793,7 @@ impl Fact {
             Self::AdoptionRefused { .. } => "AdoptionRefused",
             Self::HandBackOrdered { .. } => "HandBackOrdered",
             Self::HostHandedBack { .. } => "HostHandedBack",
+            Self::SiteSeen { .. } => "SiteSeen",
             Self::ChangeCameTooLate(_) => "ChangeCameTooLate",
             Self::WordHeard(_) => "WordHeard",
             Self::WebhookHeard { .. } => "WebhookHeard",

@@ -48,6 +48,8 @@ pub struct Resource {
     /// The secrets of those that had its host last, the latest at the end: one that was made too late is found by its name
     /// alone (R9).
     pub spent_secrets: VecDeque<SpentSecret>,
+    /// Of the pseudo-resource of a site: that it was seen is recorded.
+    pub site_seen: bool,
 }
 
 /// The user-data secret of a reservation whose host was given back. It was deleted then; a provisioner that slept may make it

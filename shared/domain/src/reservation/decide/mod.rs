@@ -48,6 +48,7 @@ pub fn decide(
             reservation,
             judgement,
         } => decision.site_judged(reservation, judgement),
+        Command::SiteSeen { site, delivery } => decision.site_seen(site, delivery),
         Command::MovedOut { reservation, to } => decision.moved_out(reservation, to),
         Command::Ordered(word) => decision.ordered(word),
         Command::ResourceDeleted { number, delivery } => {

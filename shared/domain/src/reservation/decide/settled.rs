@@ -1,11 +1,11 @@
 //! Where the hosts of a reservation's site are.
 
 use super::super::command::SiteJudgement;
-use super::super::fact::{Fact, FailureReason, MovedIn, WaitReason};
+use super::super::fact::{DeliveryRef, Fact, FailureReason, MovedIn, WaitReason};
 use super::super::rehoming::Rehoming;
 use super::super::resource::Reservation;
 use super::Decision;
-use crate::id::ReservationId;
+use crate::id::{ReservationId, SiteId};
 
 impl Decision<'_> {
     /// A reservation comes from another namespace: nothing but that is another, so its user is told nothing of it.
@@ -51,6 +51,17 @@ impl Decision<'_> {
             }
         }
     }
+
+    /// Nobody sends reservations of one site alone where deliveries of another come too, whatever those are about.
+    pub(super) fn site_seen(&mut self, site: &SiteId, delivery: &DeliveryRef) {
+        if !self.resource.site_seen {
+            self.add(Fact::SiteSeen {
+                site: site.clone(),
+                delivery: delivery.clone(),
+            });
+        }
+    }
+
     pub(super) fn is_unsettled(&self, reservation: &ReservationId) -> bool {
         self.resource
             .reservations

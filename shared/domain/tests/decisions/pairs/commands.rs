@@ -31,6 +31,7 @@ listed! {
         SiteUnclear = "SiteJudged Unclear",
         SiteHere = "SiteJudged Here",
         SiteNotServed = "SiteJudged NotServed",
+        SiteSeen = "SiteSeen",
         MovedOut = "MovedOut",
         Extend = "Ordered Extend",
         Release = "Ordered Release",
@@ -79,6 +80,7 @@ impl Kind {
                 SiteJudgement::Here => Self::SiteHere,
                 SiteJudgement::NotServed { .. } => Self::SiteNotServed,
             },
+            Command::SiteSeen { .. } => Self::SiteSeen,
             Command::MovedOut { .. } => Self::MovedOut,
             Command::Ordered(word) => Self::ordered(&word.order),
             Command::ResourceDeleted { .. } => Self::ResourceDeleted,
@@ -320,6 +322,10 @@ fn moved() -> Vec<Asked> {
                 word.knowledge.schedule.start = at(2 * HOUR);
             }
             moved
+        }),
+        asked("site seen", |_| Command::SiteSeen {
+            site: SiteId::new("site-9"),
+            delivery: delivery(),
         }),
         asked("moved out", |_| Command::MovedOut {
             reservation: id("a"),
