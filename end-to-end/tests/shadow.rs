@@ -32,7 +32,7 @@ async fn a_shadow_tells_its_operator_what_it_would_do_and_nobody_else() {
     let releases = format!("would release node01 of {reservation}");
     until_logged(&system, ServiceKind::Provisioner, &releases).await;
     for said in [
-        "RESERVATION_CANCELLED: Your reservation",
+        "RESERVATION_COMPLETED: Your reservation",
         "EVENT_END 200: ended",
     ] {
         until_logged(&system, ServiceKind::Notifier, said).await;

@@ -48,6 +48,7 @@ pub(super) fn owes(fact: &Fact, occasion: &Occasion<'_>) -> bool {
         | Fact::ReservationChanged(_)
         | Fact::ReservationStarted(_)
         | Fact::HostAssigned { .. }
+        | Fact::HostWouldBeAssigned { .. }
         | Fact::HostClaimed { .. }
         | Fact::ProvisioningResumed { .. }
         | Fact::ProvisioningSeen { .. }

@@ -50,6 +50,7 @@ pub(super) fn owes(fact: &Fact) -> bool {
         | Fact::SiteSeen { .. }
         | Fact::ReservationWaits { .. }
         | Fact::HostAssigned { .. }
+        | Fact::HostWouldBeAssigned { .. }
         | Fact::HostClaimed { .. }
         | Fact::ProvisioningResumed { .. }
         | Fact::ProvisioningSeen { .. }

@@ -1,6 +1,6 @@
 //! A look at the host that the first in a resource's queue would get.
 
-use bellhop_domain::id::ReservationId;
+use bellhop_domain::id::{HostRef, ReservationId};
 use bellhop_domain::preparing::being_prepared;
 use bellhop_domain::reservation::Observation;
 
@@ -40,7 +40,11 @@ impl Driver {
         };
         let observation = match sight {
             Sight::Free => return Ok(Next::Rest),
-            Sight::Shadowed(next) => return Ok(next),
+            Sight::Shadowed { host, next } => {
+                self.observe(look, Observation::WouldBeClaimed { host })
+                    .await?;
+                return Ok(next);
+            }
             Sight::SoonItsTurn => {
                 self.wait(&look.id, None);
                 return Ok(Next::After(BLOCKED));
@@ -105,7 +109,9 @@ impl Driver {
         match self.turns.of(&look.id, &look.state) {
             Turn::Now => match &self.hands {
                 Hands::Shadow(shadow) => {
-                    Sight::Shadowed(self.would_claim(look, next, reference(host), shadow))
+                    let host = reference(host);
+                    let next = self.would_claim(look, next, host.clone(), shadow);
+                    Sight::Shadowed { host, next }
                 }
                 Hands::Live(_) => clean(),
             },
@@ -125,7 +131,7 @@ enum Sight {
     /// It is clean, and nobody asks for it now.
     Free,
     /// It is clean, and a shadow has said that it would be claimed.
-    Shadowed(Next),
+    Shadowed { host: HostRef, next: Next },
     /// It is clean, and there is room for it soon.
     SoonItsTurn,
     /// Something that may have to be recorded.

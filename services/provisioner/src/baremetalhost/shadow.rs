@@ -1,8 +1,8 @@
 //! A look in a shadow: what would be done is shown, and nothing is done.
 //!
 //! A host is given to a reservation in a fact that comes before the first write to it. A shadow writes nothing, so its ledger
-//! knows no holder: a reservation waits there until it is over. Who would have a host is kept in memory, to show when the
-//! host would be given back.
+//! knows no holder: a reservation waits there until it is over, and a fact says which host it would have. That is kept in memory
+//! too, to show when the host would be given back.
 //!
 //! ```text
 //!   clean host ──▶ would claim ──▶ its reservation is over, moved or postponed ──▶ would release ──▶ the host is clean again
@@ -85,23 +85,36 @@ impl Driver {
                 shadow.set(&look.id, None);
                 Ok(Next::Again)
             }
-            None => match desired(&look.state) {
-                Desired::Offer { next } => self.offer(look, Some(next)).await,
-                Desired::Wait => self.offer(look, None).await,
-                Desired::SwitchOn => {
-                    self.wait(&look.id, Some("a shadow switches no host on"));
-                    Ok(Next::Rest)
-                }
-                // No fact of a shadow's ledger gives a host away.
-                Desired::Nothing
-                | Desired::Adopt(_)
-                | Desired::Claim(_)
-                | Desired::Keep(_)
-                | Desired::Release(_) => {
-                    self.wait(&look.id, None);
-                    Ok(Next::Rest)
-                }
-            },
+            None => self.look_for_what_would_be(look, shadow).await,
+        }
+    }
+
+    /// Nothing is known so far of what would be done.
+    async fn look_for_what_would_be(
+        &self,
+        look: &Look,
+        shadow: &Shadow,
+    ) -> Result<Next, LookError> {
+        // Another one saw it, or this one before it was started anew.
+        if let Some((next, host)) = would_have(&look.state) {
+            return Ok(self.would_claim(look, &next, host, shadow));
+        }
+        match desired(&look.state) {
+            Desired::Offer { next } => self.offer(look, Some(next)).await,
+            Desired::Wait => self.offer(look, None).await,
+            Desired::SwitchOn => {
+                self.wait(&look.id, Some("a shadow switches no host on"));
+                Ok(Next::Rest)
+            }
+            // No fact of a shadow's ledger gives a host away.
+            Desired::Nothing
+            | Desired::Adopt(_)
+            | Desired::Claim(_)
+            | Desired::Keep(_)
+            | Desired::Release(_) => {
+                self.wait(&look.id, None);
+                Ok(Next::Rest)
+            }
         }
     }
 
@@ -120,6 +133,12 @@ impl Driver {
         shadow.set(&look.id, Some(Would::Hold { reservation, host }));
         Next::Rest
     }
+}
+
+/// The first in the queue, and the host that it would have by the ledger.
+fn would_have(state: &Resource) -> Option<(ReservationId, HostRef)> {
+    let (next, waiting) = state.next()?;
+    Some((next.clone(), waiting.would_have.clone()?))
 }
 
 /// Whether the reservation would still have its host.

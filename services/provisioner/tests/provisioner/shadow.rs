@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bellhop_domain::reservation::{EndOutcome, Fact};
 use bellhop_event_store::{Mode, SetupError};
 use bellhop_provisioner::{ProvisionerError, run_in};
 use bellhop_simulator::cluster::{Cluster, Resource, Verb};
@@ -105,7 +106,22 @@ async fn a_shadow_shows_what_it_would_claim_and_release_and_asks_for_no_write() 
     assert!(!page.contains("would release"), "{page}");
 
     let facts: BTreeSet<_> = world.fact_names().await.into_iter().collect();
-    assert_eq!(facts, ["ReservationEnded", "ReservationStarted"].into());
+    let expected = [
+        "HostWouldBeAssigned",
+        "ReservationEnded",
+        "ReservationStarted",
+    ];
+    assert_eq!(facts, expected.into());
+    // What became of it is what would have become of it.
+    let outcomes = world
+        .facts()
+        .await
+        .into_iter()
+        .filter_map(|fact| match fact {
+            Fact::ReservationEnded(ended) => Some(ended.outcome),
+            _ => None,
+        });
+    assert_eq!(outcomes.collect::<Vec<_>>(), [EndOutcome::Completed]);
     assert_eq!(requests_to_write(&world.cluster), 0);
     shadow.stop().await;
 }

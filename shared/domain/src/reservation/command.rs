@@ -234,6 +234,11 @@ pub enum Observation {
         /// The name that the user-data secret of the next reservation would have on it.
         secret: String,
     },
+    /// The same, in a shadow: it is not claimed.
+    WouldBeClaimed {
+        /// Which.
+        host: HostRef,
+    },
     /// A host that can't be claimed now.
     NotClean {
         /// Why, in words.

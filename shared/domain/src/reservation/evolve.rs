@@ -74,6 +74,12 @@ impl Resource {
             }
             // Told to a user; what follows from it is in the fact beside it.
             Fact::OwnerWithdrawn { .. } => {}
+            Fact::HostWouldBeAssigned { reservation, host } => {
+                if let Some(Phase::Waiting(waiting)) = self.phase_mut(reservation) {
+                    waiting.would_have = Some(host.clone());
+                    waiting.told = None;
+                }
+            }
             Fact::SiteSeen { .. } => self.site_seen = true,
             // Only noted as heard.
             Fact::WordHeard(_) | Fact::WebhookHeard { .. } => {}
@@ -312,6 +318,7 @@ impl Resource {
             told: None,
             allowed: false,
             unsettled: false,
+            would_have: None,
         }));
     }
 
@@ -389,6 +396,7 @@ impl Resource {
             // What an operator allowed was the host as it was then.
             (Phase::Waiting(waiting), _) => Box::new(Waiting {
                 allowed: false,
+                would_have: None,
                 ..(**waiting).clone()
             }),
             (Phase::Holding, Some(held)) => Box::new(held),
@@ -618,6 +626,7 @@ impl Waiting {
             told: None,
             allowed: false,
             unsettled: false,
+            would_have: None,
         }
     }
 }

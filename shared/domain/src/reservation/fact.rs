@@ -176,6 +176,14 @@ pub enum Fact {
         /// The name of the secret that holds, or will hold, its user data.
         secret: String,
     },
+    /// A shadow, which writes nothing, would have given the reservation this clean host. It waits on in the ledger, and counts as
+    /// one that had its host.
+    HostWouldBeAssigned {
+        /// To which.
+        reservation: ReservationId,
+        /// Which host.
+        host: HostRef,
+    },
     /// Our claim was seen on the host: from here on the image is never set again (R12).
     HostClaimed {
         /// For which.
@@ -699,6 +707,7 @@ impl Fact {
             | Self::HeldResourceDeleted { reservation, .. }
             | Self::SiteSettled { reservation }
             | Self::HostAssigned { reservation, .. }
+            | Self::HostWouldBeAssigned { reservation, .. }
             | Self::HostClaimed { reservation }
             | Self::AdoptionRefused { reservation, .. }
             | Self::ProvisioningResumed { reservation }
@@ -802,6 +811,7 @@ impl Fact {
             Self::ReservationWaits { .. } => "ReservationWaits",
             Self::SiteSettled { .. } => "SiteSettled",
             Self::HostAssigned { .. } => "HostAssigned",
+            Self::HostWouldBeAssigned { .. } => "HostWouldBeAssigned",
             Self::HostClaimed { .. } => "HostClaimed",
             Self::ProvisioningResumed { .. } => "ProvisioningResumed",
             Self::ProvisioningSeen { .. } => "ProvisioningSeen",

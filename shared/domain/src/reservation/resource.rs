@@ -283,6 +283,9 @@ pub struct Waiting {
     /// yet, and the resource goes to others.
     #[serde(default)]
     pub unsettled: bool,
+    /// In a shadow: the host that it would have been given, had anything been written. No other fact gives it one there.
+    #[serde(default)]
+    pub would_have: Option<HostRef>,
 }
 
 impl From<&Holding> for Waiting {
@@ -296,6 +299,7 @@ impl From<&Holding> for Waiting {
             told: None,
             allowed: false,
             unsettled: false,
+            would_have: None,
         }
     }
 }

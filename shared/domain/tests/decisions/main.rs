@@ -8,6 +8,7 @@ mod adoption;
 mod heard;
 mod orders;
 mod pairs;
+mod shadow;
 mod spent_secrets;
 
 use std::time::Duration;

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 
 use super::command::{Command, Policy};
 use super::fact::{EndOutcome, Fact, FailureReason};
-use super::resource::{Holding, Recorded, Resource, Stage};
+use super::resource::{Holding, Phase, Recorded, Resource, Stage};
 use crate::id::ReservationId;
 
 /// What follows from `command`. All facts of one decision are appended together or not at all.
@@ -97,8 +97,18 @@ impl Decision<'_> {
                 stage: Stage::Ready { .. } | Stage::Adopting,
                 ..
             }) if holder == reservation => EndOutcome::Completed,
+            // Nobody sees how a host is prepared that a shadow would have had: it is taken to get ready, as most do.
+            _ if self.would_have_a_host(reservation) => EndOutcome::Completed,
             _ => EndOutcome::Cancelled,
         }
+    }
+
+    /// Whether a shadow would have given it a host.
+    fn would_have_a_host(&self, reservation: &ReservationId) -> bool {
+        let known = self.resource.reservations.get(reservation);
+        known.is_some_and(
+            |known| matches!(&known.phase, Phase::Waiting(waiting) if waiting.would_have.is_some()),
+        )
     }
 
     /// Whether the reservation's time is over, as far as its times are known.

@@ -37,6 +37,18 @@ impl Decision<'_> {
                     }
                 }
             }
+            (Occupancy::Free, Observation::WouldBeClaimed { host }) => {
+                if let Some(reservation) = self.next_in_time()
+                    && !self.would_have_a_host(&reservation)
+                    && self
+                        .resource
+                        .operator_needed(&reservation, self.policy)
+                        .is_none()
+                {
+                    let host = host.clone();
+                    self.add(Fact::HostWouldBeAssigned { reservation, host });
+                }
+            }
             (Occupancy::Free, Observation::NotClean { text }) => {
                 if let Some(reservation) = self.next_in_time() {
                     self.tell_why(reservation, WaitReason::Host { text: text.clone() });

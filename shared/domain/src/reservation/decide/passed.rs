@@ -34,6 +34,9 @@ impl Decision<'_> {
         match timer {
             Timer::StartOverdue(reservation) => self.add(Fact::StartOverdue { reservation }),
             Timer::Missed(reservation) => self.add(Fact::ReservationMissed { reservation }),
+            Timer::WaitedTooLong(reservation) if self.would_have_a_host(&reservation) => {
+                self.end_without_word(reservation, EndCause::Deadline);
+            }
             Timer::WaitedTooLong(reservation) => self.waited_in_vain(&reservation),
             // Its whole time passed while nobody was there.
             Timer::Resume(reservation) if self.has_ended(&reservation) => {

@@ -67,9 +67,10 @@ impl Decision<'_> {
                 // Whichever comes first, this word or our own timer: who waited to the end of its time waited in vain.
                 let in_vain = match phase {
                     Some(Phase::Waiting(waiting)) => {
+                        let would_have = waiting.would_have.is_some();
                         !waiting.can_claim()
                             || waiting.unsettled
-                            || word.knowledge.schedule.end <= self.now
+                            || !would_have && word.knowledge.schedule.end <= self.now
                     }
                     // Nobody brought its key, though there was time to.
                     Some(Phase::Postponed(waiting)) => !waiting.can_claim(),

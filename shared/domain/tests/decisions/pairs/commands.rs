@@ -47,6 +47,7 @@ listed! {
         ResourceDeleted = "ResourceDeleted",
         NoHost = "Observed NoHost",
         Clean = "Observed Clean",
+        WouldBeClaimed = "Observed WouldBeClaimed",
         NotClean = "Observed NotClean",
         NoPlace = "Observed NoPlace",
         PlaceUnused = "Observed PlaceUnused",
@@ -131,6 +132,7 @@ impl Kind {
         match observation {
             Observation::NoHost { .. } => Self::NoHost,
             Observation::Clean { .. } => Self::Clean,
+            Observation::WouldBeClaimed { .. } => Self::WouldBeClaimed,
             Observation::NotClean { .. } => Self::NotClean,
             Observation::NoPlace { .. } => Self::NoPlace,
             Observation::PlaceUnused { .. } => Self::PlaceUnused,
@@ -466,6 +468,9 @@ fn observed() -> Vec<Asked> {
         asked("clean, after it was not wiped", |story| {
             story.resource.not_wiped = Some(id("earlier"));
             reads(clean())
+        }),
+        asked("clean, in a shadow", |_| {
+            reads(Observation::WouldBeClaimed { host: host() })
         }),
         asked("not clean", |_| reads(not_clean())),
         asked("no place", |_| reads(Observation::NoPlace { preparing: 2 })),
