@@ -12,6 +12,7 @@ use crate::quota::{self, Quota};
 use crate::reservation::alarm::{self, Alarm};
 use crate::reservation::{
     AcceptedStart, Fact, HostSites, Knowledge, Note, Recorded, Resource, Scope, SpentSecret,
+    key_of_the_former_owner,
 };
 
 /// Everything that the ledger says. Its serialised form is a snapshot: what folds it must be the same code, so change
@@ -335,6 +336,13 @@ impl Ledger {
         }
         // What another replica still records where it stood before changes nothing that is known here.
         let stands_here = place.resource == *id || place.started.is_none();
+        // Also where its host is an adopted one, of which no start is told (R9).
+        if matches!(fact, Fact::OwnerChanged { .. })
+            && stands_here
+            && let Some(started) = &mut place.started
+        {
+            started.key = key_of_the_former_owner();
+        }
         if let Some(started) = resource.accepted_start(reservation)
             && stands_here
         {

@@ -609,7 +609,8 @@ impl Resource {
     }
 }
 
-fn key_of_the_former_owner() -> TenantKey {
+/// The key of a booking that has another owner now (R9).
+pub(crate) fn key_of_the_former_owner() -> TenantKey {
     TenantKey::Missing {
         reason: "its booking has another owner now".to_owned(),
     }

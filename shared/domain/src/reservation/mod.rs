@@ -59,6 +59,7 @@ pub use command::{
 };
 pub use decide::decide;
 pub use desired::{Desired, desired};
+pub(crate) use evolve::key_of_the_former_owner;
 pub use fact::{
     AcceptedStart, Adopted, Announced, DeliveryRef, EndCause, EndOutcome, Fact, FailureReason,
     HostError, HostLeft, Image, MovedIn, Note, TenantKey, Terms, WaitReason,

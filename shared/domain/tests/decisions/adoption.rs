@@ -1,7 +1,7 @@
 //! Hosts that the service before Bellhop prepared: taken over as they are.
 
 use bellhop_domain::reservation::{
-    Adoption, Binding, HostSites, Note, OperatorWord, Order, Scope, moved_by,
+    AcceptedStart, Adoption, Binding, HostSites, Note, OperatorWord, Order, Phase, Scope, moved_by,
 };
 
 use super::orders::{delivery, note};
@@ -459,6 +459,50 @@ fn an_adopted_host_is_not_taken_back_though_its_reservation_is_known_elsewhere()
     assert_eq!(alarm.kind, AlarmKind::AdoptedHostLeft);
     assert!(alarm.text.contains("node02"), "{}", alarm.text);
     assert_eq!(ledger.alarms(&elsewhere), []);
+}
+
+#[test]
+fn a_booking_that_got_another_owner_on_an_adopted_host_brings_no_key_of_the_former_one_anywhere() {
+    let [here, there]: [ResourceId; 2] =
+        ["node01", "node02"].map(|name| format!("baremetalhost/metal3/{name}").parse().unwrap());
+    let mut story = waiting();
+    story.resource = Resource::default();
+    let mut ledger = Ledger::default();
+    let mut version = 0;
+    let mut recorded = |on: &ResourceId, facts: &[Fact]| {
+        version += 1;
+        ledger.apply(on, Version(version), at(0), None, facts);
+        ledger.clone()
+    };
+    recorded(&here, &story.said("a", start()));
+    recorded(&here, &story.ordered(adoption(Some(id("a")), None)));
+    story.now += MINUTE;
+    let mut given = story.word("a", Said::Changed, 3 * HOUR, None);
+    given.user = Some(UserId::new("nils"));
+    let facts = story.decide(&Command::Said(Box::new(given.clone())));
+    assert!(names(&facts).contains(&"OwnerChanged"), "{facts:?}");
+    recorded(&here, &facts);
+    // Whatever whoever moves it knew of the start.
+    let mut elsewhere = waiting();
+    elsewhere.resource = Resource::default();
+    given.resource_number = Some(32);
+    let facts = elsewhere.decide(&Command::MovedIn {
+        word: Box::new(given),
+        from: here.clone(),
+        started: Some(AcceptedStart {
+            terms: terms(),
+            key: TenantKey::InDelivery,
+            delivery: delivery(),
+            host_stays: true,
+        }),
+        former: None,
+    });
+    let ledger = recorded(&there, &facts);
+    let moved = &ledger.resource(&there).unwrap().reservations[&id("a")];
+    let Phase::Waiting(waiting) = &moved.phase else {
+        panic!("{:?}", moved.phase);
+    };
+    assert!(!waiting.can_claim(), "{:?}", waiting.key);
 }
 
 #[test]
