@@ -372,6 +372,14 @@ impl Reservation {
         })
     }
 
+    /// Whether its booking may be of that one of the sender's resources: what it doesn't tell is no difference.
+    fn may_be_of(&self, bound: &Binding) -> bool {
+        let sites = self.site.as_ref().zip(bound.site.as_ref());
+        self.resource_number
+            .is_none_or(|number| number == bound.number)
+            && sites.is_none_or(|(one, other)| one == other)
+    }
+
     /// Whether a booking of this resource, or of this user, is another one than what is known of it.
     pub(super) fn is_of_another(
         &self,
@@ -467,8 +475,13 @@ impl Resource {
                 "the host was released, not wiped, after reservation {before} (automatedCleaningMode is disabled)"
             ));
         }
-        let (bound, named) = (self.bound_to.as_ref()?, known.binding()?);
-        (!bound.may_be(&named)).then(|| {
+        let bound = self.bound_to.as_ref()?;
+        (!known.may_be_of(bound)).then(|| {
+            let named = match (known.binding(), &known.site) {
+                (Some(named), _) => named.to_string(),
+                (None, Some(site)) => format!("one of site {site}"),
+                (None, None) => "one that nobody told".to_owned(),
+            };
             format!(
                 "the host was given to reservations of the resource with the number {bound} so far, and this one names \
                  another, {named}, of the same name"

@@ -175,6 +175,7 @@ fn holder_timers(
 
 /// Whether two bookings that stand here are, for their sender, of one resource: two sites may both have one of this name.
 fn books_the_same(one: &Reservation, other: &Reservation) -> bool {
-    let both = one.binding().zip(other.binding());
-    both.is_none_or(|(one, other)| one.may_be(&other))
+    let sites = one.site.as_ref().zip(other.site.as_ref());
+    let numbers = one.resource_number.zip(other.resource_number);
+    sites.is_none_or(|(one, other)| one == other) && numbers.is_none_or(|(one, other)| one == other)
 }
