@@ -212,12 +212,12 @@ async fn one_trace_holds_the_webhook_the_decision_the_changes_of_the_host_and_th
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_reservation_systems_own_scheduler_brings_a_server_and_takes_it_back() {
-    use bellhop_simulator::reservation_system::SchedulerSettings;
+    use bellhop_simulator::reservation_system::{BookingChange, SchedulerSettings};
     use jiff::{Timestamp, ToSpan as _};
 
     let system = System::start(SystemSettings::two_of_each()).await.unwrap();
     let start = Timestamp::now() + 2.seconds();
-    let booking = system.book_at(MARA, 1, start, start + 3.seconds()).unwrap();
+    let booking = system.book_at(MARA, 1, start, start + 2.hours()).unwrap();
     system
         .reservations
         .run_scheduler(SchedulerSettings::every(Duration::from_millis(200)));
@@ -225,6 +225,9 @@ async fn the_reservation_systems_own_scheduler_brings_a_server_and_takes_it_back
         .wait_for_notification(&booking, "SUCCESS")
         .await
         .unwrap();
+    // Not before it is ready, however slow this machine is.
+    let soon = BookingChange::end(Timestamp::now() + 1.seconds());
+    system.reservations.update(booking.id, soon).await.unwrap();
     system
         .wait_for_fact(&booking, "HostReleased")
         .await
