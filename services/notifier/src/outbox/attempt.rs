@@ -53,8 +53,7 @@ impl Outbox {
         let message = match self.compose(report).await? {
             Composed::Send(message) => message,
             Composed::NoLongerTrue(reason) => {
-                self.drop_report(report, owed.revision, reason.to_owned())
-                    .await;
+                self.drop_report(report, &owed, reason.to_owned()).await;
                 return Ok(Next::Settled);
             }
             Composed::Unsendable(reason) => {
@@ -165,7 +164,7 @@ impl Outbox {
                         status,
                         attempts,
                     },
-                    owed.revision,
+                    &owed,
                 )
                 .await;
                 self.metrics.settled(self.destination, "delivered");

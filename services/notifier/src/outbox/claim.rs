@@ -77,11 +77,10 @@ impl Outbox {
 
     /// Writes down that the report is not sent now, so that nobody waits for the claim to be over.
     pub(super) async fn give_back(&self, key: &ReportKey, owed: Owed) {
-        let revision = owed.revision;
         let free = Owed {
             sending: None,
             ..owed
         };
-        self.remember(key, free.to_state(), revision).await;
+        self.remember(key, free.to_state(), &free).await;
     }
 }

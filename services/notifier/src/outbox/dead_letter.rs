@@ -9,7 +9,7 @@ use bellhop_event_store::{
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::record::Owed;
+use super::record::{Owed, outweighs};
 use super::{ACK_WAIT, Interrupted, OnItsWay, Outbox, STORE_PAUSE};
 use crate::owed::Report;
 
@@ -21,6 +21,9 @@ pub(crate) const DEAD_LETTERS_ALARM: (&str, &str) = ("dead_letters", "dead_lette
 pub(crate) const DEAD_LETTERS_TEXT: &str = "reports could not be delivered and wait as dead letters: look at them with `bellhop \
      dead-letters list`, mend the cause, then send them again with `bellhop dead-letters replay --service notifier`, or give them up \
      with `bellhop dead-letters drop --service notifier --reason '…'`";
+/// How often an entry of a newer format is handed out before it is given up, each time with a rest of [`ACK_WAIT`]: an update of
+/// all notifiers takes less.
+pub(super) const NEWER_FORMAT_TRIES: u64 = 20;
 const BURY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An entry of the ledger that this version can't read, as it is stored.
@@ -43,6 +46,18 @@ impl Outbox {
         message: Option<&Report>,
         reason: String,
     ) {
+        let at = Timestamp::now();
+        let verdict = ReportState::DeadLettered {
+            at,
+            reason: reason.clone(),
+        };
+        // What another notifier settled meanwhile, or an operator has sent again, is no dead letter because of us.
+        if let Ok(Some((known, _))) = self.store.report(&report.key).await
+            && outweighs(&known, &verdict, owed)
+        {
+            tracing::info!(report = %report.key, reason, "a late answer, which settles nothing any more");
+            return;
+        }
         let fact = report.entry.facts.get(report.index);
         let body = match message {
             Some(message) => message.first.body.clone(),
@@ -59,7 +74,6 @@ impl Outbox {
         headers.extend(
             message.map(|message| ("Webhook".to_owned(), message.first.webhook.to_string())),
         );
-        let at = Timestamp::now();
         self.store_letter(&DeadLetter {
             service: SERVICE,
             class: DeadLetterClass::Report,
@@ -86,12 +100,7 @@ impl Outbox {
             reason,
             "a report could not be delivered; it is kept as a dead letter"
         );
-        self.remember(
-            &report.key,
-            ReportState::DeadLettered { at, reason },
-            owed.revision,
-        )
-        .await;
+        self.remember(&report.key, verdict, owed).await;
         self.metrics.settled(self.destination, "dead_letter");
     }
 
@@ -101,7 +110,9 @@ impl Outbox {
         entry: UnreadEntry,
         unreadable: &Unreadable,
     ) -> Result<(), Interrupted> {
-        if let Unreadable::NewerFormat { .. } = unreadable {
+        if let Unreadable::NewerFormat { .. } = unreadable
+            && entry.tries < NEWER_FORMAT_TRIES
+        {
             // While versions change, a notifier of the newer one takes it. The ledger's follower raises an alarm.
             self.unless_stopping(tokio::time::sleep(ACK_WAIT)).await?;
             let error = EventStoreError::from(unreadable.clone());

@@ -25,12 +25,16 @@ impl Outbox {
             "an operator has reports sent again"
         );
         for asked in &request.reports {
-            self.replay_one(asked, handed.sequence).await?;
+            self.replay_one(asked, handed).await?;
         }
         Ok(())
     }
 
-    async fn replay_one(&self, asked: &AskedReport, request: u64) -> Result<(), Interrupted> {
+    async fn replay_one(
+        &self,
+        asked: &AskedReport,
+        handed: &Handed<ReplayRequest>,
+    ) -> Result<(), Interrupted> {
         let version = asked.entry;
         let Some(stored) = self.store.entry(version).await? else {
             tracing::error!(entry = %version, "the ledger has no such entry: nothing is sent again");
@@ -44,8 +48,8 @@ impl Outbox {
                     headers: stored.headers,
                     body: stored.body,
                     stored_at: stored.stored_at,
-                    tries: 1,
-                    replay: Some(request),
+                    tries: handed.tries,
+                    replay: Some(handed.sequence),
                 };
                 return self.give_up(entry, &unreadable).await;
             }

@@ -83,7 +83,7 @@ impl Outbox {
             Way::NotConfigured => {
                 let reason = format!("{} is not set", self.destination.variable());
                 match owed.replayed_at {
-                    None => self.drop_report(&report, owed.revision, reason).await,
+                    None => self.drop_report(&report, &owed, reason).await,
                     // An operator wanted it to be sent.
                     Some(_) => self.bury(&report, &owed, None, reason).await,
                 }
@@ -92,7 +92,7 @@ impl Outbox {
             Way::Shown => {
                 self.wait_for_previous(&report).await?;
                 let reason = self.show(&report).await?;
-                self.drop_report(&report, owed.revision, reason).await;
+                self.drop_report(&report, &owed, reason).await;
                 return Ok(());
             }
         };
