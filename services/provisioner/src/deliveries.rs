@@ -40,6 +40,9 @@ const MOVES: usize = 5;
 const BACKLOG: Duration = Duration::from_secs(10);
 /// As so many tries a start rests at most that comes before its time: 0.8 s.
 const EARLY_TRIES: u64 = 3;
+/// How often a delivery of a newer format is handed out before it is given up, some five minutes: an update of all provisioners
+/// takes less, and until it is handled none that starts drives hosts.
+const NEWER_FORMAT_TRIES: u64 = 20;
 /// How long our own reading may take to reach the ledger's end.
 const CATCHING_UP: Duration = Duration::from_secs(10);
 const BURIAL: Duration = Duration::from_secs(5);
@@ -71,21 +74,29 @@ enum DeliveryError {
     Behind,
     #[error(transparent)]
     Store(#[from] EventStoreError),
-    #[error("it is stored in a form that this version does not read")]
-    Form(#[source] bellhop_event_store::Unreadable),
+    #[error("it is stored in a form that this version does not read: {0}")]
+    Form(bellhop_event_store::Unreadable),
 }
 
 impl DeliveryError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Decision(error) => error.class(),
-            // A rolling update: a newer provisioner takes it.
+            // A rolling update: a newer provisioner takes it, up to NEWER_FORMAT_TRIES.
             Self::Form(bellhop_event_store::Unreadable::NewerFormat { .. }) => {
                 ErrorClass::Transient
             }
             Self::Early | Self::Moving | Self::Behind => ErrorClass::Transient,
             Self::Store(error) => error.class(),
             Self::NotUnderstood(_) | Self::Form(_) => ErrorClass::Permanent,
+        }
+    }
+
+    /// Whether a delivery is given up that was handed out so often.
+    fn is_given_up(&self, tries: u64) -> bool {
+        match self {
+            Self::Form(_) => self.class() == ErrorClass::Permanent || tries >= NEWER_FORMAT_TRIES,
+            _ => self.class() == ErrorClass::Permanent,
         }
     }
 }
@@ -446,7 +457,7 @@ impl Deliveries {
                 acked(handed.ack().await);
                 outcome
             }
-            Err(error) if error.class() == ErrorClass::Permanent => {
+            Err(error) if error.is_given_up(handed.tries) => {
                 match self.bury(handed, &error).await {
                     Ok(()) => {
                         acked(handed.terminate().await);

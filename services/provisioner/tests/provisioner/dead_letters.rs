@@ -1,7 +1,12 @@
 //! Dead letters that operators replay.
 
+use std::time::Duration;
+
 use bellhop_domain::reservation::Fact;
-use bellhop_event_store::{BuriedLetter, DeadLetter, DeadLetterClass, Operator};
+use bellhop_event_store::{
+    BuriedLetter, ConsumerLimits, DeadLetter, DeadLetterClass, Operator, kept,
+};
+use bellhop_provisioner::DELIVERIES_CONSUMER;
 use jiff::Timestamp;
 
 use crate::installation::PATIENCE;
@@ -61,7 +66,7 @@ async fn a_delivery_that_can_t_be_handled_is_buried_with_what_its_replay_needs()
             if let Some(letter) = letters.into_iter().next() {
                 return letter;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     let letter = tokio::time::timeout(PATIENCE, buried(0)).await.unwrap();
@@ -80,4 +85,61 @@ async fn a_delivery_that_can_t_be_handled_is_buried_with_what_its_replay_needs()
     let id = |sequence| world.store.delivery(sequence);
     let (one, two) = (id(first).await.unwrap(), id(first + 1).await.unwrap());
     assert_eq!(one.unwrap().id, two.unwrap().id);
+}
+
+/// While versions change a provisioner of the newer one takes it. Where there is none it must not keep those that start from
+/// their hosts for ever.
+#[tokio::test]
+async fn a_delivery_of_a_newer_format_is_a_dead_letter_after_many_tries_and_holds_no_start_up() {
+    let world = World::with_host("node01").await;
+    let mut letter = DeadLetter {
+        service: "provisioner",
+        class: DeadLetterClass::Delivery,
+        id: "newer".into(),
+        what: "reservation-system".into(),
+        reason: "a test".into(),
+        tries: 1,
+        first_at: Timestamp::now(),
+        last_at: Timestamp::now(),
+        traceparent: None,
+        headers: Vec::new(),
+        body: "{}".into(),
+    };
+    let subject = "deliveries.reservation-system.=unknown.baremetalhost.node01";
+    for (name, value) in [
+        ("ce-id", "newer"),
+        ("ce-type", "EVENT_START"),
+        ("Bellhop-Format", "2"),
+        (kept::SUBJECT, subject),
+    ] {
+        letter.headers.push((name.into(), value.into()));
+    }
+    let stored = world.store.bury(&letter, PATIENCE).await.unwrap();
+    let letter = world.store.dead_letter(stored.sequence).await.unwrap();
+    let plan = world.store.plan_replay(letter.unwrap()).await.unwrap();
+    let by = Operator {
+        name: "mara".into(),
+        at: Timestamp::now(),
+    };
+    world.store.replay(&plan, &by).await.unwrap();
+    // As often as it is handed out within some minutes.
+    let mut inbox = world.store.deliveries(DELIVERIES_CONSUMER, ConsumerLimits::default());
+    for tries in 1..20 {
+        let handed = inbox.next().await;
+        assert_eq!(handed.tries, tries);
+        assert!(handed.item.is_err());
+        // The last time it rests until nobody reads here any more.
+        let rest = if tries == 19 { 2 } else { 0 };
+        handed.retry_after(Duration::from_secs(rest)).await;
+    }
+    drop(inbox);
+
+    let _provisioner = world.provisioner();
+    world.says(start("5120", "node01")).await;
+    world.until("HostProvisioned").await;
+    let letters = world.store.dead_letters(stored.sequence + 1, 1).await.unwrap();
+    let reason = &letters[0].reason;
+    assert!(reason.contains("format 2, newer than"), "{reason}");
+    // A version that reads it can have it replayed as it came.
+    assert!(letters[0].headers.contains(&("Bellhop-Format".into(), "2".into())));
 }
