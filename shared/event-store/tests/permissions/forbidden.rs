@@ -142,6 +142,25 @@ async fn an_ingress_can_read_nothing_and_write_nothing_but_webhooks() {
     }
 }
 
+/// Looking at a stream is looking at its subjects.
+#[tokio::test]
+async fn an_ingress_learns_which_resources_webhooks_were_about_and_nothing_of_their_content() {
+    let broker = Broker::with_streams().await;
+    let administrator = client_of(&broker, User::Administrator).await;
+    let subject = "deliveries.operators.=unknown.baremetalhost.node01";
+    let context = async_nats::jetstream::new(administrator);
+    let stored = context.publish(subject, "mara@uni.example".into()).await;
+    within(stored.unwrap().into_future()).await.unwrap();
+
+    let ingress = client_of(&broker, User::Ingress).await;
+    let everything = r#"{"subjects_filter": ">", "deleted_details": true}"#;
+    let answer = ingress.request("$JS.API.STREAM.INFO.DELIVERIES", everything.into());
+    let answer = within(answer).await.unwrap();
+    let answer = String::from_utf8(answer.payload.to_vec()).unwrap();
+    assert!(answer.contains(&format!(r#""subjects":{{"{subject}":1}}"#)), "{answer}");
+    assert!(!answer.contains("mara"), "{answer}");
+}
+
 #[tokio::test]
 async fn a_notifier_can_write_no_facts_and_read_no_webhooks() {
     let broker = Broker::with_streams().await;

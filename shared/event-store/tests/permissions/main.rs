@@ -63,16 +63,20 @@ struct Broker {
 impl Broker {
     async fn with_streams() -> Self {
         let broker = Self::start(NatsServer::builder());
-        broker
-            .store(User::Administrator)
-            .await
-            .set_up()
-            .await
-            .unwrap();
+        broker.make_streams().await;
         broker
     }
 
+    async fn make_streams(&self) {
+        let store = self.store(User::Administrator).await;
+        store.set_up().await.unwrap();
+    }
+
     fn start(builder: NatsServerBuilder) -> Self {
+        Self::start_with(builder, PERMISSIONS)
+    }
+
+    fn start_with(builder: NatsServerBuilder, permissions: &str) -> Self {
         let seeds = tempfile::tempdir().unwrap();
         let mut keys = String::new();
         for user in User::ALL {
@@ -82,7 +86,7 @@ impl Broker {
         }
         let server = builder
             .configuration(keys)
-            .configuration(PERMISSIONS)
+            .configuration(permissions)
             .start()
             .unwrap();
         Self { server, seeds }
