@@ -135,12 +135,7 @@ impl Outbox {
         }
     }
 
-    pub(super) async fn drop_report(
-        &self,
-        report: &OnItsWay<'_>,
-        owed: &Owed,
-        reason: String,
-    ) {
+    pub(super) async fn drop_report(&self, report: &OnItsWay<'_>, owed: &Owed, reason: String) {
         tracing::info!(report = %report.key, reason, "report not sent");
         let state = ReportState::Dropped {
             at: Timestamp::now(),
@@ -157,9 +152,10 @@ pub(super) fn outweighs(known: &ReportState, ours: &ReportState, owed: &Owed) ->
         // Our own try before was stored though its answer was lost.
         _ if known == ours => true,
         // It was delivered, whatever others believe of their own tries: nobody is to send it again.
-        (ReportState::Owed { .. } | ReportState::DeadLettered { .. }, ReportState::Delivered { .. }) => {
-            false
-        }
+        (
+            ReportState::Owed { .. } | ReportState::DeadLettered { .. },
+            ReportState::Delivered { .. },
+        ) => false,
         // An operator has it sent again since: what came of earlier tries was told already, and settles nothing any more.
         (ReportState::Owed { replayed_at, .. }, _) => *replayed_at != owed.replayed_at,
         // Another notifier was quicker.
@@ -253,26 +249,34 @@ mod tests {
     #[tokio::test]
     async fn a_late_notifier_does_not_undo_that_an_operator_has_a_report_sent_again() {
         let server = NatsServer::start().unwrap();
-        let (late, other) = (outbox(&server, "late").await, outbox(&server, "other").await);
+        let (late, other) = (
+            outbox(&server, "late").await,
+            outbox(&server, "other").await,
+        );
         let entry = entry();
         let report = report(&late, &entry);
         let key = &report.key;
         let of_the_late = late.still_owed(key).await.unwrap().unwrap();
         let of_the_other = other.still_owed(key).await.unwrap().unwrap();
-        other.bury(&report, &of_the_other, None, "refused".into()).await;
+        other
+            .bury(&report, &of_the_other, None, "refused".into())
+            .await;
         let (_, asked_for) = late.store.report(key).await.unwrap().unwrap();
         assert!(other.owe_again(key, Some(asked_for)).await.unwrap());
         let again = other.still_owed(key).await.unwrap().unwrap();
 
         // Its answer of before the replay comes only now.
-        late.bury(&report, &of_the_late, None, "refused".into()).await;
-        late.drop_report(&report, &of_the_late, "it is over".into()).await;
+        late.bury(&report, &of_the_late, None, "refused".into())
+            .await;
+        late.drop_report(&report, &of_the_late, "it is over".into())
+            .await;
         let (state, revision) = late.store.report(key).await.unwrap().unwrap();
         assert_eq!((&state, revision), (&again.to_state(), again.revision));
         assert_eq!(letters(&late.store).await, 1);
 
         other.remember(key, delivered(), &again).await;
-        late.bury(&report, &of_the_late, None, "refused".into()).await;
+        late.bury(&report, &of_the_late, None, "refused".into())
+            .await;
         let (state, _) = late.store.report(key).await.unwrap().unwrap();
         assert!(matches!(state, ReportState::Delivered { .. }), "{state:?}");
         assert_eq!(letters(&late.store).await, 1);
@@ -281,13 +285,18 @@ mod tests {
     #[tokio::test]
     async fn that_a_report_was_delivered_is_remembered_whenever_the_answer_comes() {
         let server = NatsServer::start().unwrap();
-        let (late, other) = (outbox(&server, "late").await, outbox(&server, "other").await);
+        let (late, other) = (
+            outbox(&server, "late").await,
+            outbox(&server, "other").await,
+        );
         let entry = entry();
         let report = report(&late, &entry);
         let key = &report.key;
         let of_the_late = late.still_owed(key).await.unwrap().unwrap();
         let of_the_other = other.still_owed(key).await.unwrap().unwrap();
-        other.bury(&report, &of_the_other, None, "tried 10 times".into()).await;
+        other
+            .bury(&report, &of_the_other, None, "tried 10 times".into())
+            .await;
         late.remember(key, delivered(), &of_the_late).await;
         let (state, _) = late.store.report(key).await.unwrap().unwrap();
         assert!(matches!(state, ReportState::Delivered { .. }), "{state:?}");
@@ -309,9 +318,15 @@ mod tests {
             format: 2,
             newest: 1,
         };
-        outbox.give_up(unread(NEWER_FORMAT_TRIES), &newer).await.unwrap();
+        outbox
+            .give_up(unread(NEWER_FORMAT_TRIES), &newer)
+            .await
+            .unwrap();
         let found = outbox.store.dead_letters(1, 10).await.unwrap();
-        assert!(found[0].reason.contains("newer than this version's"), "{found:?}");
+        assert!(
+            found[0].reason.contains("newer than this version's"),
+            "{found:?}"
+        );
         // Before that it rests, and is handed out again.
         outbox.stopping.cancel();
         let rests = outbox.give_up(unread(NEWER_FORMAT_TRIES - 1), &newer).await;

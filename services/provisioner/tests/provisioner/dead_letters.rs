@@ -123,7 +123,9 @@ async fn a_delivery_of_a_newer_format_is_a_dead_letter_after_many_tries_and_hold
     };
     world.store.replay(&plan, &by).await.unwrap();
     // As often as it is handed out within some minutes.
-    let mut inbox = world.store.deliveries(DELIVERIES_CONSUMER, ConsumerLimits::default());
+    let mut inbox = world
+        .store
+        .deliveries(DELIVERIES_CONSUMER, ConsumerLimits::default());
     for tries in 1..20 {
         let handed = inbox.next().await;
         assert_eq!(handed.tries, tries);
@@ -137,9 +139,17 @@ async fn a_delivery_of_a_newer_format_is_a_dead_letter_after_many_tries_and_hold
     let _provisioner = world.provisioner();
     world.says(start("5120", "node01")).await;
     world.until("HostProvisioned").await;
-    let letters = world.store.dead_letters(stored.sequence + 1, 1).await.unwrap();
+    let letters = world
+        .store
+        .dead_letters(stored.sequence + 1, 1)
+        .await
+        .unwrap();
     let reason = &letters[0].reason;
     assert!(reason.contains("format 2, newer than"), "{reason}");
     // A version that reads it can have it replayed as it came.
-    assert!(letters[0].headers.contains(&("Bellhop-Format".into(), "2".into())));
+    assert!(
+        letters[0]
+            .headers
+            .contains(&("Bellhop-Format".into(), "2".into()))
+    );
 }

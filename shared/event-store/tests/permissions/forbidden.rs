@@ -157,7 +157,10 @@ async fn an_ingress_learns_which_resources_webhooks_were_about_and_nothing_of_th
     let answer = ingress.request("$JS.API.STREAM.INFO.DELIVERIES", everything.into());
     let answer = within(answer).await.unwrap();
     let answer = String::from_utf8(answer.payload.to_vec()).unwrap();
-    assert!(answer.contains(&format!(r#""subjects":{{"{subject}":1}}"#)), "{answer}");
+    assert!(
+        answer.contains(&format!(r#""subjects":{{"{subject}":1}}"#)),
+        "{answer}"
+    );
     assert!(!answer.contains("mara"), "{answer}");
 }
 
