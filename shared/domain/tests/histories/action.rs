@@ -46,6 +46,11 @@ pub(crate) enum Action {
     Tick { replica: usize, appends: bool },
     /// What it decided because a timer fired is appended only now.
     AppendLate { replica: usize },
+    /// A replica compares whose turn it is, and what became clear of the sites; whether what follows for the places is appended
+    /// at once.
+    Compare { replica: usize, appends: bool },
+    /// What it decided on the places is appended only now.
+    AppendPlaces { replica: usize },
     /// A replica is killed and started.
     Restart { replica: usize },
     /// Metal3 takes a step, or shows an error.
@@ -71,6 +76,8 @@ pub(crate) enum Action {
     RefuseClaim { resource: usize },
     /// Another image is configured; a replica that starts from now on has it.
     Configure,
+    /// Where the hosts of each site are is configured; a replica that starts from now on knows it.
+    NameSites,
     /// An operator says what shall be, as `bellhop` lets it be said of what the ledger and the cluster hold at that moment.
     Operator { resource: usize, says: Says },
     /// The service before Bellhop prepares a free host, or takes back one that was not adopted.
@@ -112,7 +119,7 @@ pub(crate) enum Says {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Covers {
     Resource,
-    Site,
+    Site(usize),
     Everything,
 }
 
@@ -196,6 +203,12 @@ impl From<u32> for Action {
                 says: said(kind, amount),
             },
             88 => Self::ServiceBefore { resource },
+            89 | 91 => Self::Compare {
+                replica,
+                appends: amount % 2 == 0,
+            },
+            92 => Self::AppendPlaces { replica },
+            95 if amount % 3 == 0 => Self::NameSites,
             90 => Self::Operator {
                 resource,
                 says: Says::Adopt {
@@ -217,9 +230,10 @@ impl From<u32> for Action {
 }
 
 fn said(kind: u32, amount: i64) -> Says {
-    let covers = match amount % 3 {
-        0 => Covers::Resource,
-        1 => Covers::Site,
+    let covers = match amount % 6 {
+        0 | 3 => Covers::Resource,
+        1 => Covers::Site(0),
+        4 => Covers::Site(1),
         _ => Covers::Everything,
     };
     match kind {

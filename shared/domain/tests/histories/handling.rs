@@ -154,6 +154,9 @@ impl World {
         if let Said::Start { terms, .. } = &mut word.said {
             terms.image.url = sender::image(self.replicas[replica].image);
         }
+        word.site_named = self.replicas[replica].sites_named;
+        let ledger = &self.replicas[replica].ledger;
+        word.only_site = ledger.is_only_site(word.site.as_ref());
         if let Some(decision) = self.let_go(replica, Some(&word.reservation)) {
             return decision;
         }
@@ -228,6 +231,7 @@ impl World {
             self.append(decision)?;
             self.follow(replica);
         }
+        self.settle_sites(replica)?;
         if !self.is(Mutant::SecretKept) {
             for spent in self.replicas[replica].ledger.spent_secrets() {
                 self.cluster

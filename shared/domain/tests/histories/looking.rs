@@ -26,7 +26,7 @@ impl World {
         let host = self.cluster.hosts[resource].clone();
         self.replicas[replica].look = self.state(replica, resource).map(|state| Look {
             resource,
-            state,
+            state: self.as_if_settled(state),
             host,
             step: LookStep::Read,
         });
@@ -80,6 +80,7 @@ impl World {
                 let plan = self
                     .driver
                     .plan(&look.state, read.as_ref(), &configured, paused);
+                let plan = self.by_turn(replica, &look, plan);
                 if let Some((reservation, secret)) = &plan.forget {
                     self.cluster.delete_secret(secret, reservation);
                     if matches!(&look.state.occupancy, Occupancy::Releasing(release) if release.adopted)

@@ -1,11 +1,12 @@
 //! Random histories: bookings of a sender that behaves as the real one, whose deliveries are delayed, repeated and
 //! reordered; two replicas that stop, are killed, or freeze and go on, between any two of decide, append, acknowledge, host
 //! read and host write; hosts that fail, are paused, changed, taken or deleted by others; hosts of the service before and of a
-//! lost ledger, which are adopted; words of operators; resources that the sender deletes; time that jumps. After each step the
-//! rules of the project are judged by the facts and by the hosts; [`judge`] says which rule by what. There is one site, and as
-//! many hosts as there are may be prepared at once: `sites.rs` and `preparing.rs` play the rest.
+//! lost ledger, which are adopted; words of operators; resources that the sender deletes; two sites whose hosts have the same
+//! names, said to be served from the beginning, later, or only at the end; places for as many hosts as may be prepared at once,
+//! or no limit; starts that can't be served; time that jumps. After each step the rules of the project are judged by the facts and
+//! by the hosts; [`judge`] says which rule by what. `sites.rs` plays sites in different namespaces, and ones that are not served.
 //!
-//! [`sender`], [`orders`], [`cluster`] and [`host`] are the world outside; [`replica`], [`process`], [`handling`], [`looking`] and [`driver`]
+//! [`sender`], [`orders`], [`cluster`] and [`host`] are the world outside; [`replica`], [`process`], [`handling`], [`looking`], [`turns`] and [`driver`]
 //! are the provisioner, as the real one is; [`world`] and [`rest`] bring them together, [`action`] by action. [`mutant`] has
 //! what may be wrong with them, so that it is known what the histories would find.
 //!
@@ -29,6 +30,7 @@ mod process;
 mod replica;
 mod rest;
 mod sender;
+mod turns;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,9 +81,11 @@ fn play_with(
 ) -> Result<World, String> {
     let attempt = |tell: bool| {
         let coming = on_their_way(sender::deliveries(bookings), fates);
-        let attempts = 1 + fates[0] % 3;
+        let [attempts, sites, places] = [fates[0], fates[0] / 3, fates[0] / 6];
         let setting = Setting {
-            attempts,
+            attempts: 1 + attempts % 3,
+            sites_named: sites % 2 == 0,
+            preparing_max: (places % 3 == 0).then_some(1),
             tell,
             mutant,
         };
@@ -285,6 +289,10 @@ fn the_histories_reach_every_fact_and_every_reason() {
                     format!("{} {}", fact.name(), reason["because"].as_str().unwrap())
                 }
                 Fact::KeyBrought { note: Some(_), .. } => format!("{} by an operator", fact.name()),
+                Fact::ReservationWaits { reason, .. } => {
+                    let reason = serde_json::to_value(reason).unwrap();
+                    format!("{} {}", fact.name(), reason["for"].as_str().unwrap())
+                }
                 Fact::HostReleased {
                     not_wiped: true, ..
                 } => format!("{}, not wiped", fact.name()),
@@ -339,6 +347,7 @@ fn the_histories_reach_every_fact_and_every_reason() {
         "ReservationFailed CannotClaim",
         "ReservationFailed HostGone",
         "ReservationFailed HostUnknown",
+        "ReservationFailed ImageNotOffered",
         "ReservationFailed NotClaimedInTime",
         "ReservationFailed ProvisioningErrors",
         "ReservationFailed ProvisioningTimeout",
@@ -350,7 +359,14 @@ fn the_histories_reach_every_fact_and_every_reason() {
         "ReservationRefused",
         "ReservationResumed",
         "ReservationStarted",
-        "ReservationWaits",
+        "ReservationWaits Holder",
+        "ReservationWaits Host",
+        "ReservationWaits Key",
+        "ReservationWaits Operator",
+        "ReservationWaits Release",
+        "ReservationWaits Site",
+        "ReservationWaits Turn",
+        "SiteSettled",
         "StartAllowed",
         "StartOverdue",
     ];

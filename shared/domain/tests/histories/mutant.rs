@@ -92,10 +92,16 @@ pub(crate) enum Mutant {
     UnseenClaimTakenForWiped,
     /// An adopted host is taken back because its booking starts later.
     AdoptedHostPostponed,
+    /// The host of a site's resource is given to another one's of the same name.
+    SiteIgnored,
+    /// A start has a host though nobody has said where those of its site are.
+    UnsettledServed,
+    /// A host is given away whether or not there is a place for it.
+    CapacityIgnored,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 37] = [
+    pub(crate) const ALL: [Self; 40] = [
         Self::FenceOff,
         Self::PreconditionOff,
         Self::ExpectedVersionOff,
@@ -133,6 +139,9 @@ impl Mutant {
         Self::KeyForWhoeverOwnsIt,
         Self::UnseenClaimTakenForWiped,
         Self::AdoptedHostPostponed,
+        Self::SiteIgnored,
+        Self::UnsettledServed,
+        Self::CapacityIgnored,
     ];
 
     /// The rules of which at least one must be found broken.
@@ -167,6 +176,9 @@ impl Mutant {
             Self::LastHeardOrderObeyed => &["R3"],
             Self::AdoptedHostPostponed => &["R12"],
             Self::AdoptionPreparesAnew => &["R6", "R12", "R13"],
+            Self::SiteIgnored => &["R4"],
+            Self::UnsettledServed => &["R6"],
+            Self::CapacityIgnored => &["capacity"],
         }
     }
 
@@ -279,6 +291,11 @@ impl Mutant {
                 forgetful.not_wiped = None;
                 right(&forgetful, command)
             }
+            (Self::SiteIgnored, Command::Observed(_)) => {
+                let mut forgetful = state.clone();
+                forgetful.bound_to = None;
+                right(&forgetful, command)
+            }
             (Self::StaleKeyUsed, Command::Ordered(_)) => {
                 let mut facts = right(state, command);
                 for fact in &mut facts {
@@ -302,7 +319,9 @@ impl Mutant {
                 let since = state.unknown_since().unwrap_or(now);
                 word.knowledge.schedule.start = since;
                 word.knowledge.schedule.end = since;
-                word.knowledge.said_at = since;
+                word.knowledge.said_at = Timestamp::MAX;
+                // Nor does it matter of which host of that name.
+                (word.site, word.resource_number, word.only_site) = (None, None, true);
                 right(state, &Command::Said(Box::new(word)))
             }
             (Self::DeletedResourceReleased, Command::ResourceDeleted { .. }) => {

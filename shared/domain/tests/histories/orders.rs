@@ -15,20 +15,24 @@ use super::action::{Covers, Says};
 use super::cluster::Key;
 use super::delivery::{DeletedResource, Delivery, OrderPlace, Ordered, reference};
 use super::host::Consumer;
-use super::sender::{self, at};
+use super::sender::{self, Sent, at};
 use super::world::{HOSTS, World};
 
-/// The sender's only site.
-pub(crate) fn site() -> SiteId {
-    SiteId::new("s1")
+/// How many sites the sender has.
+pub(crate) const SITES: usize = 2;
+/// Where, among all that can be paused, everything is.
+pub(crate) const EVERYTHING: usize = HOSTS + SITES;
+
+/// The sender's sites.
+pub(crate) fn site(number: usize) -> SiteId {
+    SiteId::new(format!("s{number}"))
 }
 
-/// All that can be paused: each resource, the site, and everything.
+/// All that can be paused: each resource, each site, and everything.
 pub(crate) fn scopes(names: &[bellhop_domain::id::ResourceId; HOSTS]) -> Vec<Scope> {
     let resources = names.iter().cloned().map(Scope::Resource);
-    resources
-        .chain([Scope::Site(site()), Scope::Everything])
-        .collect()
+    let sites = (0..SITES).map(|number| Scope::Site(site(number)));
+    resources.chain(sites).chain([Scope::Everything]).collect()
 }
 
 impl World {
@@ -154,7 +158,7 @@ impl World {
         Some(Adoption {
             reservation,
             until,
-            site: (seconds % 2 == 0).then(site),
+            site: (self.site_of(booking.map(sender::reservation))).filter(|_| seconds % 2 == 0),
             host: host.reference(),
             secret: host.user_data.clone()?,
             terms: Terms {
@@ -170,6 +174,14 @@ impl World {
             },
             delivery: reference(sequence),
         })
+    }
+
+    /// The site of a booking, as far as its sender ever says so; where nobody knows of which booking: of the first.
+    fn site_of(&self, booking: Option<ReservationId>) -> Option<SiteId> {
+        let said =
+            |id: &ReservationId| (self.all_sent.iter()).find(|sent| sent.word.reservation == *id);
+        let sent = booking.as_ref().and_then(said);
+        sent.or(self.all_sent.first())?.word.site.clone()
     }
 
     fn holder(&self, resource: usize) -> Option<ReservationId> {
@@ -220,10 +232,13 @@ impl World {
         let is_its = |id: &ReservationId| {
             (stands.iter()).any(|(_, other, on)| other == id && *on == resource)
         };
+        // It is the first site's: the other one's resource of that name goes on.
+        let concerned = |sent: &Sent| {
+            sent.word.site == Some(site(0))
+                && (sent.resource == resource || is_its(&sent.word.reservation))
+        };
         let dropped = |delivery: &Delivery| {
-            delivery.said().is_some_and(|sent| {
-                sent.at > now && (sent.resource == resource || is_its(&sent.word.reservation))
-            })
+            (delivery.said()).is_some_and(|sent| sent.at > now && concerned(sent))
         };
         for (_, delivery) in &self.coming {
             if dropped(delivery) {
@@ -231,15 +246,14 @@ impl World {
             }
         }
         self.coming.retain(|(_, delivery)| !dropped(delivery));
-        self.all_sent.retain(|sent| {
-            sent.at <= now || !(sent.resource == resource || is_its(&sent.word.reservation))
-        });
+        self.all_sent
+            .retain(|sent| sent.at <= now || !concerned(sent));
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         self.taken.insert(sequence);
         let deleted = Delivery::ResourceDeleted(DeletedResource {
             resource,
-            number: sender::number(resource),
+            number: sender::number(0, resource),
             reference: reference(sequence),
         });
         self.coming.push((now + delay, deleted));
@@ -289,7 +303,7 @@ impl World {
 fn covered(covers: Covers, resource: usize) -> OrderPlace {
     OrderPlace::Resource(match covers {
         Covers::Resource => resource,
-        Covers::Site => HOSTS,
-        Covers::Everything => HOSTS + 1,
+        Covers::Site(number) => HOSTS + number,
+        Covers::Everything => EVERYTHING,
     })
 }

@@ -1,7 +1,7 @@
 //! A replica as a process: it freezes and goes on, and is killed and started.
 
 use super::replica::{LookStep, Replica};
-use super::world::{AWAY, Verdict, World};
+use super::world::{AWAY, Happened, Verdict, World};
 
 impl World {
     pub(crate) fn append_late(&mut self, replica: usize) -> Verdict {
@@ -72,11 +72,15 @@ impl World {
         }
         self.replicas[replica] = Replica {
             image: self.configured,
+            sites_named: self.sites_named,
             ..Replica::default()
         };
         self.follow(replica);
         // What a snapshot holds is what was folded; the resource that changed last is the one that may differ.
-        let last = (self.entries.last()).map(|entry| &self.names[entry.resource]);
+        let last = (self.entries.last()).and_then(|entry| match &entry.happened {
+            Happened::ToResource(resource, _) => Some(&self.names[*resource]),
+            Happened::ToCapacity(_) => None,
+        });
         let ledger = &self.replicas[replica].ledger;
         if let Some((id, state)) = last.and_then(|id| Some((id, ledger.resource(id)?))) {
             let written = serde_json::to_string(state).map_err(|error| error.to_string())?;

@@ -2,11 +2,14 @@
 
 use bellhop_domain::id::ReservationId;
 use bellhop_domain::ledger::Ledger;
+use bellhop_domain::preparing::Sight;
 use bellhop_domain::reservation::{Command, Fact, Resource};
 
 use super::delivery::Delivery;
 use super::driver::Plan;
 use super::host::{Host, Write};
+use super::turns::Places;
+use super::world::HOSTS;
 
 #[derive(Default)]
 pub(crate) struct Replica {
@@ -21,6 +24,12 @@ pub(crate) struct Replica {
     pub(crate) frozen: Option<i64>,
     /// Which image it was started with.
     pub(crate) image: u32,
+    /// Whether it was started with the knowledge of where the hosts of each site are.
+    pub(crate) sites_named: bool,
+    /// What it saw last of the host that each resource's next reservation would get.
+    pub(crate) sights: [Option<Sight>; HOSTS],
+    /// Decided on the places, and not appended yet.
+    pub(crate) places: Option<Places>,
     pub(crate) handling: Option<Handling>,
     pub(crate) look: Option<Look>,
     /// Decided because a timer fired, and not appended yet.

@@ -17,6 +17,8 @@ impl World {
     pub(crate) fn settle(&mut self) -> Verdict {
         self.wake(0);
         self.hear_all()?;
+        self.sites_named = true;
+        self.replicas[0].sites_named = true;
         self.judge.last_orders_stand(&self.truth, &self.names)?;
         self.cluster.mend();
         self.operators_mend();
@@ -25,6 +27,7 @@ impl World {
         self.go_on(1, u32::MAX)?;
         self.handle(1, u32::MAX, true)?;
         self.append_late(1)?;
+        self.append_places(1);
         for resource in 0..HOSTS {
             self.look(1, resource);
             self.go_on(1, u32::MAX)?;
@@ -50,20 +53,30 @@ impl World {
     fn come_to_rest(&mut self) -> Verdict {
         self.handle_all(0)?;
         self.sweep(0)?;
-        for resource in 0..HOSTS {
-            loop {
-                let before = self.mark(resource);
-                self.act(Action::Work {
-                    replica: 0,
-                    resource,
-                })?;
-                self.metal3(resource, false)?;
-                if before == self.mark(resource) {
-                    break;
-                }
+        loop {
+            let before = self.entries.len();
+            for resource in 0..HOSTS {
+                self.work_to_the_end(resource)?;
+            }
+            // Who is done leaves its place to the next.
+            if self.preparing_max.is_none() || before == self.entries.len() {
+                return Ok(());
             }
         }
-        Ok(())
+    }
+
+    fn work_to_the_end(&mut self, resource: usize) -> Verdict {
+        loop {
+            let before = self.mark(resource);
+            self.act(Action::Work {
+                replica: 0,
+                resource,
+            })?;
+            self.metal3(resource, false)?;
+            if before == self.mark(resource) {
+                return Ok(());
+            }
+        }
     }
 
     /// How far the ledger and a host are.

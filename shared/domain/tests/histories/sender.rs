@@ -5,11 +5,11 @@
 //! - an end up to a minute after the booking's end, once, twice or never; again at the new end if it was extended;
 //! - creations, changes (of the times, the user, the resource) and deletions at once, with the booking's `updatedAt`; after a deletion nothing more.
 //!
-//! Bookings of one resource never overlap, but where one is moved to it.
+//! Bookings of one resource never overlap, but where one is moved to it. There are two sites, whose resources have the same names.
 
 use bellhop_domain::id::{DeliveryId, ReservationId, Source, UserId, WebhookId};
 use bellhop_domain::reservation::{
-    DeliveryRef, Image, Knowledge, Said, Schedule, TenantKey, Terms, Word,
+    DeliveryRef, FailureReason, Image, Knowledge, Said, Schedule, TenantKey, Terms, Word,
 };
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -28,6 +28,8 @@ pub(crate) fn at(second: i64) -> Timestamp {
 #[derive(Clone, Debug)]
 pub(crate) struct Booking {
     pub(crate) resource: usize,
+    /// Of which of the sender's sites. Each has resources of its own, with the same names.
+    site: usize,
     gap_before: i64,
     length: i64,
     early: i64,
@@ -40,6 +42,10 @@ pub(crate) struct Booking {
     keys: (bool, bool),
     /// Whether its host may be prepared without one.
     without_key: bool,
+    /// Whether its start asks for an image that there isn't.
+    unservable: bool,
+    /// Whether the sender says no number of its resource.
+    numberless: bool,
 }
 
 /// The booking's end becomes another one, both counted from its start; its start may be moved to later, and another user may
@@ -67,6 +73,10 @@ pub(crate) fn bookings() -> impl Strategy<Value = Vec<Booking>> {
 }
 
 fn booking() -> impl Strategy<Value = Booking> {
+    let which = (
+        prop_oneof![4 => Just(0_usize), 1 => Just(1)],
+        prop_oneof![7 => Just(0_usize), 1 => Just(1)],
+    );
     let change = (
         -3600..15_000_i64,
         60..18_000_i64,
@@ -83,7 +93,7 @@ fn booking() -> impl Strategy<Value = Booking> {
         });
     (
         (
-            prop_oneof![4 => Just(0_usize), 1 => Just(1)],
+            which,
             prop_oneof![1..300_i64, 300..3600_i64],
             prop_oneof![60..1800_i64, 1800..14_400_i64],
             0..=300_i64,
@@ -96,14 +106,16 @@ fn booking() -> impl Strategy<Value = Booking> {
             prop::collection::vec(change, 0..3),
             (prop::bool::weighted(0.9), prop::bool::weighted(0.95)),
             prop::bool::weighted(0.1),
+            (prop::bool::weighted(0.05), prop::bool::weighted(0.05)),
         ),
     )
         .prop_map(
             |(
-                (resource, gap_before, length, early, announced_before),
-                (starts, ends, deleted_after, changes, keys, without_key),
+                ((resource, site), gap_before, length, early, announced_before),
+                (starts, ends, deleted_after, changes, keys, without_key, (unservable, numberless)),
             )| Booking {
                 resource,
+                site,
                 gap_before,
                 length,
                 early,
@@ -114,6 +126,8 @@ fn booking() -> impl Strategy<Value = Booking> {
                 changes,
                 keys,
                 without_key,
+                unservable,
+                numberless,
             },
         )
 }
@@ -129,6 +143,7 @@ pub(crate) fn booking_that_changes_hands() -> Booking {
     };
     Booking {
         resource: 0,
+        site: 0,
         gap_before: 1,
         length: 3600,
         early: 0,
@@ -139,6 +154,8 @@ pub(crate) fn booking_that_changes_hands() -> Booking {
         changes: vec![change],
         keys: (true, true),
         without_key: true,
+        unservable: false,
+        numberless: false,
     }
 }
 
@@ -152,9 +169,9 @@ pub(crate) fn bookings_that_stay() -> impl Strategy<Value = Vec<Booking>> {
     })
 }
 
-/// The sender's number of a resource.
-pub(crate) fn number(resource: usize) -> i64 {
-    31 + resource as i64
+/// The sender's number of a site's resource.
+pub(crate) fn number(site: usize, resource: usize) -> i64 {
+    31 + resource as i64 + 100 * site as i64
 }
 
 /// Whose each booking is at first.
@@ -173,13 +190,14 @@ pub(crate) fn reservation(index: usize) -> ReservationId {
 
 /// All that the sender sends about these bookings, in the order in which it does.
 pub(crate) fn deliveries(bookings: &[Booking]) -> Vec<Sent> {
-    // One after the other on each resource, the first some time after the beginning of the test's calendar.
-    let mut free_from = [7200_i64; 2];
+    // One after the other on each site's resource, the first some time after the beginning of the test's calendar.
+    let mut free_from = [[7200_i64; 2]; 2];
     let starts: Vec<i64> = bookings
         .iter()
         .map(|booking| {
-            let start = free_from[booking.resource] + booking.gap_before;
-            free_from[booking.resource] = start + booking.length;
+            let free_from = &mut free_from[booking.site][booking.resource];
+            let start = *free_from + booking.gap_before;
+            *free_from = start + booking.length;
             start
         })
         .collect();
@@ -189,7 +207,7 @@ pub(crate) fn deliveries(bookings: &[Booking]) -> Vec<Sent> {
             .iter()
             .zip(&starts)
             .skip(index + 1)
-            .find(|(next, _)| next.resource == booking.resource)
+            .find(|(next, _)| (next.site, next.resource) == (booking.site, booking.resource))
             .map_or(i64::MAX, |(_, start)| *start);
         Row {
             reservation: reservation(index),
@@ -283,14 +301,15 @@ impl Row<'_> {
                         reason: "no key".to_owned(),
                     }
                 };
-                self.send(
-                    start + 30 * copy as i64,
-                    None,
-                    Said::Start {
-                        key,
-                        terms: terms(self.booking.without_key),
-                    },
-                );
+                let said = if self.booking.unservable {
+                    let text = "no such image".to_owned();
+                    let reason = FailureReason::ImageNotOffered { text };
+                    Said::UnservableStart { key, reason }
+                } else {
+                    let terms = terms(self.booking.without_key);
+                    Said::Start { key, terms }
+                };
+                self.send(start + 30 * copy as i64, None, said);
             }
         }
         // The scheduler looks back one minute: an end moved further into the past is never sent.
@@ -328,8 +347,9 @@ impl Row<'_> {
                     id,
                 },
                 user: Some(owner(self.user)),
-                resource_number: Some(number(self.resource)),
-                site: Some(super::orders::site()),
+                resource_number: (!self.booking.numberless)
+                    .then(|| number(self.booking.site, self.resource)),
+                site: Some(super::orders::site(self.booking.site)),
                 site_named: false,
                 only_site: true,
                 payload: String::new(),

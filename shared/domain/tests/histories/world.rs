@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bellhop_domain::capacity;
 use bellhop_domain::id::{ReservationId, ResourceId, ResourceKind, Version};
 use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::timer::{next_due, timers};
@@ -29,9 +30,17 @@ pub(crate) const AWAY: i64 = 90;
 /// One message of the ledger.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    pub(crate) resource: usize,
     pub(crate) at: i64,
-    pub(crate) facts: Vec<Fact>,
+    pub(crate) happened: Happened,
+}
+
+/// What a message says.
+#[derive(Clone, Debug)]
+pub(crate) enum Happened {
+    /// To this resource.
+    ToResource(usize, Vec<Fact>),
+    /// To the places of those who are prepared.
+    ToCapacity(Vec<capacity::Fact>),
 }
 
 pub(crate) struct World {
@@ -48,6 +57,10 @@ pub(crate) struct World {
     pub(crate) keys: BTreeMap<u64, Key>,
     /// Which image is configured, by its number.
     pub(crate) configured: u32,
+    /// Whether it is configured where the hosts of each site are.
+    pub(crate) sites_named: bool,
+    /// How many hosts may be prepared at once, where that is limited.
+    pub(crate) preparing_max: Option<u32>,
     /// All that the sender says.
     pub(crate) all_sent: Vec<Sent>,
     /// Deliveries on their way: when they arrive, and which.
@@ -71,6 +84,10 @@ pub(crate) type Verdict = Result<(), String>;
 pub(crate) struct Setting {
     /// How many errors of Metal3's there may be.
     pub(crate) attempts: u32,
+    /// Whether it is configured from the beginning where the hosts of each site are.
+    pub(crate) sites_named: bool,
+    /// How many hosts may be prepared at once, where that is limited.
+    pub(crate) preparing_max: Option<u32>,
     /// Whether the story is kept.
     pub(crate) tell: bool,
     pub(crate) mutant: Option<Mutant>,
@@ -86,16 +103,20 @@ impl World {
             ..Policy::default()
         };
         let words = coming.iter().map(|(_, sent)| &sent.word);
+        let replica = || Replica {
+            sites_named: setting.sites_named,
+            ..Replica::default()
+        };
         Self {
             now: 6000,
-            judge: Judge::new(policy.clone()),
+            judge: Judge::new(policy.clone(), setting.preparing_max, words.clone()),
             policy,
             names: (orders::scopes(&hosts).iter())
                 .map(Scope::resource)
                 .collect(),
             entries: Vec::new(),
             truth: Ledger::default(),
-            replicas: [Replica::default(), Replica::default()],
+            replicas: [replica(), replica()],
             cluster: Cluster::new(setting.mutant),
             driver: Driver {
                 mutant: setting.mutant,
@@ -110,6 +131,8 @@ impl World {
                 })
                 .collect(),
             configured: 0,
+            sites_named: setting.sites_named,
+            preparing_max: setting.preparing_max,
             taken: (coming.iter())
                 .map(|(_, sent)| sent.word.delivery.sequence)
                 .collect(),
@@ -148,6 +171,8 @@ impl World {
             | Action::SleepThrough { replica, .. }
             | Action::Tick { replica, .. }
             | Action::AppendLate { replica }
+            | Action::Compare { replica, .. }
+            | Action::AppendPlaces { replica }
                 if self.replicas[replica].frozen.is_some() =>
             {
                 Ok(())
@@ -177,7 +202,10 @@ impl World {
             Action::Work { replica, resource } => {
                 self.follow(replica);
                 self.look(replica, resource);
-                self.go_on(replica, u32::MAX)
+                self.go_on(replica, u32::MAX)?;
+                self.compare_places(replica);
+                self.append_places(replica);
+                Ok(())
             }
             Action::Stall {
                 replica,
@@ -212,6 +240,23 @@ impl World {
             } => self.thaw(replica, resource, steps),
             Action::Tick { replica, appends } => self.tick(replica, appends),
             Action::AppendLate { replica } => self.append_late(replica),
+            Action::Compare { replica, appends } => {
+                self.follow(replica);
+                self.settle_sites(replica)?;
+                self.compare_places(replica);
+                if appends {
+                    self.append_places(replica);
+                }
+                Ok(())
+            }
+            Action::AppendPlaces { replica } => {
+                self.append_places(replica);
+                Ok(())
+            }
+            Action::NameSites => {
+                self.sites_named = true;
+                Ok(())
+            }
             Action::Restart { replica } => self.restart(replica),
             Action::Metal3 { resource, fails } => self.metal3(resource, fails),
             Action::RemoveConsumer { resource } if !self.is_claim_seen(resource) => Ok(()),
@@ -388,13 +433,16 @@ impl World {
     pub(crate) fn follow(&mut self, replica: usize) {
         let replica = &mut self.replicas[replica];
         for (index, entry) in self.entries.iter().enumerate().skip(replica.followed) {
-            replica.ledger.apply(
-                &self.names[entry.resource],
-                Version(index as u64 + 1),
-                at(entry.at),
-                None,
-                &entry.facts,
-            );
+            let version = Version(index as u64 + 1);
+            match &entry.happened {
+                Happened::ToResource(resource, facts) => {
+                    let name = &self.names[*resource];
+                    replica
+                        .ledger
+                        .apply(name, version, at(entry.at), None, facts);
+                }
+                Happened::ToCapacity(facts) => replica.ledger.apply_to_capacity(version, facts),
+            }
         }
         replica.followed = self.entries.len();
     }
@@ -449,16 +497,18 @@ impl World {
         let after = self.resource(resource).cloned().unwrap_or_default();
         self.judge.folded(&current, &decision, &after)?;
         self.entries.push(Entry {
-            resource,
             at: decision.at,
-            facts: decision.facts,
+            happened: Happened::ToResource(resource, decision.facts),
         });
         Ok(true)
     }
 
     /// All facts, in order.
     pub(crate) fn facts(&self) -> impl Iterator<Item = &Fact> {
-        self.entries.iter().flat_map(|entry| &entry.facts)
+        self.entries.iter().flat_map(|entry| match &entry.happened {
+            Happened::ToResource(_, facts) => facts.as_slice(),
+            Happened::ToCapacity(_) => &[],
+        })
     }
 
     /// All reservations that any fact names.

@@ -55,6 +55,7 @@ impl Judge {
             );
             record.is_over |= is_final(fact);
             *self.finals.entry(id.clone()).or_default() += u32::from(is_final(fact));
+            self.shared_rightly(decision, id, fact)?;
             self.judge_one(decision, id, fact, host)?;
         }
         Ok(())
@@ -255,6 +256,7 @@ impl Judge {
                 let proof = decision.before.reservations.iter().any(|(other, known)| {
                     other != id
                         && known.outcome().is_none()
+                        && !are_of_different_sites(decision, id, other)
                         && known.times.newest().is_some_and(|heard| {
                             let begins = heard.schedule.start;
                             Some(begins) >= end
@@ -332,6 +334,13 @@ impl Record {
     }
 }
 
+/// Two sites may both have a resource of this name: a booking of one proves nothing of the other's.
+fn are_of_different_sites(decision: &Decision, one: &ReservationId, other: &ReservationId) -> bool {
+    let site = |id| (decision.before.reservations.get(id)).and_then(|known| known.site.as_ref());
+    let both = site(one).zip(site(other));
+    both.is_some_and(|(one, other)| one != other)
+}
+
 fn holds(decision: &Decision, id: &ReservationId) -> bool {
     let holding = decision.before.holding();
     holding.is_some_and(|holding| holding.reservation == *id)
@@ -345,7 +354,7 @@ fn ends_the_unknown_one(decision: &Decision) -> bool {
         .any(|fact| matches!(fact, Fact::ReservationEnded(ended) if ended.reservation.is_unknown()))
 }
 
-fn is_final(fact: &Fact) -> bool {
+pub(super) fn is_final(fact: &Fact) -> bool {
     matches!(
         fact,
         Fact::ReservationEnded(_)

@@ -4,9 +4,10 @@
 //! |---|---|
 //! | R2 | [`Judge::written`]: no write on a host that carries another's image, no claim for a reservation whose host was released; `facts`: `only_one_changed`, `holder_is_one`, `assigned_in_order`; `orders`: an operator's release ends the holder that it names, an adopted host goes back at an end that encloses its adoption, no other word changes who has the resource |
 //! | R3 | [`Judge::heard`]: an end or deletion that was heard is final; `facts`: `ended_rightly`, `assigned_in_order`; [`Judge::written`]: nothing is prepared after its end; the properties in `main.rs` about the order of arrival; [`Judge::last_orders_stand`]: of what operators ordered the last word stands |
-//! | R4 | `writes`: a claim finds a clean host; `facts`: `assigned_in_order`, `released_clean`; a host that was not wiped is said to be so, and given away only where an operator allowed it |
+//! | R4 | `writes`: a claim finds a clean host; `facts`: `assigned_in_order`, `released_clean`; a host that was not wiped is said to be so, and given away only where an operator allowed it; `sharing`: so is the host of another of the sender's resources |
+//! | capacity | `sharing`: never more hosts are prepared at once than may be |
 //! | R5 | `facts`: `ended_rightly` (told, held, the hold not passed while nobody was there), `holds_long_enough`, no deadline before the end that an operator extended; `orders`: the deletion of a resource ends no holder; [`Judge::fires`]: what waits in the broker comes first; [`Judge::at_the_end`]: a missed start was told as overdue; `World::judge_rest`: nothing is held for ever |
-//! | R6 | `writes`: no write on a host that someone else has, or paused, or with an image that we did not set, or that the service before prepared; `orders`: none that an operator paused before its writer last asked, and no release of a host that one holds |
+//! | R6 | `sharing`: no host is given to a start of which nobody has said where the hosts of its site are; `writes`: no write on a host that someone else has, or paused, or with an image that we did not set, or that the service before prepared; `orders`: none that an operator paused before its writer last asked, and no release of a host that one holds |
 //! | R7 | `facts`: no fact after the outcome, ready once, completed if and only if it was ready, no start that was accepted is missed; [`Judge::at_the_end`]: one outcome each; `World::judge_rest`: none goes on for ever |
 //! | R8 | `facts`: `ready_is_true`, `error_is_counted`, `fails_rightly`; [`Judge::looked`]: an error that was read was told, the clock stands while Metal3 does not work |
 //! | R9 | [`Judge::secret_made`]: with its owner's key, or none; [`Judge::prepared`]: a host is prepared with the user data of the reservation in its `consumerRef`, and the key of the owner that this had when it was claimed, or none; `orders`: an operator's key is its owner's; `World::judge_rest`: no secret is left, hosts are off |
@@ -18,6 +19,7 @@
 
 mod facts;
 mod orders;
+mod sharing;
 mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +32,7 @@ use jiff::Timestamp;
 
 use super::delivery::Delivery;
 use super::host::{Host, State};
+use super::orders::{SITES, site};
 use super::replica::Decision;
 use super::sender::at;
 use super::world::{AWAY, Verdict};
@@ -73,6 +76,8 @@ struct Record {
     extended_until: Option<Timestamp>,
     /// An operator let it go ahead.
     allowed: bool,
+    /// Its start was accepted when several sites were heard of, and nobody has said where the hosts of each are.
+    unsettled: bool,
 }
 
 pub(crate) struct Judge {
@@ -89,12 +94,24 @@ pub(crate) struct Judge {
     orders: orders::Orders,
     /// Which resources' hosts were released and not wiped.
     not_wiped: BTreeSet<usize>,
+    /// Of which site each booking is, by its number.
+    sites: BTreeMap<ReservationId, usize>,
+    sharing: sharing::Sharing,
 }
 
 impl Judge {
-    pub(crate) fn new(policy: Policy) -> Self {
+    pub(crate) fn new<'a>(
+        policy: Policy,
+        preparing_max: Option<u32>,
+        words: impl Iterator<Item = &'a Word>,
+    ) -> Self {
+        let site_of = |word: &Word| (0..SITES).find(|number| word.site == Some(site(*number)));
         Self {
             policy,
+            sites: words
+                .filter_map(|word| Some((word.reservation.clone(), site_of(word)?)))
+                .collect(),
+            sharing: sharing::Sharing::new(preparing_max),
             fixed: BTreeMap::new(),
             records: BTreeMap::new(),
             finals: BTreeMap::new(),

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use super::super::delivery::OrderPlace;
 use super::super::host::{Host, Write};
+use super::super::orders::EVERYTHING;
 use super::super::replica::{Decision, Look, Planned};
 use super::super::sender::at;
 use super::super::world::{HOSTS, Verdict};
@@ -163,9 +164,13 @@ impl Judge {
             let since = self.orders.since.get(&(standing, resource));
             since.is_some_and(|since| *since < planned.asked)
         };
-        // There is one site, so a pause of that covers every host, also one of which nobody has said of which site it is.
-        let scopes = [look.resource, HOSTS, HOSTS + 1];
-        let paused = (scopes.into_iter()).find(|scope| known(Standing::Paused, *scope));
+        let site = self.site_of_host(look.resource, &planned.reservation);
+        let scopes = [
+            Some(look.resource),
+            site.map(|site| HOSTS + site),
+            Some(EVERYTHING),
+        ];
+        let paused = (scopes.into_iter().flatten()).find(|scope| known(Standing::Paused, *scope));
         ensure!(
             paused.is_none(),
             "R6: {:?} for {} though an operator paused that",
@@ -180,6 +185,20 @@ impl Judge {
             planned.reservation
         );
         Ok(())
+    }
+
+    /// Of which site a host is that is written for a reservation. Where all bookings are of one, every host is, also one of which
+    /// nobody has said so; where they are not, whatever it was adopted for may be heard of later.
+    fn site_of_host(&self, resource: usize, reservation: &ReservationId) -> Option<usize> {
+        let mut sites = self.sites.values().copied();
+        let first = sites.next()?;
+        if sites.all(|site| site == first) {
+            return Some(first);
+        }
+        let record = self.records.get(&(resource, reservation.clone()));
+        let is_adopted = record.is_some_and(|record| record.adopted.is_some());
+        let known = self.sites.get(reservation).copied();
+        known.filter(|_| !is_adopted)
     }
 
     /// R2 and R5: a host of which nobody knows whose it is goes back at an end that encloses its adoption, and was said after
