@@ -123,6 +123,31 @@ async fn a_host_that_someone_else_takes_between_our_read_and_our_write_is_theirs
     );
 }
 
+/// Someone who only labels hosts, each time just before we write.
+#[rstest]
+#[case::claim(Write::Claim, "HostProvisioned")]
+#[case::give_back(Write::GiveBack, "HostReleased")]
+#[case::let_go(Write::LetGo, "HostReleased")]
+#[case::fence(Write::Fence, "HostReleased")]
+#[case::adopt(Write::Adopt, "HostClaimed")]
+#[case::hand_back(Write::HandBack, "HostHandedBack")]
+#[tokio::test]
+async fn another_writer_between_read_and_write_loses_nothing_and_is_not_lost(
+    #[case] write: Write,
+    #[case] in_the_end: &str,
+) {
+    let (stage, _provisioner) = about_to(write).await;
+    let label = json!({"metadata": {"labels": {"writer": "theirs"}}});
+    stage.patch_host("node01", label).await;
+    let refused = stage.between.let_through().await;
+    assert_eq!(refused.code, 409, "{refused:?}");
+    stage.until(in_the_end).await;
+    let host = stage.host("node01").await;
+    assert_eq!(host["metadata"]["labels"]["writer"], "theirs");
+    assert!(!stage.fact_names().await.contains(&"ReservationFailed"));
+    assert!(stage.claims("node01").len() <= 1);
+}
+
 #[tokio::test]
 async fn a_replica_that_slept_before_its_claim_until_the_reservation_was_over_is_refused() {
     let stage = Stage::with_host("node01").await;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bellhop_domain::reservation::{EndOutcome, Fact, FailureReason};
 use bellhop_simulator::cluster::HostState;
-use serde_json::json;
 
 use super::stage::Stage;
 use crate::installation::{IMAGE, end, start};
@@ -77,37 +76,6 @@ async fn a_host_that_fails_is_told_with_metal3s_words_and_released() {
     stage.until("HostReleased").await;
     stage.until_host("node01", is_clean).await;
     assert!(stage.secrets().await.is_empty());
-}
-
-#[tokio::test]
-async fn another_writer_between_read_and_write_loses_nothing_and_is_not_lost() {
-    let stage = Stage::with_host("node01").await;
-    let _provisioner = stage.provisioner();
-    let busy = async {
-        // Busy, with rests: someone who writes all the time lets nobody else write.
-        for number in 0.. {
-            let label = json!({"metadata": {"labels": {"writer": format!("n{number}")}}});
-            stage.patch_host("node01", label).await;
-            let rest = if number % 20 == 0 { 250 } else { 2 };
-            tokio::time::sleep(Duration::from_millis(rest)).await;
-        }
-    };
-    let reservation = async {
-        stage.says(start("1", "node01")).await;
-        stage.until("HostProvisioned").await;
-        stage.says(end("1", "node01")).await;
-        stage.until("HostReleased").await;
-    };
-    tokio::select! {
-        () = busy => {}
-        () = reservation => {}
-    }
-    let host = stage.host("node01").await;
-    assert!(is_clean(&host));
-    assert!(host["metadata"]["labels"]["writer"].is_string());
-    stage
-        .until_claims("node01", &["reservation-system:1"])
-        .await;
 }
 
 #[tokio::test]
