@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use bellhop_domain::id::ResourceId;
+use bellhop_domain::id::{ReservationId, ResourceId};
 use bellhop_domain::ledger::Ledger;
-use bellhop_domain::reservation::{EndCause, Fact, Note, Scope};
+use bellhop_domain::reservation::{EndCause, Fact, Note, Resource, Scope};
 use bellhop_domain::typed::word;
 use bellhop_event_store::EventStore;
 use bellhop_service::one_line;
@@ -60,12 +60,18 @@ fn what_comes(fact: &Fact, resource: &ResourceId, ledger: &Ledger) -> Option<Str
         Fact::HandBackOrdered { .. } => next(resource, ledger, "the host is switched on next"),
         Fact::ReservationEnded(ended) if ended.cause == EndCause::Operator => {
             match held(resource, ledger) {
-                Some(note) => format!(
+                Some(note) if has_host(&ended.reservation, resource, ledger) => format!(
                     "the host is held by {}: it is given back after `{}`",
                     note.by,
                     unhold(resource)
                 ),
-                None => next(resource, ledger, "the host is given back and wiped next"),
+                // It had none, so there is nothing to give back.
+                _ if !has_host(&ended.reservation, resource, ledger) => return None,
+                _ => next(
+                    resource,
+                    ledger,
+                    "the host is given back next, and wiped unless its automatedCleaningMode is disabled",
+                ),
             }
         }
         _ => return None,
@@ -82,6 +88,12 @@ fn next(resource: &ResourceId, ledger: &Ledger, what: &str) -> String {
             note.by
         ),
     }
+}
+
+/// Whether the reservation had the resource's host when the word was said.
+fn has_host(reservation: &ReservationId, resource: &ResourceId, ledger: &Ledger) -> bool {
+    let holding = ledger.resource(resource).and_then(Resource::holding);
+    holding.is_some_and(|holding| holding.reservation == *reservation)
 }
 
 fn held<'a>(resource: &ResourceId, ledger: &'a Ledger) -> Option<&'a Note> {

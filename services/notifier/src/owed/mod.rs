@@ -12,7 +12,7 @@ mod text;
 mod webhook_log;
 
 use bellhop_domain::id::{self as domain, ReservationId, ResourceId};
-use bellhop_domain::reservation::{Fact, HeardSaid, Holding, Reservation, Resource};
+use bellhop_domain::reservation::{Fact, HeardSaid, Holding, Occupancy, Reservation, Resource};
 use bellhop_reservation_system::{RefusedByReceiver, WebhookId};
 use jiff::Timestamp;
 
@@ -242,6 +242,17 @@ impl<'a> Occasion<'a> {
         self.resource
             .holding()
             .filter(|holding| holding.reservation == *reservation)
+    }
+
+    /// Whether an operator keeps the host that the reservation has, or gives back: then it is not taken back now.
+    fn is_kept(&self) -> bool {
+        let whose = match &self.resource.occupancy {
+            Occupancy::Free => None,
+            Occupancy::Held(holding) => Some(&holding.reservation),
+            Occupancy::Releasing(release) => Some(&release.reservation),
+        };
+        let is_its_own = whose.is_some() && whose == self.fact().and_then(Fact::reservation);
+        is_its_own && self.resource.orders.held.is_some()
     }
 
     /// Whether the same entry says that a start came under the id of one that is over.

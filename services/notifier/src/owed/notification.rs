@@ -289,20 +289,14 @@ fn message(about: &About<'_>) -> Option<Message> {
         Fact::DeadlinePassed { hold_until, .. } | Fact::DeadlineHeldAgain { hold_until, .. } => {
             (Warning, "RESERVATION_OVERDUE", deadline(about, *hold_until))
         }
-        Fact::DeadlineExtended { until, .. } => (
-            Info,
-            "RESERVATION_EXTENDED",
-            format!(
-                "An operator keeps server {name} for you until {}, unless your reservation is ended before. Save your data \
-                 before: the server is taken back then.",
-                time(*until)
-            ),
-        ),
+        Fact::DeadlineExtended { until, .. } => {
+            (Info, "RESERVATION_EXTENDED", extended(about, *until))
+        }
         Fact::ReservationMovedIn(moved) => (
             Info,
             "RESERVATION_MOVED",
             moved_here(
-                name,
+                about,
                 moved
                     .started
                     .as_ref()
@@ -313,9 +307,9 @@ fn message(about: &About<'_>) -> Option<Message> {
             Info,
             "RESERVATION_POSTPONED",
             format!(
-                "The start of your reservation of server {name} was moved to {}. If the server was prepared for you already, it \
-                 is taken back, and what is on it is deleted. You are told when it is ready again.",
-                time(*until)
+                "The start of your reservation of server {name} was moved to {}. {}You are told when it is ready.",
+                time(*until),
+                given_back(about)
             ),
         ),
         Fact::OwnerChanged { .. } => (Warning, "OWNER_CHANGED", given(about)),
@@ -427,7 +421,7 @@ fn withdrawn(about: &About<'_>) -> String {
         "The server was not prepared for you yet; you need not do anything."
     } else {
         // It was moved at once, or put off, or is over by now.
-        "If a server was prepared for you already, it is taken back, and what is on it is deleted."
+        "If a server was prepared for you already, it is taken back: treat what is on it as lost."
     };
     format!(
         "Your reservation of server {} was given to another user. {server}",
@@ -627,10 +621,37 @@ fn completed(about: &About<'_>, cause: EndCause) -> String {
             format!("The end of your reservation of server {name} passed{end}, and {why}.")
         }
     };
+    let server = if about.occasion.is_kept() {
+        "An operator keeps the server as it is for now, and it is taken back when they let go of it: treat the data on it as lost."
+    } else {
+        "The server is being taken back: your access ends now; treat the data on it as lost."
+    };
+    format!("{what} {server} If you need it again, make a new reservation.")
+}
+
+/// By an operator.
+fn extended(about: &About<'_>, until: Timestamp) -> String {
+    let (name, until) = (&about.name, time(until));
+    if about.occasion.holding().is_none() {
+        return format!(
+            "An operator extended your reservation of server {name} until {until}, unless it is ended before."
+        );
+    }
     format!(
-        "{what} The server is being taken back: your access ends now; treat the data on it as lost. If you need it again, make \
-         a new reservation."
+        "An operator keeps server {name} for you until {until}, unless your reservation is ended before. Save your data before: the \
+         server is taken back then."
     )
+}
+
+/// What becomes of the server of a reservation that gives it back and goes on; empty where it never had one.
+fn given_back(about: &About<'_>) -> &'static str {
+    if about.occasion.assigned_at.is_none() {
+        ""
+    } else if about.occasion.is_kept() {
+        "An operator keeps the server as it is for now; treat what is on it as lost. "
+    } else {
+        "What was prepared for you is taken back: treat what is on it as lost. "
+    }
 }
 
 fn cancelled(about: &About<'_>, cause: EndCause) -> String {
@@ -643,10 +664,12 @@ fn cancelled(about: &About<'_>, cause: EndCause) -> String {
         EndCause::Deadline | EndCause::ProvenOver => "passed its end",
     };
     // Who had the server of the service before Bellhop reads this too: nothing was begun here.
-    let state = if about.occasion.assigned_at.is_some() {
-        "before the server was ready. What was begun is taken back"
-    } else {
+    let state = if about.occasion.assigned_at.is_none() {
         "before we began to prepare the server"
+    } else if about.occasion.is_kept() {
+        "before the server was ready. An operator keeps it as it is for now"
+    } else {
+        "before the server was ready. What was begun is taken back"
     };
     format!(
         "Your reservation of server {name} {what} {state}; you need not do anything. If you need the server, make a new \
@@ -655,19 +678,30 @@ fn cancelled(about: &About<'_>, cause: EndCause) -> String {
 }
 
 /// `stays`: whether the server before was adopted.
-fn moved_here(name: &str, stays: bool) -> String {
+fn moved_here(about: &About<'_>, stays: bool) -> String {
     let before = if stays {
-        "stays as it is until an operator takes it back: save your data"
+        " The server that you had stays as it is until an operator takes it back: save your data."
+    } else if about.occasion.assigned_at.is_none() {
+        ""
     } else {
-        "is taken back, and what is on it is deleted"
+        " If a server was prepared for you before, it is taken back: treat what is on it as lost."
     };
     format!(
-        "Your reservation was moved to server {name}, which is prepared for you when it is free. The server that you had {before}."
+        "Your reservation was moved to server {}, which is prepared for you when it is free.{before}",
+        about.name
     )
 }
 
 fn deadline(about: &About<'_>, hold_until: Timestamp) -> String {
     let end = ends(about).map_or_else(String::new, |end| format!(" at {end}"));
+    if about.occasion.is_kept() {
+        return format!(
+            "Your reservation of server {} ended{end}, but we were not told to take the server back. An operator keeps it as it is \
+             for now, and it may be taken back at any time from {} on: save your data now. To keep it, extend your reservation.",
+            about.name,
+            time(hold_until)
+        );
+    }
     format!(
         "Your reservation of server {} ended{end}, but we were not told to take the server back. Save your data now: the \
          server is taken back at {}, or earlier if the end is told or the next reservation begins. To keep it, extend your \

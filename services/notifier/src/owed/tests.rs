@@ -13,6 +13,7 @@ use crate::view::LedgerView;
 #[path = "../../tests/facts/mod.rs"]
 mod facts;
 
+mod kept;
 mod rows;
 
 use facts::{Story, entries, host_error, reservation, server};

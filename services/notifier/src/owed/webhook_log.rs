@@ -198,7 +198,7 @@ fn row<'a>(about: &About<'a>) -> Option<Row<'a>> {
             "missed: the reservation was announced, but no start event came before its end"
                 .to_owned(),
         ),
-        Fact::ReservationEnded(ended) => end(ended, name),
+        Fact::ReservationEnded(ended) => end(ended, about),
         Fact::WordHeard(word) => when_over(word, about),
         _ => return None,
     })
@@ -247,7 +247,8 @@ fn when_over<'a>(word: &'a HeardWord, about: &About<'_>) -> Row<'a> {
     }
 }
 
-fn end<'a>(ended: &'a Ended, name: &str) -> Row<'a> {
+fn end<'a>(ended: &'a Ended, about: &About<'_>) -> Row<'a> {
+    let name = &about.name;
     let (event_type, said) = match ended.cause {
         EndCause::End => (EventType::EventEnd, "ended"),
         EndCause::Deleted => (EventType::EventDeleted, "deleted"),
@@ -265,8 +266,18 @@ fn end<'a>(ended: &'a Ended, name: &str) -> Row<'a> {
             "moved to a resource that is not served here",
         ),
     };
+    let is_kept = about.occasion.is_kept();
     let effect = match ended.outcome {
+        EndOutcome::Completed if is_kept => {
+            format!("completed; server {name} is not taken back while an operator holds it")
+        }
         EndOutcome::Completed => format!("completed; server {name} is being taken back"),
+        EndOutcome::Cancelled if about.occasion.assigned_at.is_none() => {
+            format!("cancelled before anything was done to server {name}")
+        }
+        EndOutcome::Cancelled if is_kept => format!(
+            "cancelled before server {name} was ready; it is not taken back while an operator holds it"
+        ),
         EndOutcome::Cancelled => {
             format!("cancelled before server {name} was ready; what was begun is taken back")
         }

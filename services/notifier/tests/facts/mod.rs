@@ -394,6 +394,11 @@ impl Story {
         }
     }
 
+    /// An operator holds the host, whatever comes.
+    pub(crate) fn host_held() -> Fact {
+        Fact::HostHeld { note: note() }
+    }
+
     pub(crate) fn overdue(&self) -> Fact {
         Fact::StartOverdue {
             reservation: self.id.clone(),
