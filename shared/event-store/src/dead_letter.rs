@@ -1,15 +1,18 @@
 //! Dead letters: what could not be handled, kept whole with the reason until an operator replays or drops it.
 //!
 //! ```text
-//!   dead_letters.<service>.<class>.<what>   a letter                                               services ──▶ operators
-//!   dead_letters.verdicts.<sequence>        what an operator decided about the letter there        operators
-//!   dead_letters.replays.<destination>      reports that operators want sent again, in their order operators ──▶ notifier
+//!   dead_letters.<service>.<class>.<what>            a letter                                      services ──▶ operators
+//!   dead_letters.<service>.delivery.body.<sequence>  that a letter's body is there in DELIVERIES   services
+//!   dead_letters.verdicts.<sequence>                 what an operator decided about the letter     operators
+//!   dead_letters.replays.<destination>               reports that operators want sent again, in
+//!                                                    their order                                   operators ──▶ notifier
 //! ```
 //!
 //! A verdict is written before anything is done, and there is one for each letter: of two operators the first decides. Then it
 //! is carried out, and at last the letter is erased. What a crash leaves between is carried out by asking again: each step
 //! done twice has no second effect.
 
+mod left_body;
 mod redelivery;
 mod replay;
 mod request;
@@ -205,6 +208,7 @@ impl EventStore {
     /// # Errors
     /// As for [`EventStore::store_delivery`].
     pub async fn bury(&self, letter: &DeadLetter, timeout: Duration) -> Result<Stored, StoreError> {
+        self.keep_left_body(letter, timeout).await?;
         let what = format!("dead letter {}", letter.id);
         let message = outgoing(letter)
             .map_err(|bad| not_a_message(&what, &bad))?

@@ -11,7 +11,7 @@ use bellhop_domain::id::{DeliveryId, Source};
 use bytes::Bytes;
 
 use super::replay::{ReplayError, unreplayable};
-use super::{BuriedLetter, kept};
+use super::{BuriedLetter, kept, left_body};
 use crate::delivery::{self, NewDelivery};
 use crate::inbox::{header_list, timestamp};
 use crate::message::{BadHeader, header};
@@ -39,7 +39,7 @@ impl EventStore {
         &self,
         letter: &BuriedLetter,
     ) -> Result<Redelivery, ReplayError> {
-        if let Some(sequence) = body_in_deliveries(letter) {
+        if let Some(sequence) = left_body::place_of(letter) {
             return self.redelivery_of(letter, sequence).await;
         }
         let unfit = |bad: BadHeader| {
@@ -158,16 +158,4 @@ fn unread(letter: &BuriedLetter) -> NewDelivery {
         headers: letter.headers.clone(),
         body: letter.body.clone(),
     }
-}
-
-/// Where in DELIVERIES the body of a letter is that was too large to hold it.
-fn body_in_deliveries(letter: &BuriedLetter) -> Option<u64> {
-    if !letter.body.is_empty() {
-        return None;
-    }
-    let sequence = letter
-        .header(kept::DELIVERY)
-        // As letters were before they had that header.
-        .or_else(|| letter.id.strip_prefix("provisioner-"))?;
-    sequence.parse().ok()
 }

@@ -238,7 +238,7 @@ impl EventStore {
             }
         }
         for letter in ours.iter().filter_map(|index| replay.letters.get(*index)) {
-            self.erase_letter(letter.sequence).await?;
+            self.erase_letter(letter).await?;
         }
         Ok(left_out)
     }

@@ -119,7 +119,7 @@ impl EventStore {
     ) -> Result<(), VerdictError> {
         let because = because.to_owned();
         self.decide(letter, Verdict::Drop { because }, by).await?;
-        self.erase_letter(letter.sequence).await?;
+        self.erase_letter(letter).await?;
         Ok(())
     }
 
@@ -210,10 +210,12 @@ impl EventStore {
         }
     }
 
-    /// Erases a letter from the broker's files.
-    pub(super) async fn erase_letter(&self, sequence: u64) -> Result<(), EventStoreError> {
+    /// Erases a letter from the broker's files. What it left in DELIVERIES goes with retention, as any other delivery.
+    pub(super) async fn erase_letter(&self, letter: &BuriedLetter) -> Result<(), EventStoreError> {
+        // In this order: after a crash in between it is asked for again, and there is no mark without a letter.
+        self.let_left_body_go(letter).await?;
         let stream = self.stream(DEAD_LETTERS).await?;
-        self.erase(&stream, LETTERS, sequence).await?;
+        self.erase(&stream, LETTERS, letter.sequence).await?;
         Ok(())
     }
 }
