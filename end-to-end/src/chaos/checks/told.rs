@@ -1,6 +1,6 @@
 //! Every user was told what became of their reservation, and the webhook log too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bellhop_event_store::ReportState;
 
@@ -10,6 +10,15 @@ use crate::chaos::arrival::Arrival;
 use crate::chaos::bookings::USERS;
 use crate::chaos::evidence::Evidence;
 use crate::chaos::sendings::Sendings;
+
+/// What a user reads when a reservation is over.
+const ENDS: [&str; 5] = [
+    "PROVISIONING_FAILED",
+    "RESERVATION_REFUSED",
+    "RESERVATION_MISSED",
+    "RESERVATION_COMPLETED",
+    "RESERVATION_CANCELLED",
+];
 
 /// What a user reads when a reservation is over, by the name of its final fact.
 fn read_at_the_end(fact: &str) -> &'static [&'static str] {
@@ -26,6 +35,7 @@ fn read_at_the_end(fact: &str) -> &'static [&'static str] {
 pub(in crate::chaos) fn check(evidence: &Evidence, outcomes: &Outcomes) -> Vec<Finding> {
     let arrivals = Arrival::all(&evidence.received, &[]);
     let mut findings = untold(evidence, outcomes, &arrivals);
+    findings.extend(told_of_two(&arrivals));
     let sendings = Sendings::of(&evidence.reports, &arrivals);
     let arrived: BTreeSet<_> = sendings
         .tries
@@ -54,6 +64,24 @@ pub(in crate::chaos) fn check(evidence: &Evidence, outcomes: &Outcomes) -> Vec<F
         }));
     }
     findings
+}
+
+/// Whoever read of two different ends of one reservation.
+fn told_of_two(arrivals: &[Arrival]) -> Vec<Finding> {
+    let mut ends: BTreeMap<i64, BTreeSet<&str>> = BTreeMap::new();
+    for arrival in arrivals {
+        let (id, destination) = arrival.about;
+        if destination == "notification" && ENDS.contains(&arrival.event_type.as_str()) {
+            ends.entry(id).or_default().insert(&arrival.event_type);
+        }
+    }
+    ends.retain(|_, ends| ends.len() > 1);
+    let two = |(id, ends)| Finding {
+        check: "told of two outcomes",
+        at: None,
+        what: format!("{id}: {ends:?}"),
+    };
+    ends.into_iter().map(two).collect()
 }
 
 fn untold(evidence: &Evidence, outcomes: &Outcomes, arrivals: &[Arrival]) -> Vec<Finding> {
@@ -94,4 +122,21 @@ fn untold(evidence: &Evidence, outcomes: &Outcomes, arrivals: &[Arrival]) -> Vec
         }
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chaos::sendings::tests::arrival;
+
+    #[test]
+    fn whoever_reads_of_two_different_ends_is_found_and_who_reads_of_one_twice_is_not() {
+        let end = |of: &str| Arrival {
+            event_type: of.to_owned(),
+            ..arrival(1, 0)
+        };
+        let (ended, refused) = (end("RESERVATION_CANCELLED"), end("RESERVATION_REFUSED"));
+        assert!(told_of_two(&[ended.clone(), ended.clone(), arrival(1, 0)]).is_empty());
+        assert_eq!(told_of_two(&[ended, refused]).len(), 1);
+    }
 }
