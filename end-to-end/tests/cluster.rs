@@ -151,16 +151,23 @@ async fn an_acknowledgement_that_is_lost_costs_nothing_and_has_no_second_effect(
     lose("HPUB ledger.");
     system.reservations.end_event(booking.id).await.unwrap();
     restored(&ways).await;
-    lose("{\"state\":\"delivered\"");
     let told = system.wait_for_told(&booking, "RESERVATION_COMPLETED");
     assert!(told.await.is_some());
+    // Asked for before there is anything to tell of, so that it is not over when it is asked for.
+    let second = system.book(MARA, 2).unwrap();
+    lose("{\"state\":\"delivered\"");
+    system.reservations.start_event(second.id).await.unwrap();
     restored(&ways).await;
-    system
-        .wait_for_fact(&booking, "HostReleased")
-        .await
-        .unwrap();
-    tokio::time::sleep(A_WHILE).await;
-    went_well(&system, &booking, 1).await;
+    let told = system.wait_for_told(&second, "PROVISIONING_COMPLETED");
+    assert!(told.await.is_some());
+    system.reservations.end_event(second.id).await.unwrap();
+    for (number, booking) in [(1, &booking), (2, &second)] {
+        let told = system.wait_for_told(booking, "RESERVATION_COMPLETED");
+        assert!(told.await.is_some());
+        system.wait_for_fact(booking, "HostReleased").await.unwrap();
+        tokio::time::sleep(A_WHILE).await;
+        went_well(&system, booking, number).await;
+    }
 }
 
 /// Waits until the answer was lost on one of the ways, and opens all.
