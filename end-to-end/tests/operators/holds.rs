@@ -61,7 +61,7 @@ async fn an_operator_holds_a_host_then_lets_it_go_and_another_s_reservation_is_e
         .unwrap();
     let said = say(&system, &["release", &node]).await.well();
     assert!(said.contains("recorded ReservationEnded"), "{said}");
-    assert!(said.contains("given back and wiped"), "{said}");
+    assert!(said.contains("given back next, and wiped unless"), "{said}");
     until_logged_by_ada(&system, "ReservationEnded").await;
     // Among others: while the host is given back, this one waits.
     until_told(&system, &next, "ended by an operator").await;
