@@ -17,6 +17,7 @@ mod spool;
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use bellhop_event_store::{EventStore, EventStoreSettings};
 use bellhop_ingress::IngressSettings;
@@ -24,6 +25,7 @@ use bellhop_notifier::NotifierSettings;
 use bellhop_provisioner::ProvisionerSettings;
 use bellhop_service::settings::{TelemetrySettings, parse};
 use bellhop_service::{shutdown, telemetry};
+use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::adopt::AdoptSettings;
@@ -95,6 +97,9 @@ struct SetupSettings {
     event_store: EventStoreSettings,
 }
 
+/// How long what waits for a disk may still take when all else has ended.
+const DISK_TIME: Duration = Duration::from_secs(1);
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
@@ -118,6 +123,13 @@ fn start(command: Command) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
+    let result = carry_out(command, &runtime);
+    // Dropped, it would wait for a disk that does not answer, for ever.
+    runtime.shutdown_timeout(DISK_TIME);
+    result
+}
+
+fn carry_out(command: Command, runtime: &Runtime) -> Result<(), Failure> {
     let version = env!("CARGO_PKG_VERSION");
     match command {
         Command::Settings(form) => Ok(settings::print(form)?),

@@ -10,10 +10,12 @@ use axum::routing::{get, post};
 use bellhop_event_store::{EventStoreSettings, Mode};
 use bellhop_service::server::{Limits, serve_over};
 use bellhop_service::settings::HttpBindError;
+use bellhop_service::shutdown::in_time;
 use bellhop_service::tls::{Certificate, TlsError};
 use bellhop_service::{Alarms, Health, HttpSettings, Metrics, Shown};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,6 +38,8 @@ const SHADOW: &str = "MODE=shadow: webhooks are stored for the shadow alone";
 const SWEEP: Duration = Duration::from_secs(60);
 /// What an open request may take beyond the time to store it, when the service stops.
 const DRAIN: Duration = Duration::from_secs(5);
+/// What the rest of a stop may take after the requests: the door, the spool, the connection to the broker.
+const CLOSING: Duration = Duration::from_secs(10);
 
 /// The ingress can't run.
 #[derive(Debug, thiserror::Error)]
@@ -189,6 +193,14 @@ impl Ingress {
     /// # Errors
     /// None at present; see [`bellhop_service::server::serve`].
     pub async fn serve(self, token: CancellationToken) -> Result<(), IngressError> {
+        let limit = self.limits.drain_time.saturating_add(CLOSING);
+        let work = self.serve_until(token.clone());
+        in_time(SERVICE, &token, limit, work)
+            .await
+            .unwrap_or(Ok(()))
+    }
+
+    async fn serve_until(self, token: CancellationToken) -> Result<(), IngressError> {
         let Self {
             listener,
             intake,
@@ -225,13 +237,24 @@ impl Ingress {
         }
 
         let router = router(Arc::clone(&intake), &health, &http);
-        let served = serve_over(router, listener, token, limits, certificate).await;
+        let stopping = token.clone();
+        let (served, stopped_at) = tokio::join!(
+            async {
+                let served = serve_over(router, listener, token, limits, certificate).await;
+                stopping.cancel();
+                served
+            },
+            async {
+                stopping.cancelled().await;
+                Instant::now()
+            }
+        );
 
         intake.under_way.close();
-        if tokio::time::timeout(limits.drain_time, intake.under_way.wait())
-            .await
-            .is_err()
-        {
+        // Whose sender did not wait for the answer has no more time than the others.
+        let drained =
+            tokio::time::timeout_at(stopped_at + limits.drain_time, intake.under_way.wait());
+        if drained.await.is_err() {
             tracing::error!("webhooks that were being stored are cut off");
         }
         until_drained.cancel();

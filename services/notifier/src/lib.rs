@@ -41,6 +41,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellhop_event_store::{ErrorClass, EventStore, EventStoreSettings, Mode};
+use bellhop_service::shutdown::{STOP_TIME, in_time};
 use bellhop_service::{Alarms, Dependency, Health, Metrics, Shown, server};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
@@ -135,11 +136,18 @@ impl Notifier {
         self.listener.local_addr()
     }
 
-    /// Works until the token is cancelled.
+    /// Works until the token is cancelled, and ends soon after it whatever hangs.
     ///
     /// # Errors
     /// As [`run`].
     pub async fn run(self, token: CancellationToken) -> Result<(), NotifierError> {
+        let work = self.work_until(token.clone());
+        in_time(SERVICE, &token, STOP_TIME, work)
+            .await
+            .unwrap_or(Ok(()))
+    }
+
+    async fn work_until(self, token: CancellationToken) -> Result<(), NotifierError> {
         let Self {
             settings,
             reporting,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellhop_domain::reservation::{Desired, Scope, desired};
+use bellhop_service::tasks::Tasks;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::alarms::AlarmBoard;
@@ -27,7 +27,7 @@ pub(crate) fn drive(
     settings: &ProvisionerSettings,
     driver: &Arc<Driver>,
     board: AlarmBoard,
-    tasks: &mut JoinSet<()>,
+    tasks: &mut Tasks,
     stop: &CancellationToken,
 ) {
     let queue = WorkQueue::default();
@@ -35,7 +35,7 @@ pub(crate) fn drive(
     namespaces.iter().for_each(|name| driver.known.expect(name));
     for namespace in namespaces {
         let (driver, queue, stop) = (driver.clone(), queue.clone(), stop.clone());
-        tasks.spawn(async move {
+        tasks.spawn("watch", async move {
             let changed = |host: ChangedHost<'_>| ask_about(host, &driver.folded, &queue);
             watch::run(
                 &driver.cluster,
@@ -49,20 +49,23 @@ pub(crate) fn drive(
         });
     }
     let sweep = settings.sweep_interval;
-    tasks.spawn(listen(
-        driver.folded.clone(),
-        queue.clone(),
-        board,
-        sweep,
-        stop.clone(),
-    ));
-    tasks.spawn({
+    tasks.spawn(
+        "sweep",
+        listen(
+            driver.folded.clone(),
+            queue.clone(),
+            board,
+            sweep,
+            stop.clone(),
+        ),
+    );
+    tasks.spawn("late secrets", {
         let (driver, stop) = (driver.clone(), stop.clone());
         async move { late_secrets::run(&driver, sweep, &stop).await }
     });
     for _ in 0..WORKERS {
         let (driver, queue, stop) = (driver.clone(), queue.clone(), stop.clone());
-        tasks.spawn(async move {
+        tasks.spawn("hosts", async move {
             loop {
                 let resource = tokio::select! {
                     () = stop.cancelled() => return,

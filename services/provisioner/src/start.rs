@@ -9,7 +9,8 @@ use bellhop_service::metrics::Metrics;
 use bellhop_service::notices::{Alarms, Shown};
 use bellhop_service::server;
 use bellhop_service::settings::HttpBindError;
-use tokio::task::JoinSet;
+use bellhop_service::shutdown::{STOP_TIME, in_time};
+use bellhop_service::tasks::Tasks;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -34,6 +35,8 @@ use crate::words::Reading;
 use crate::{retention, sites, snapshots, timers};
 
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long what is in hand at a stop may take: a little remains for saying so.
+const FINISHING: Duration = STOP_TIME.saturating_sub(Duration::from_secs(4));
 /// How long a start waits for the deliveries that wait.
 const PATIENCE: Duration = Duration::from_secs(60);
 const DEAD_LETTERS: &str = "dead_letters";
@@ -96,6 +99,17 @@ pub async fn run(
 /// # Errors
 /// As for [`run`].
 pub async fn run_in(
+    settings: ProvisionerSettings,
+    configuration: kube::Config,
+    stop: CancellationToken,
+) -> Result<(), ProvisionerError> {
+    let work = work_until(settings, configuration, stop.clone());
+    in_time(SERVICE, &stop, STOP_TIME, work)
+        .await
+        .unwrap_or(Ok(()))
+}
+
+async fn work_until(
     settings: ProvisionerSettings,
     configuration: kube::Config,
     stop: CancellationToken,
@@ -181,19 +195,15 @@ pub async fn run_in(
         let (folded, store, following) = (folded.clone(), store.clone(), following.clone());
         async move { folded.follow(&store, &following).await }
     }));
-    let mut tasks = JoinSet::new();
-    tasks.spawn(watch_connection(
-        store.clone(),
-        folded.clone(),
-        metrics,
-        nats,
-        stop.clone(),
-    ));
-    tasks.spawn(watch_dead_letters(
-        store.clone(),
-        alarms.clone(),
-        stop.clone(),
-    ));
+    let mut tasks = Tasks::default();
+    tasks.spawn(
+        "connection",
+        watch_connection(store.clone(), folded.clone(), metrics, nats, stop.clone()),
+    );
+    tasks.spawn(
+        "dead letters",
+        watch_dead_letters(store.clone(), alarms.clone(), stop.clone()),
+    );
     let work = async {
         ready.down("reading the ledger");
         if catch_up::with_ledger(&store, &folded, &stop)
@@ -203,7 +213,7 @@ pub async fn run_in(
             return Ok(());
         }
         ready.down("folding the deliveries that waited");
-        tasks.spawn(deliveries.run(stop.clone()));
+        tasks.spawn("deliveries", deliveries.run(stop.clone()));
         if !fold_what_waits(&store, &folded, &alarms, &mut tasks, &stop).await {
             return Ok(());
         }
@@ -221,35 +231,42 @@ pub async fn run_in(
             stopped: false,
             clock_is_off: false,
         };
-        tasks.spawn(sites::run(
-            ServedSites::new(&settings),
-            folded.clone(),
-            decisions.clone(),
-            other_sites,
-            stop.clone(),
-        ));
-        tasks.spawn(timers::run(
-            store.clone(),
-            folded.clone(),
-            decisions,
-            guard,
-            stop.clone(),
-        ));
-        tasks.spawn(snapshots::run(
-            store.clone(),
-            folded.clone(),
-            settings.snapshot_interval,
-            stop.clone(),
-        ));
+        tasks.spawn(
+            "sites",
+            sites::run(
+                ServedSites::new(&settings),
+                folded.clone(),
+                decisions.clone(),
+                other_sites,
+                stop.clone(),
+            ),
+        );
+        tasks.spawn(
+            "timers",
+            timers::run(
+                store.clone(),
+                folded.clone(),
+                decisions,
+                guard,
+                stop.clone(),
+            ),
+        );
+        tasks.spawn(
+            "snapshots",
+            snapshots::run(
+                store.clone(),
+                folded.clone(),
+                settings.snapshot_interval,
+                stop.clone(),
+            ),
+        );
         let keep = Duration::from_secs(u64::from(settings.deliveries_retention_days) * 24 * 3600);
-        tasks.spawn(retention::run(
-            store.clone(),
-            folded.clone(),
-            keep,
-            stop.clone(),
-        ));
+        tasks.spawn(
+            "retention",
+            retention::run(store.clone(), folded.clone(), keep, stop.clone()),
+        );
         let stopped = stop.clone();
-        tasks.spawn(async move { turns.run(stopped).await });
+        tasks.spawn("turns", async move { turns.run(stopped).await });
         drive(&settings, &driver, board, &mut tasks, &stop);
         until_stopped_or_panicked(&mut tasks, &stop).await
     };
@@ -262,7 +279,8 @@ pub async fn run_in(
         },
     };
     stop.cancel();
-    let finished = finish(&mut tasks).await;
+    let finished = tasks.finish_by(tokio::time::Instant::now() + FINISHING);
+    let finished = finished.await.map_err(|_| ProvisionerError::Panicked);
     following.cancel();
     store.flush().await;
     let served = match http.await {
@@ -278,7 +296,7 @@ async fn fold_what_waits(
     store: &EventStore,
     folded: &FoldedLedger,
     alarms: &Alarms,
-    tasks: &mut JoinSet<()>,
+    tasks: &mut Tasks,
     stop: &CancellationToken,
 ) -> bool {
     let waiting = catch_up::with_deliveries(store, folded, stop);
@@ -290,7 +308,7 @@ async fn fold_what_waits(
     alarms.raise(DELIVERIES_WAIT, "start", text);
     let (store, folded, alarms, stop) =
         (store.clone(), folded.clone(), alarms.clone(), stop.clone());
-    tasks.spawn(async move {
+    tasks.spawn("deliveries that waited", async move {
         if catch_up::with_deliveries(&store, &folded, &stop)
             .await
             .is_some()
@@ -303,7 +321,7 @@ async fn fold_what_waits(
 
 /// Waits until told to stop. A task that panics must not go unnoticed: what it did would not be done any more.
 async fn until_stopped_or_panicked(
-    tasks: &mut JoinSet<()>,
+    tasks: &mut Tasks,
     stop: &CancellationToken,
 ) -> Result<(), ProvisionerError> {
     loop {
@@ -315,17 +333,6 @@ async fn until_stopped_or_panicked(
             return Err(ProvisionerError::Panicked);
         }
     }
-}
-
-/// Waits until what is in hand is finished.
-async fn finish(tasks: &mut JoinSet<()>) -> Result<(), ProvisionerError> {
-    let mut finished = Ok(());
-    while let Some(ended) = tasks.join_next().await {
-        if ended.is_err() {
-            finished = Err(ProvisionerError::Panicked);
-        }
-    }
-    finished
 }
 
 /// Connects and prepares the streams, trying again while the broker is away. None where it was told to stop meanwhile.

@@ -18,7 +18,8 @@
 //! | [`one_line`](mod@one_line) | texts from outside, made fit for one line |
 //! | [`server`] | an HTTP server with limits, which ends in order |
 //! | [`tls`] | the certificate that a server shows, read again every few seconds |
-//! | [`shutdown`] | SIGTERM and SIGINT as a cancellation token |
+//! | [`shutdown`] | SIGTERM and SIGINT as a cancellation token, and the time to end after it |
+//! | [`tasks`] | a service's tasks by name, which end in time |
 //!
 //! A service's `main` is then: [`telemetry::install_crypto_provider`], [`settings::parse`], [`telemetry::install`],
 //! [`shutdown::on_signals`], its own work, [`telemetry::TelemetryGuard::shutdown`].
@@ -32,6 +33,7 @@ pub mod one_line;
 pub mod server;
 pub mod settings;
 pub mod shutdown;
+pub mod tasks;
 pub mod telemetry;
 pub mod tls;
 pub mod trace_context;
