@@ -289,7 +289,7 @@ async fn connect(
         if class == ErrorClass::Permanent {
             return Err(error);
         }
-        nats.down(error.to_string());
+        nats.down_for(&error);
         tokio::select! {
             () = token.cancelled() => return Ok(None),
             () = tokio::time::sleep(CONNECTION_PERIOD) => {}

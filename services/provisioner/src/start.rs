@@ -354,11 +354,7 @@ async fn connect(
         match attempted {
             Ok(store) => return Ok(Some(store)),
             Err(error) if error.class() == ErrorClass::Transient => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot use NATS yet; trying again"
-                );
-                nats.down(error.to_string());
+                nats.down_for(&error);
             }
             Err(error) => return Err(error.into()),
         }

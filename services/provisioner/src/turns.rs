@@ -17,7 +17,8 @@ use bellhop_domain::capacity::{Fact, Limits, decide};
 use bellhop_domain::id::{ResourceId, Version};
 use bellhop_domain::preparing::{Sight, asks, claims};
 use bellhop_domain::reservation::Resource;
-use bellhop_event_store::{AppendError, EventStore};
+use bellhop_event_store::{AppendError, EventStore, EventStoreError};
+use bellhop_service::trouble::Trouble;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -124,10 +125,11 @@ impl Turns {
             return;
         };
         let mut changes = self.folded.changes();
+        let mut trouble = Trouble::with("decide who is prepared next");
         while !stop.is_cancelled() {
             // A burst of changes is one reason to compare.
             while changes.try_recv().is_ok() {}
-            self.compare(&limits).await;
+            trouble.note(self.compare(&limits).await);
             self.metrics
                 .places_taken(self.folded.read(|ledger| ledger.capacity().taken()));
             tokio::select! {
@@ -140,11 +142,11 @@ impl Turns {
     }
 
     /// Brings the places to what the reservations ask for.
-    async fn compare(&self, limits: &Limits) {
+    async fn compare(&self, limits: &Limits) -> Result<(), TurnsError> {
         for _ in 0..TRIES {
             let (expected, facts) = self.decide(limits);
             if facts.is_empty() {
-                return;
+                return Ok(());
             }
             let appended = (self.store)
                 .append_to_capacity(expected, Timestamp::now(), &facts, CAUSE)
@@ -154,19 +156,14 @@ impl Turns {
                     facts.iter().for_each(log);
                     version
                 }
-                Err(AppendError::Conflict { .. }) => {
-                    match self.store.newest_capacity_version().await {
-                        Ok(version) => version,
-                        Err(error) => return put_off(&error),
-                    }
-                }
-                Err(error) => return put_off(&error),
+                Err(AppendError::Conflict { .. }) => self.store.newest_capacity_version().await?,
+                Err(error) => return Err(error.into()),
             };
             if !self.folded.reach_within(newest, READING).await {
-                tracing::warn!(version = %newest, "what was decided on the capacity was not read in time; comparing again later");
-                return;
+                return Err(TurnsError::Behind { version: newest });
             }
         }
+        Ok(())
     }
 
     fn decide(&self, limits: &Limits) -> (Version, Vec<Fact>) {
@@ -180,8 +177,15 @@ impl Turns {
     }
 }
 
-fn put_off(error: &(dyn std::error::Error + 'static)) {
-    tracing::warn!(error, "could not decide who is prepared next; trying again");
+/// The places could not be compared now.
+#[derive(Debug, thiserror::Error)]
+enum TurnsError {
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    #[error(transparent)]
+    Store(#[from] EventStoreError),
+    #[error("what was decided on the capacity ({version}) was not read within {} s", READING.as_secs())]
+    Behind { version: Version },
 }
 
 fn log(fact: &Fact) {

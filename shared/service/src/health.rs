@@ -91,6 +91,13 @@ impl Dependency {
         self.set(DependencyState::Down(text.into()));
     }
 
+    /// As [`Self::down`]: what went wrong, with its causes. However often it is tried, the log has a line where that changes.
+    pub fn down_for(&self, error: &(dyn std::error::Error + 'static)) {
+        let causes = std::iter::successors(Some(error), |error| error.source());
+        let texts: Vec<_> = causes.map(ToString::to_string).collect();
+        self.down(texts.join(": "));
+    }
+
     /// It is not configured, and the service runs without it.
     pub fn not_configured(&self, text: impl Into<String>) {
         self.set(DependencyState::NotConfigured(text.into()));

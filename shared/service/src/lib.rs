@@ -12,6 +12,7 @@
 //! | [`settings`] | reads settings from arguments, variables and secret files, and writes their reference |
 //! | [`telemetry`] | logs to standard output, traces to an OTLP collector |
 //! | [`trace_context`] | the W3C `traceparent` that travels in messages, annotations and reports |
+//! | [`trouble`] | what is tried again and again: a line when it begins to fail, one when it is over |
 //! | [`metrics`] | the registry behind `/metrics` |
 //! | [`notices`] | alarms and shown things: what is on until it is over |
 //! | [`health`] | dependencies, readiness, and the pages that show them |
@@ -37,6 +38,7 @@ pub mod tasks;
 pub mod telemetry;
 pub mod tls;
 pub mod trace_context;
+pub mod trouble;
 
 pub use health::{Dependency, DependencyState, Health};
 pub use metrics::Metrics;
