@@ -3,7 +3,6 @@
 //! A Kubernetes volume changes under a running process, and a rotation must not need a restart. Reading is cheap (at most
 //! 64 short secrets), and works on every file system; notifications do not. A reload that can't be used changes nothing.
 
-use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -154,18 +153,10 @@ impl KnownSecrets {
 
     fn warn_of_weak(&self, shown: &Shown) {
         let secrets = self.current();
-        let weak: BTreeMap<_, _> = secrets
-            .weak()
-            .map(|(place, why)| (place.to_string(), why))
-            .collect();
-        for (place, why) in &weak {
-            let text = format!("{why}: whoever guesses it can start and end reservations");
-            shown.warn(WEAK, place, &text);
-        }
-        let over = shown.list().into_iter().filter(|it| it.kind == WEAK);
-        for notice in over.filter(|it| !weak.contains_key(&it.key)) {
-            shown.clear(WEAK, &notice.key);
-        }
+        let text = |why| format!("{why}: whoever guesses it can start and end reservations");
+        let weak = secrets.weak();
+        let weak = weak.map(|(place, why)| (place.to_string(), text(why)));
+        shown.warn_of_exactly(WEAK, &weak.collect());
     }
 
     /// Reads the files again every few seconds until the token is cancelled.

@@ -166,7 +166,7 @@ impl Notifier {
             None => shown.show(Mode::Shadow.as_str(), SERVICE, SHADOW),
             Some(reporting) => reporting.secrets.warn_of_weak(&shown),
         }
-        let health = Health::new(metrics.clone(), alarms.clone(), shown);
+        let health = Health::new(metrics.clone(), alarms.clone(), shown.clone());
         let report_metrics = ReportMetrics::new(&metrics);
         let nats = health.dependency("nats");
         let ledger = health.dependency("ledger");
@@ -220,7 +220,7 @@ impl Notifier {
             background.spawn(watch_connection(store.clone(), nats));
             background.spawn(watch_dead_letters(store.clone(), alarms.clone()));
             if let Some(Reporting { secrets, .. }) = reporting {
-                background.spawn(secrets.keep_fresh(alarms.clone()));
+                background.spawn(secrets.keep_fresh(alarms.clone(), shown));
             }
             let notifier: Arc<str> = format!("{:016x}", rand::random::<u64>()).into();
             let mut outboxes = JoinSet::new();

@@ -37,13 +37,13 @@ impl SigningSecrets {
             .is_empty()
     }
 
-    /// Warns of those that are easily guessed.
+    /// Warns of those that are easily guessed, and no longer of those that were replaced.
     pub(crate) fn warn_of_weak(&self, shown: &Shown) {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        for (place, why) in current.weak() {
-            let text = format!("{why}: whoever guesses it can sign reports, and webhooks too");
-            shown.warn("weak_secret", &place.to_string(), &text);
-        }
+        let text = |why| format!("{why}: whoever guesses it can sign reports, and webhooks too");
+        let weak = current.weak();
+        let weak = weak.map(|(place, why)| (place.to_string(), text(why)));
+        shown.warn_of_exactly("weak_secret", &weak.collect());
     }
 
     /// The secrets that sign for a webhook, the newest first. Where none is known the files are read once more: it may be a new
@@ -58,11 +58,14 @@ impl SigningSecrets {
     }
 
     /// Reads the files anew from time to time, for ever. While they can't be used the secrets before stay in use.
-    pub(crate) async fn keep_fresh(self, alarms: Alarms) {
+    pub(crate) async fn keep_fresh(self, alarms: Alarms, shown: Shown) {
         loop {
             tokio::time::sleep(RELOAD_PERIOD).await;
             match self.reload().await {
-                Ok(()) => alarms.clear("webhook_secrets", "webhook-secrets"),
+                Ok(()) => {
+                    alarms.clear("webhook_secrets", "webhook-secrets");
+                    self.warn_of_weak(&shown);
+                }
                 Err(error) => {
                     let cause = std::error::Error::source(&error)
                         .map_or_else(String::new, |cause| format!(": {cause}"));
@@ -163,6 +166,24 @@ mod tests {
         let secrets = SigningSecrets::load(&settings(&["--webhook-secret-file", path])).unwrap();
         let [new, old] = ["new", "old"].map(signature_of);
         assert_eq!(signatures(&secrets, "12").await, [new, old]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_weak_secret_that_comes_by_a_change_is_warned_of_until_it_is_replaced() {
+        const STRONG: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), STRONG).unwrap();
+        let path = file.path().to_str().unwrap();
+        let secrets = SigningSecrets::load(&settings(&["--webhook-secret-file", path])).unwrap();
+        let metrics = bellhop_service::Metrics::new("test", "0");
+        let (alarms, shown) = (Alarms::new(&metrics), Shown::new(&metrics));
+        let fresh = tokio::spawn(secrets.keep_fresh(alarms, shown.clone()));
+        for (secret, weak) in [("secret", 1), (STRONG, 0)] {
+            std::fs::write(file.path(), secret).unwrap();
+            tokio::time::sleep(RELOAD_PERIOD * 3).await;
+            assert_eq!(shown.list().len(), weak, "{:?}", shown.list());
+        }
+        fresh.abort();
     }
 
     #[tokio::test]

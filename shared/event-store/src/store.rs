@@ -14,6 +14,7 @@ use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, connection};
 use bellhop_domain::id::LedgerId;
 use percent_encoding::percent_decode_str;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
 
 pub(crate) use self::publish::{PublishFailure, not_a_message};
@@ -292,14 +293,16 @@ async fn options(
     if let Some(path) = &settings.nats_creds_file {
         let credentials = read("NATS_CREDS_FILE", path).await?;
         options = options
-            .credentials(&credentials)
+            .credentials(credentials.expose_secret())
             .map_err(|_| EventStoreError::Settings {
                 variable: "NATS_CREDS_FILE",
                 problem: format!("{} does not hold NATS credentials", path.display()),
             })?;
     }
     if let Some(path) = &settings.nats_nkey_file {
-        options = options.nkey(read("NATS_NKEY_FILE", path).await?.trim().to_owned());
+        let seed = read("NATS_NKEY_FILE", path).await?;
+        // The client wants a copy of its own, as it signs with it at each new connection.
+        options = options.nkey(seed.expose_secret().trim().to_owned());
     }
     if let Some(path) = &settings.nats_ca_file {
         // Whoever checks the broker's certificate does not talk to one without.
@@ -310,9 +313,11 @@ async fn options(
     Ok(options)
 }
 
-async fn read(variable: &'static str, path: &Path) -> Result<String, EventStoreError> {
+/// Reads a file with a key, which is wiped from memory when it is no longer used.
+async fn read(variable: &'static str, path: &Path) -> Result<SecretString, EventStoreError> {
     tokio::fs::read_to_string(path)
         .await
+        .map(SecretString::from)
         .map_err(|error| EventStoreError::Settings {
             variable,
             problem: format!("cannot read {}: {error}", path.display()),

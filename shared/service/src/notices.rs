@@ -90,6 +90,17 @@ impl Shown {
         }
     }
 
+    /// Warns of exactly these of a kind, by key: what else of it was shown is over.
+    pub fn warn_of_exactly(&self, kind: &'static str, texts: &BTreeMap<String, String>) {
+        for (key, text) in texts {
+            self.warn(kind, key, text);
+        }
+        let of_kind = self.list().into_iter().filter(|it| it.kind == kind);
+        for notice in of_kind.filter(|it| !texts.contains_key(&it.key)) {
+            self.clear(kind, &notice.key);
+        }
+    }
+
     /// Shows it no longer; nothing happens if it is not on.
     pub fn clear(&self, kind: &'static str, key: &str) {
         if let Some(text) = self.0.remove(kind, key) {
