@@ -98,7 +98,7 @@ impl WorkQueue {
         };
         let now = Instant::now();
         work.due = match next {
-            Next::Failed => Some(now + pause(work.failures).mul_f64(rand::random_range(0.5..=1.0))),
+            Next::Failed => Some(now + pause(work.failures, rand::random())),
             Next::Again => Some(now),
             _ if asked => Some(now),
             Next::After(pause) => Some(now + pause),
@@ -131,10 +131,13 @@ impl WorkQueue {
     }
 }
 
-fn pause(failures: u32) -> Duration {
+/// Twice as long after each failure in a row; `chance`, from 0 to 1, leaves between half and all of it, so that what failed
+/// together does not come again together.
+fn pause(failures: u32, chance: f64) -> Duration {
     FIRST_PAUSE
         .saturating_mul(1 << failures.saturating_sub(1).min(16))
         .min(LONGEST_PAUSE)
+        .mul_f64(0.5 + chance / 2.0)
 }
 
 #[cfg(test)]
@@ -144,6 +147,41 @@ mod tests {
     use bellhop_domain::id::ResourceKind;
 
     use super::*;
+
+    #[test]
+    fn pauses_grow_with_the_failures_in_a_row_up_to_the_longest_and_chance_takes_half_at_most() {
+        for failures in 1..=200 {
+            let (least, most) = (pause(failures, 0.0), pause(failures, 1.0));
+            assert_eq!(least * 2, most);
+            assert!(most <= LONGEST_PAUSE);
+            let next = pause(failures + 1, 1.0);
+            assert!(
+                next == most * 2 || next == LONGEST_PAUSE,
+                "after {failures}"
+            );
+        }
+        assert_eq!(pause(1, 1.0), FIRST_PAUSE);
+        assert_eq!(pause(200, 1.0), LONGEST_PAUSE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_failed_together_does_not_come_again_together() {
+        let queue = WorkQueue::default();
+        let nodes: Vec<_> = (0..20).map(|number| node(&number.to_string())).collect();
+        nodes.iter().for_each(|node| queue.ask(node));
+        for _ in &nodes {
+            queue.done(&queue.next().await, Next::Failed);
+        }
+        let failed = Instant::now();
+        let mut again = std::collections::BTreeSet::new();
+        for _ in &nodes {
+            let resource = queue.next().await;
+            again.insert(failed.elapsed());
+            queue.done(&resource, Next::Rest);
+        }
+        assert!(again.len() > 1, "all at once: {again:?}");
+        assert!(again.first() >= Some(&(FIRST_PAUSE / 2)), "{again:?}");
+    }
 
     fn node(name: &str) -> ResourceId {
         ResourceId::new(ResourceKind::new("baremetalhost"), "metal3", name)
