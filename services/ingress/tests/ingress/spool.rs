@@ -53,6 +53,7 @@ async fn until_drained(harness: &Harness, home: &Path) {
     harness
         .until("seen to be drained", async || {
             harness.has_metric("bellhop_spool_deliveries 0").await
+                && oldest(harness).await == 0.0
                 && harness
                     .page("/readyz?verbose")
                     .await
@@ -60,6 +61,14 @@ async fn until_drained(harness: &Harness, home: &Path) {
                     .contains("[+]spool ok")
         })
         .await;
+}
+
+/// For how long, as `/metrics` says, the oldest one has waited.
+async fn oldest(harness: &Harness) -> f64 {
+    let (_, metrics) = harness.page("/metrics").await;
+    let mut lines = metrics.lines();
+    let seconds = lines.find_map(|line| line.strip_prefix("bellhop_spool_oldest_seconds "));
+    seconds.unwrap().parse().unwrap()
 }
 
 fn waiting(home: &Path) -> usize {
@@ -98,6 +107,11 @@ async fn what_comes_while_the_broker_is_away_is_accepted_and_stored_once_when_it
         })
         .await;
     assert_eq!(waiting(home.path()), 8);
+    harness
+        .until("the age of the oldest", async || {
+            oldest(&harness).await > 0.0
+        })
+        .await;
 
     harness.nats.restart().unwrap();
     until_drained(&harness, home.path()).await;
