@@ -289,7 +289,9 @@ fn a_place_that_was_granted_and_not_used_goes_back_when_its_host_can_t_be_used()
     assert_eq!(site.observed(1, busy("paused")), []);
     let upon = site.state(1).version;
     let unused = Observation::PlaceUnused {
-        text: "paused".into(),
+        reason: WaitReason::Host {
+            text: "paused".into(),
+        },
         upon,
     };
     assert_eq!(site.observed(1, unused).len(), 1);
@@ -542,7 +544,7 @@ impl World {
         let text = || "paused".to_owned();
         let observation = match (desired(&state), self.dirty[number], place) {
             (Desired::Offer { .. }, true, true) => Observation::PlaceUnused {
-                text: text(),
+                reason: WaitReason::Host { text: text() },
                 upon: state.version,
             },
             (Desired::Offer { .. }, true, false) => Observation::NotClean { text: text() },

@@ -56,6 +56,10 @@ pub(super) fn owes(fact: &Fact, occasion: &Occasion<'_>) -> bool {
         | Fact::ProvisioningSuspended { .. }
         | Fact::ProvisioningErrorCleared { .. }
         | Fact::ReadyHostRecovered { .. }
+        | Fact::HostRestored { .. }
+        | Fact::CleaningSeenOff { .. }
+        // Its user knows that it waits, and for what kind of thing.
+        | Fact::WaitReasonChanged { .. }
         | Fact::ReservationMovedOut { .. }
         | Fact::ReservationResumed { .. }
         | Fact::KeyBrought { .. }
@@ -95,7 +99,7 @@ pub(super) fn no_longer_true(about: &About<'_>) -> Option<&'static str> {
             "the reservation does not wait for that any more",
         ),
         Fact::ReservationWaits { reason, .. } => (
-            still_waits(phase, reason),
+            still_waits(about, reason),
             "the reservation does not wait for that any more",
         ),
         Fact::ProvisioningErrorSeen { .. } => (
@@ -114,7 +118,11 @@ pub(super) fn no_longer_true(about: &About<'_>) -> Option<&'static str> {
             matches!(stage, Some(Stage::Ready { trouble: Some(now) }) if now == trouble),
             "the trouble or the reservation is over",
         ),
-        Fact::HostChangedByOthers { .. } => (is_ready(about.occasion), "the reservation is over"),
+        Fact::HostChangedByOthers { change, .. } => (
+            is_ready(about.occasion)
+                && holding.is_some_and(|holding| holding.changed.as_ref() == Some(change)),
+            "the change was undone, or the reservation is over",
+        ),
         Fact::ReservationMovedIn(_) => (
             about.reservation.is_live(),
             "the reservation is over, or moved on",
@@ -132,9 +140,9 @@ pub(super) fn no_longer_true(about: &About<'_>) -> Option<&'static str> {
     (!is_true).then_some(reason)
 }
 
-fn still_waits(phase: &Phase, reason: &WaitReason) -> bool {
+fn still_waits(about: &About<'_>, reason: &WaitReason) -> bool {
     let is_key = matches!(reason, WaitReason::Key { .. });
-    match phase {
+    match &about.reservation.phase {
         // Its key can be brought meanwhile, so its user hears at once that there is none.
         Phase::Postponed(waiting) => is_key && waiting.key != TenantKey::InDelivery,
         // What it was told last is forgotten where it need not wait for that any more.
@@ -146,6 +154,12 @@ fn still_waits(phase: &Phase, reason: &WaitReason) -> bool {
                 .as_ref()
                 .is_none_or(|told| told.is_same_kind(reason)),
         },
+        // It has its host, and the claim is not written yet.
+        Phase::Holding => about
+            .occasion
+            .holding()
+            .and_then(|holding| holding.told.as_ref())
+            .is_some_and(|told| told.is_same_kind(reason)),
         _ => false,
     }
 }
@@ -208,7 +222,8 @@ fn message(about: &About<'_>) -> Option<Message> {
             let kind = match reason {
                 WaitReason::Holder { .. }
                 | WaitReason::Release { .. }
-                | WaitReason::Turn { .. } => Info,
+                | WaitReason::Turn { .. }
+                | WaitReason::Paused { .. } => Info,
                 WaitReason::Host { .. }
                 | WaitReason::Key { .. }
                 | WaitReason::Operator { .. }
@@ -494,6 +509,12 @@ fn waits(about: &About<'_>, reason: &WaitReason) -> String {
             text::reason(text, REASON_LIMIT),
             ends(about).map_or_else(String::new, |end| format!(", until {end}"))
         ),
+        WaitReason::Paused { text } => format!(
+            "Your reservation of server {name} waits: {}. It is prepared for you as soon as they let it go on{}. You need not do \
+             anything; you will be told when it is ready.",
+            text::reason(text, REASON_LIMIT),
+            ends(about).map_or_else(String::new, |end| format!(", if that is before {end}"))
+        ),
         WaitReason::Operator { .. } => format!(
             "Your reservation of server {name} waits until an operator has looked at the server, who is told. It is prepared for \
              you then{}. If you can't wait, book another server.",
@@ -553,7 +574,9 @@ pub(super) fn failure(reason: &FailureReason, limit: usize) -> String {
                     "as many other servers were being prepared until then as can be at once"
                         .to_owned()
                 }
-                Some(WaitReason::Host { text }) => text::reason(text, limit),
+                Some(WaitReason::Host { text } | WaitReason::Paused { text }) => {
+                    text::reason(text, limit)
+                }
                 Some(WaitReason::Operator { .. }) => {
                     "no operator allowed it, since what is known of the server was not enough"
                         .to_owned()

@@ -122,7 +122,7 @@ fn of_several_sites(then: Vec<Fact>) -> Vec<Vec<Fact>> {
     ]
 }
 
-fn wait_reasons() -> [WaitReason; 7] {
+fn wait_reasons() -> [WaitReason; 8] {
     [
         WaitReason::Holder {
             holder: reservation("5119"),
@@ -142,6 +142,9 @@ fn wait_reasons() -> [WaitReason; 7] {
         },
         WaitReason::Turn { preparing: 2 },
         WaitReason::Site,
+        WaitReason::Paused {
+            text: "the operators have stopped the work on all servers for now".to_owned(),
+        },
     ]
 }
 

@@ -60,6 +60,9 @@ pub(super) fn owes(fact: &Fact) -> bool {
         | Fact::ProvisioningErrorCleared { .. }
         | Fact::ReadyHostTroubled { .. }
         | Fact::ReadyHostRecovered { .. }
+        | Fact::HostRestored { .. }
+        | Fact::CleaningSeenOff { .. }
+        | Fact::WaitReasonChanged { .. }
         | Fact::HostChangedByOthers { .. }
         | Fact::StartOverdue { .. }
         | Fact::DeadlinePassed { .. }
@@ -310,7 +313,9 @@ fn waiting(reason: &WaitReason) -> String {
         WaitReason::Turn { preparing } => {
             format!("it waits for its turn: {}", being_prepared(*preparing))
         }
-        WaitReason::Host { text } => format!("it waits: {}", text::reason(text, 2000)),
+        WaitReason::Host { text } | WaitReason::Paused { text } => {
+            format!("it waits: {}", text::reason(text, 2000))
+        }
         WaitReason::Operator { text } => {
             format!("it waits for an operator: {}", text::reason(text, 2000))
         }

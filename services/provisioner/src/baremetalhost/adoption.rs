@@ -241,7 +241,7 @@ impl Driver {
             self.wait(&look.id, Some(&format!("it can't be adopted: {obstacle}")));
             return Ok(Next::After(BLOCKED));
         }
-        if self.is_paused_now(look).await? {
+        if self.paused_now(look).await?.is_some() {
             return Ok(Next::After(BLOCKED));
         }
         let patch = patch(&host, holding, &writer, &self.installation);
@@ -289,7 +289,7 @@ impl Driver {
             self.wait(&look.id, Some(&obstacle));
             return Ok(Next::After(BLOCKED));
         }
-        if self.is_paused_now(look).await? {
+        if self.paused_now(look).await?.is_some() {
             return Ok(Next::After(BLOCKED));
         }
         let patch = json!({

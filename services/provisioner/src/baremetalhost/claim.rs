@@ -192,7 +192,7 @@ pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
 
     use bellhop_domain::id::{DeliveryId, HostRef, Source};
-    use bellhop_domain::reservation::{DeliveryRef, Image, Stage, TenantKey, Terms};
+    use bellhop_domain::reservation::{Changes, DeliveryRef, Image, Stage, TenantKey, Terms};
     use rstest::rstest;
 
     use super::super::fence::tests::{fence, writer};
@@ -228,7 +228,10 @@ pub(crate) mod tests {
                 id: DeliveryId::new("d"),
             },
             stage: Stage::Claiming,
+            told: None,
+            changes: Changes::default(),
             changed: None,
+            cleaning_off: false,
             owner_changed: false,
             hold_until: None,
             adopted_at: None,

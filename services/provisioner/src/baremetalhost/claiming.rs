@@ -41,9 +41,14 @@ impl Driver {
         }
         if let Some(obstacle) = claim::obstacle(&host, &self.writer(look)) {
             self.wait(&look.id, Some(&obstacle));
+            let text = format!("the host {} can't be used now: {obstacle}", host.name());
+            if !self.is_behind(look, &host) {
+                self.observe(look, Observation::NotClean { text }).await?;
+            }
             return Ok(Next::After(BLOCKED));
         }
-        if self.is_paused_now(look).await? {
+        if let Some(text) = self.paused_now(look).await? {
+            self.observe(look, Observation::Paused { text }).await?;
             return Ok(Next::After(BLOCKED));
         }
         // Whose it is may have changed since.

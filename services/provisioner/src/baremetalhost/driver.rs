@@ -21,7 +21,7 @@ use super::adoption::HAND_BACK_REFUSED;
 use super::claim;
 use super::claiming::refusable;
 use super::cluster::{Cluster, ClusterError, SecretOwner, WritableCluster};
-use super::fence::Writer;
+use super::fence::{Verdict, Writer};
 use super::host::BareMetalHost;
 use super::release::{Step, next_step};
 use super::shadow::Shadow;
@@ -198,24 +198,27 @@ impl Driver {
         }
     }
 
-    /// Whether an operator stopped all writes to the resource's host. Shown where it is.
-    pub(super) fn is_paused(&self, id: &ResourceId) -> bool {
-        let text = self.folded.read(|ledger| {
+    /// In words for a user, that an operator stopped all writes to the resource's host; none where nobody did. Shown where it
+    /// is, with who did and why.
+    pub(super) fn paused(&self, id: &ResourceId) -> Option<String> {
+        let (shown, told) = self.folded.read(|ledger| {
             let (scope, note) = ledger.paused(id)?;
-            let with = match scope {
-                Scope::Resource(_) => String::new(),
-                wider => format!(" (with {wider})"),
+            let (with, what) = match scope {
+                Scope::Resource(_) => (String::new(), "this server"),
+                Scope::Site(_) => (format!(" (with {scope})"), "the servers of its site"),
+                Scope::Everything => (format!(" (with {scope})"), "all servers"),
             };
-            Some(format!("paused by {}{with}: {}", note.by, note.why))
-        });
-        if let Some(text) = &text {
-            self.wait(id, Some(text));
-        }
-        text.is_some()
+            Some((
+                format!("paused by {}{with}: {}", note.by, note.why),
+                format!("the operators have stopped the work on {what} for now"),
+            ))
+        })?;
+        self.wait(id, Some(&shown));
+        Some(told)
     }
 
-    /// As [`Driver::is_paused`], after the broker was asked for what operators ordered meanwhile: before each write.
-    pub(super) async fn is_paused_now(&self, look: &Look) -> Result<bool, LookError> {
+    /// As [`Driver::paused`], after the broker was asked for what operators ordered meanwhile: before each write.
+    pub(super) async fn paused_now(&self, look: &Look) -> Result<Option<String>, LookError> {
         match look.state.host_sites() {
             HostSites::These(sites) => {
                 self.decisions.catch_up_on(&look.id).await?;
@@ -227,16 +230,17 @@ impl Driver {
             // A pause of any site may be meant.
             HostSites::Any => self.decisions.catch_up_with_all().await?,
         }
-        Ok(self.is_paused(&look.id))
+        Ok(self.paused(&look.id))
     }
 
-    /// Whether a host is not released now, whatever the ledger asks for: an operator's word. Wiping can't be undone.
-    async fn is_kept_by_an_operator(&self, look: &Look) -> Result<bool, LookError> {
-        let paused = self.is_paused_now(look).await?;
+    /// In words for a user, why a host is not released now, whatever the ledger asks for: an operator's word. Wiping can't be
+    /// undone.
+    async fn kept_by_an_operator(&self, look: &Look) -> Result<Option<String>, LookError> {
+        let paused = self.paused_now(look).await?;
         if let Some(note) = &self.folded.resource(&look.id).orders.held {
             let text = format!("held by {}: {}", note.by, note.why);
             self.wait(&look.id, Some(&text));
-            return Ok(true);
+            return Ok(Some("the operators keep it as it is for now".to_owned()));
         }
         Ok(paused)
     }
@@ -267,6 +271,15 @@ impl Driver {
                 self.wait(&look.id, Some(reason))
             }
             _ => self.wait(&look.id, None),
+        }
+        // Somebody else took our image off. What Metal3 is told of its cleaning may be another thing when it is given back.
+        let is_taken_off = read.changed.is_some() && host.image_url().is_none();
+        if is_taken_off
+            && host.is_never_wiped()
+            && !holding.cleaning_off
+            && self.observe(look, Observation::CleaningOff).await?
+        {
+            return Ok(Next::Again);
         }
         let followed = self.observe(look, Observation::Claimed(read)).await?;
         Ok(if followed {
@@ -299,9 +312,13 @@ impl Driver {
             .await?;
         match next_step(host.as_ref(), release, &self.writer(look), self.power_off) {
             Step::Write(patch) => {
-                if self.is_kept_by_an_operator(look).await? {
+                if let Some(text) = self.kept_by_an_operator(look).await? {
                     self.alarms.clear(RELEASE_BLOCKED, &look.id.to_string());
+                    self.observe(look, Observation::Paused { text }).await?;
                     return Ok(Next::After(BLOCKED));
+                }
+                if self.cleaning_is_off(look, release, host.as_ref()).await? {
+                    return Ok(Next::Again);
                 }
                 let span = look.span("release");
                 let written = self
@@ -322,6 +339,14 @@ impl Driver {
             Step::Wait(text) => {
                 self.alarms.clear(RELEASE_BLOCKED, &look.id.to_string());
                 self.wait(&look.id, Some(&text));
+                if self.cleaning_is_off(look, release, host.as_ref()).await? {
+                    return Ok(Next::Again);
+                }
+                let observation = match host.as_ref().and_then(BareMetalHost::error) {
+                    Some(_) => Observation::NotClean { text },
+                    None => Observation::Releasing,
+                };
+                self.observe(look, observation).await?;
                 Ok(Next::After(BLOCKED))
             }
             Step::Blocked(text) => {
@@ -336,6 +361,25 @@ impl Driver {
         }
     }
 
+    /// Notes it where Metal3 is told not to clean the host while the image is taken off: it may be told another thing before
+    /// the host is clean. Returns whether that was news.
+    async fn cleaning_is_off(
+        &self,
+        look: &Look,
+        release: &Release,
+        host: Option<&BareMetalHost>,
+    ) -> Result<bool, LookError> {
+        let is_off = host.is_some_and(|host| {
+            host.uid() == release.host.uid && host.is_never_wiped() && !self.is_behind(look, host)
+        });
+        Ok(is_off && !release.cleaning_off && self.observe(look, Observation::CleaningOff).await?)
+    }
+
+    /// Whether a newer decision than is known here has written the host.
+    pub(super) fn is_behind(&self, look: &Look, host: &BareMetalHost) -> bool {
+        matches!(self.writer(look).check(host), Verdict::Newer(_))
+    }
+
     /// The host can't be given back now, for a reason that an operator must see to.
     async fn release_blocked(
         &self,
@@ -345,7 +389,8 @@ impl Driver {
         text: &str,
         cluster: &WritableCluster,
     ) -> Result<Next, LookError> {
-        self.wait(&look.id, Some(&format!("its release is blocked: {text}")));
+        let blocked = format!("its release is blocked: {text}");
+        self.wait(&look.id, Some(&blocked));
         self.alarms
             .raise(RELEASE_BLOCKED, &look.id.to_string(), text);
         // What can't be given back now need not keep the tenant's key as well.
@@ -354,6 +399,8 @@ impl Driver {
             let owner = self.owner(&release.reservation, &release.host);
             cluster.delete_secret(&release.secret, &owner).await?;
         }
+        self.observe(look, Observation::NotClean { text: blocked })
+            .await?;
         Ok(Next::After(BLOCKED))
     }
 

@@ -2,7 +2,7 @@
 
 use bellhop_domain::id::{HostRef, ReservationId};
 use bellhop_domain::preparing::being_prepared;
-use bellhop_domain::reservation::Observation;
+use bellhop_domain::reservation::{Observation, WaitReason};
 
 use super::claim;
 use super::driver::{BLOCKED, Driver, Hands, Look, LookError, reference};
@@ -17,13 +17,15 @@ impl Driver {
         look: &Look,
         next: Option<&ReservationId>,
     ) -> Result<Next, LookError> {
-        if self.is_paused(&look.id) {
-            if self.turns.obstructed(&look.id, &look.state) {
-                let text = "an operator paused it".to_owned();
+        if let Some(text) = self.paused(&look.id) {
+            let observation = if self.turns.obstructed(&look.id, &look.state) {
+                let reason = WaitReason::Paused { text };
                 let upon = look.state.version;
-                self.observe(look, Observation::PlaceUnused { text, upon })
-                    .await?;
-            }
+                Observation::PlaceUnused { reason, upon }
+            } else {
+                Observation::Paused { text }
+            };
+            self.observe(look, observation).await?;
             return Ok(Next::After(BLOCKED));
         }
         let sight = match self.sight(look, next).await {
@@ -32,7 +34,8 @@ impl Driver {
                 // A place that it has all the same goes to another.
                 if self.turns.obstructed(&look.id, &look.state) {
                     let (text, upon) = (error.to_string(), look.state.version);
-                    self.observe(look, Observation::PlaceUnused { text, upon })
+                    let reason = WaitReason::Host { text };
+                    self.observe(look, Observation::PlaceUnused { reason, upon })
                         .await?;
                 }
                 return Err(error);
@@ -87,7 +90,8 @@ impl Driver {
             let text = format!("the host {} can't be used now: {text}", host.name());
             return Sight::Of(if self.turns.obstructed(&look.id, &look.state) {
                 let upon = look.state.version;
-                Observation::PlaceUnused { text, upon }
+                let reason = WaitReason::Host { text };
+                Observation::PlaceUnused { reason, upon }
             } else {
                 Observation::NotClean { text }
             });

@@ -189,6 +189,7 @@ mod tests {
             image_url: "http://i/noble".into(),
             claimed: true,
             adopted: false,
+            cleaning_off: false,
             ordered: Version(8),
             since: Timestamp::UNIX_EPOCH,
         }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use bellhop_domain::reservation::{EndCause, Fact, FailureReason};
+use bellhop_domain::reservation::{EndCause, Fact, FailureReason, Scope, WaitReason};
+use bellhop_operators::OperatorOrder;
 use bellhop_provisioner::NoSshKey;
 use bellhop_simulator::cluster::{Fault, FaultKind, HostSpec, Verb};
 
@@ -283,4 +284,34 @@ async fn a_secret_that_was_made_before_its_booking_got_another_owner_prepares_no
     world.says(end("1", "node01")).await;
     world.until("HostReleased").await;
     assert!(world.cluster.secrets(NS).is_empty());
+}
+
+#[tokio::test]
+async fn who_has_a_host_that_an_operator_paused_before_it_was_claimed_is_told() {
+    let world = World::with_host("node01").await;
+    let fault = Fault::new(FaultKind::InternalError).on(Verb::Patch);
+    let fault = world.cluster.inject(fault);
+    let _provisioner = world.provisioner();
+    world.says(start("1", "node01")).await;
+    world.until("HostAssigned").await;
+    let resource = Scope::Everything.resource();
+    let pause = OperatorOrder::Pause {
+        resource: resource.clone(),
+    };
+    world.order(pause).await;
+    let waits = world.until("ReservationWaits").await;
+    assert!(
+        matches!(
+            waits,
+            Fact::ReservationWaits {
+                reason: WaitReason::Paused { .. },
+                ..
+            }
+        ),
+        "{waits:?}"
+    );
+    world.cluster.clear_fault(fault);
+    let resume = OperatorOrder::Resume { resource };
+    world.order(resume).await;
+    world.until("HostProvisioned").await;
 }

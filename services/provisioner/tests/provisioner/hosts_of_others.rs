@@ -1,7 +1,11 @@
 //! Hosts that are not ours, and what others do to those that are.
 
+use std::time::Duration;
+
 use bellhop_domain::reservation::{Fact, FailureReason, WaitReason};
-use bellhop_simulator::cluster::{Fault, FaultKind, HostSpec, Resource, Verb};
+use bellhop_simulator::cluster::{
+    ClusterSettings, Fault, FaultKind, HostSpec, HostState, Pauses, Resource, Verb,
+};
 use serde_json::{Value, json};
 
 use crate::world::{IMAGE, NS, Running, World, end, is_clean, start};
@@ -340,4 +344,80 @@ async fn two_hosts_that_are_marked_for_one_resource_are_noticed_though_the_watch
         "{failed:?}"
     );
     assert!(world.cluster.writes().is_empty());
+}
+
+#[tokio::test]
+async fn the_alarm_of_a_change_by_others_ends_when_the_host_is_as_it_was_set_again() {
+    let world = World::with_host("node01").await;
+    let provisioner = world.provisioner();
+    world.says(start("1", "node01")).await;
+    world.until("HostProvisioned").await;
+    let image = world.cluster.host(NS, "node01").unwrap()["spec"]["image"].clone();
+    let edit = |image: Value| {
+        let spec = json!({"spec": {"image": image}});
+        world.cluster.edit_as_someone_else(NS, "node01", &spec)
+    };
+    edit(Value::Null).unwrap();
+    world.until("HostChangedByOthers").await;
+    provisioner
+        .until_shown("alarm host_changed_by_others")
+        .await;
+    edit(image).unwrap();
+    world.until("HostRestored").await;
+    while provisioner
+        .readyz()
+        .await
+        .contains("host_changed_by_others")
+    {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(world.claims("node01").len(), 1);
+}
+
+#[tokio::test]
+async fn a_host_that_may_be_cleaned_only_after_its_image_was_taken_off_is_released_not_wiped() {
+    let cleaning = |mode: &str| json!({"automatedCleaningMode": mode});
+    let settings = ClusterSettings {
+        hosts: vec![HostSpec::new(NS, "node01").spec(cleaning("disabled"))],
+        pauses: Pauses::default().with(HostState::Deprovisioning, Duration::from_secs(2)),
+        ..ClusterSettings::default()
+    };
+    let world = World::in_cluster(settings).await;
+    let _provisioner = world.provisioner();
+    world.says(start("1", "node01")).await;
+    world.until("HostProvisioned").await;
+    world.says(end("1", "node01")).await;
+    world
+        .until_host("node01", |host| {
+            host["status"]["provisioning"]["state"] == "deprovisioning"
+        })
+        .await;
+    let metadata = json!({"spec": cleaning("metadata")});
+    world
+        .cluster
+        .edit_as_someone_else(NS, "node01", &metadata)
+        .unwrap();
+    let released = world.until("HostReleased").await;
+    assert!(
+        matches!(
+            released,
+            Fact::HostReleased {
+                not_wiped: true,
+                ..
+            }
+        ),
+        "{released:?}"
+    );
+    world.says(start("2", "node01")).await;
+    let waits = world.until("ReservationWaits").await;
+    assert!(
+        matches!(
+            waits,
+            Fact::ReservationWaits {
+                reason: WaitReason::Operator { .. },
+                ..
+            }
+        ),
+        "{waits:?}"
+    );
 }

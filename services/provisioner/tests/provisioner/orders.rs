@@ -77,6 +77,11 @@ async fn while_everything_is_paused_all_is_decided_and_no_host_is_written() {
     world.says(start("1", "node01")).await;
     world.until("ReservationStarted").await;
     provisioner.until_shown("paused by ada").await;
+    let waits = world.until("ReservationWaits").await;
+    assert!(
+        matches!(&waits, Fact::ReservationWaits { reason: WaitReason::Paused { text }, .. } if text.contains("all servers")),
+        "{waits:?}"
+    );
     world.quiet().await;
     assert!(world.cluster.writes_to_host(NS, "node01").is_empty());
 

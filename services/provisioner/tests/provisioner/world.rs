@@ -26,11 +26,15 @@ impl Deref for World {
 
 impl World {
     pub(crate) async fn with_hosts(hosts: impl IntoIterator<Item = HostSpec>) -> Self {
-        let installation = Installation::new().await;
-        let settings = ClusterSettings {
+        Self::in_cluster(ClusterSettings {
             hosts: hosts.into_iter().collect(),
             ..ClusterSettings::default()
-        };
+        })
+        .await
+    }
+
+    pub(crate) async fn in_cluster(settings: ClusterSettings) -> Self {
+        let installation = Installation::new().await;
         let cluster = Cluster::start(settings).await.unwrap();
         Self {
             installation,

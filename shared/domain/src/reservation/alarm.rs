@@ -130,6 +130,8 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
                     WaitReason::Holder { .. }
                     | WaitReason::Release { .. }
                     | WaitReason::Turn { .. }
+                    // What operators ordered is shown wherever it stands.
+                    | WaitReason::Paused { .. }
                     | WaitReason::Site,
                 )
                 | None => {}
@@ -149,6 +151,9 @@ pub fn alarms(resource: &Resource) -> Vec<Alarm> {
                 id,
                 "its booking has another owner now; its host was left as it is".to_owned(),
             );
+        }
+        if let Some(WaitReason::Host { text }) = &holding.told {
+            raise(AlarmKind::HostNotClean, id, text.clone());
         }
         if let Some(until) = holding.hold_until {
             raise(

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::fact::{
     AcceptedStart, DeliveryRef, FailureReason, HostError, HostLeft, Note, TenantKey, Terms,
+    WaitReason,
 };
 use super::knowledge::Knowledge;
 use super::rehoming::Rehoming;
@@ -239,11 +240,18 @@ pub enum Observation {
         /// Which.
         host: HostRef,
     },
-    /// A host that can't be claimed now.
+    /// A host that can't be claimed now, or one whose release something is in the way of.
     NotClean {
         /// Why, in words.
         text: String,
     },
+    /// A host that would be written now, and an operator has it left alone.
+    Paused {
+        /// How, in words for the user.
+        text: String,
+    },
+    /// While the image is being taken off the host, Metal3 is told not to clean it.
+    CleaningOff,
     /// A host that can be claimed, but as many are prepared at once as may be.
     NoPlace {
         /// How many are.
@@ -252,8 +260,8 @@ pub enum Observation {
     /// A host that can't be claimed now, though a place of the capacity was granted upon this state of the resource: decided
     /// so that the state ends, and the place goes to another.
     PlaceUnused {
-        /// Why, in words.
-        text: String,
+        /// Why.
+        reason: WaitReason,
         /// The version of that state.
         upon: Version,
     },

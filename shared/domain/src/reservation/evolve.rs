@@ -14,7 +14,8 @@ use super::fact::{
 use super::heard::Heard;
 use super::knowledge::{Knowledge, KnownTimes, Schedule};
 use super::resource::{
-    Holding, Occupancy, Outcome, Phase, Recorded, Release, Reservation, Resource, Stage, Waiting,
+    Changes, Holding, Occupancy, Outcome, Phase, Recorded, Release, Reservation, Resource, Stage,
+    Waiting, note_reason,
 };
 use crate::id::{HostRef, ReservationId, UserId, Version};
 use crate::time;
@@ -100,11 +101,11 @@ impl Resource {
             Fact::ReservationWaits {
                 reservation,
                 reason,
-            } => {
-                if let Some(Phase::Waiting(waiting)) = self.phase_mut(reservation) {
-                    waiting.told = Some(reason.clone());
-                }
             }
+            | Fact::WaitReasonChanged {
+                reservation,
+                reason,
+            } => self.waits(reservation, reason, recorded.at),
             Fact::SiteSettled { reservation } => {
                 if let Some(Phase::Waiting(waiting) | Phase::Postponed(waiting)) =
                     self.phase_mut(reservation)
@@ -123,6 +124,7 @@ impl Resource {
                 host,
                 secret,
             } => self.assigned(reservation, host, secret, recorded.version, upon),
+            Fact::CleaningSeenOff { reservation } => self.cleaning_seen_off(reservation),
             Fact::HostReleased {
                 reservation,
                 not_wiped,
@@ -142,6 +144,7 @@ impl Resource {
             | Fact::ReadyHostTroubled { reservation, .. }
             | Fact::ReadyHostRecovered { reservation }
             | Fact::HostChangedByOthers { reservation, .. }
+            | Fact::HostRestored { reservation }
             | Fact::DeadlinePassed { reservation, .. }
             | Fact::DeadlineHeldAgain { reservation, .. } => {
                 if let Occupancy::Held(holding) = &mut self.occupancy
@@ -157,6 +160,30 @@ impl Resource {
             .and_then(|reservation| self.reservations.get_mut(reservation))
         {
             known.heard.evolve(recorded.fact);
+        }
+    }
+
+    fn waits(&mut self, reservation: &ReservationId, reason: &WaitReason, at: Timestamp) {
+        if let Occupancy::Held(holding) = &mut self.occupancy
+            && holding.reservation == *reservation
+            && holding.stage == Stage::Claiming
+        {
+            note_reason(&mut holding.told, &mut holding.changes, reason, at);
+        }
+        if let Some(Phase::Waiting(waiting)) = self.phase_mut(reservation) {
+            note_reason(&mut waiting.told, &mut waiting.changes, reason, at);
+        }
+    }
+
+    fn cleaning_seen_off(&mut self, whose: &ReservationId) {
+        match &mut self.occupancy {
+            Occupancy::Held(holding) if holding.reservation == *whose => {
+                holding.cleaning_off = true
+            }
+            Occupancy::Releasing(release) if release.reservation == *whose => {
+                release.cleaning_off = true
+            }
+            Occupancy::Free | Occupancy::Held(_) | Occupancy::Releasing(_) => {}
         }
     }
 
@@ -316,6 +343,7 @@ impl Resource {
             key,
             delivery: started.delivery.clone(),
             told: None,
+            changes: Changes::default(),
             allowed: false,
             unsettled: false,
             would_have: None,
@@ -478,7 +506,10 @@ impl Resource {
             key: waiting.key.clone(),
             delivery: waiting.delivery.clone(),
             stage: Stage::Claiming,
+            told: None,
+            changes: Changes::default(),
             changed: None,
+            cleaning_off: false,
             owner_changed: false,
             hold_until: None,
             adopted_at: None,
@@ -491,7 +522,11 @@ impl Resource {
                 waiting.allowed = false;
                 if matches!(
                     waiting.told,
-                    Some(WaitReason::Operator { .. } | WaitReason::Host { .. })
+                    Some(
+                        WaitReason::Operator { .. }
+                            | WaitReason::Host { .. }
+                            | WaitReason::Paused { .. }
+                    )
                 ) {
                     waiting.told = None;
                 }
@@ -569,7 +604,10 @@ impl Resource {
             key,
             delivery,
             stage: Stage::Adopting,
+            told: None,
+            changes: Changes::default(),
             changed: None,
+            cleaning_off: false,
             owner_changed: false,
             hold_until: None,
             adopted_at: Some(said_at),
@@ -601,6 +639,7 @@ impl Resource {
                 image_url: holding.terms.image.url.clone(),
                 claimed: !matches!(holding.stage, Stage::Adopting | Stage::Claiming),
                 adopted: holding.adopted_at.is_some(),
+                cleaning_off: holding.cleaning_off,
                 ordered: recorded.version,
                 since: recorded.at,
             };
@@ -625,6 +664,7 @@ impl Waiting {
             key: started.key.clone(),
             delivery: started.delivery.clone(),
             told: None,
+            changes: Changes::default(),
             allowed: false,
             unsettled: false,
             would_have: None,
@@ -636,6 +676,7 @@ impl Holding {
     fn evolve(&mut self, recorded: &Recorded<'_>) {
         match (recorded.fact, &mut self.stage) {
             (Fact::HostClaimed { .. }, stage @ Stage::Claiming) => {
+                self.told = None;
                 *stage = Stage::Preparing {
                     errors: 0,
                     in_error: false,
@@ -703,6 +744,7 @@ impl Holding {
             }
             (Fact::ReadyHostRecovered { .. }, Stage::Ready { trouble }) => *trouble = None,
             (Fact::HostChangedByOthers { change, .. }, _) => self.changed = Some(change.clone()),
+            (Fact::HostRestored { .. }, _) => self.changed = None,
             (
                 Fact::DeadlinePassed { hold_until, .. }
                 | Fact::DeadlineHeldAgain { hold_until, .. },

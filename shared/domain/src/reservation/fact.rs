@@ -162,6 +162,14 @@ pub enum Fact {
         /// For what.
         reason: WaitReason,
     },
+    /// What a reservation waits for became another thing of the same kind. Its user was told of the kind, and is not told again; if
+    /// it waits in vain, its failure names this.
+    WaitReasonChanged {
+        /// Which.
+        reservation: ReservationId,
+        /// For what.
+        reason: WaitReason,
+    },
     /// An operator said where the hosts of its site are, and it is here: it waits for its host like any other.
     SiteSettled {
         /// Which.
@@ -253,6 +261,17 @@ pub enum Fact {
         reservation: ReservationId,
         /// What is different now.
         change: String,
+    },
+    /// What someone else had changed on the host is again as we had set it.
+    HostRestored {
+        /// Whose.
+        reservation: ReservationId,
+    },
+    /// While the image was being taken off the host, Metal3 was told not to clean it (`automatedCleaningMode: disabled`): whatever
+    /// it is told later, the host is released, not wiped.
+    CleaningSeenOff {
+        /// Whose it is, or was.
+        reservation: ReservationId,
     },
     /// The reservation is over. Final: *completed* where its host was ready, else *cancelled*.
     ReservationEnded(Ended),
@@ -544,6 +563,11 @@ pub enum WaitReason {
     },
     /// Several sites send reservations, and nobody has said yet where the hosts of each are.
     Site,
+    /// An operator has its host left alone for now.
+    Paused {
+        /// How, in words for the user and the operator.
+        text: String,
+    },
 }
 
 impl WaitReason {
@@ -696,6 +720,7 @@ impl Fact {
             Self::ReservationEnded(ended) => &ended.reservation,
             Self::ReservationWaits { reservation, .. }
             | Self::WebhookHeard { reservation, .. }
+            | Self::WaitReasonChanged { reservation, .. }
             | Self::ReservationMovedOut { reservation, .. }
             | Self::ReservationPostponed { reservation, .. }
             | Self::ReservationResumed { reservation }
@@ -720,6 +745,8 @@ impl Fact {
             | Self::ReadyHostTroubled { reservation, .. }
             | Self::ReadyHostRecovered { reservation }
             | Self::HostChangedByOthers { reservation, .. }
+            | Self::HostRestored { reservation }
+            | Self::CleaningSeenOff { reservation }
             | Self::ReservationFailed { reservation, .. }
             | Self::StartOverdue { reservation }
             | Self::ReservationMissed { reservation }
@@ -809,6 +836,7 @@ impl Fact {
             Self::ReservationStarted(_) => "ReservationStarted",
             Self::ReservationRefused(_) => "ReservationRefused",
             Self::ReservationWaits { .. } => "ReservationWaits",
+            Self::WaitReasonChanged { .. } => "WaitReasonChanged",
             Self::SiteSettled { .. } => "SiteSettled",
             Self::HostAssigned { .. } => "HostAssigned",
             Self::HostWouldBeAssigned { .. } => "HostWouldBeAssigned",
@@ -823,6 +851,8 @@ impl Fact {
             Self::ReadyHostTroubled { .. } => "ReadyHostTroubled",
             Self::ReadyHostRecovered { .. } => "ReadyHostRecovered",
             Self::HostChangedByOthers { .. } => "HostChangedByOthers",
+            Self::HostRestored { .. } => "HostRestored",
+            Self::CleaningSeenOff { .. } => "CleaningSeenOff",
             Self::ReservationEnded(_) => "ReservationEnded",
             Self::ReservationFailed { .. } => "ReservationFailed",
             Self::StartOverdue { .. } => "StartOverdue",

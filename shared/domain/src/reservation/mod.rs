@@ -69,6 +69,6 @@ pub use knowledge::{Knowledge, KnownTimes, Schedule};
 pub use orders::{Orders, Scope};
 pub use rehoming::Rehoming;
 pub use resource::{
-    Binding, Holding, HostSites, Occupancy, Outcome, Phase, Recorded, Release, Reservation,
-    Resource, SPENT_SECRETS, SpentSecret, Stage,
+    Binding, Changes, Holding, HostSites, Occupancy, Outcome, Phase, Recorded, Release,
+    Reservation, Resource, SPENT_SECRETS, SpentSecret, Stage,
 };

@@ -16,6 +16,7 @@ use super::heard::Heard;
 use super::knowledge::{Knowledge, KnownTimes, Schedule};
 use super::orders::Orders;
 use crate::id::{HostRef, ReservationId, SiteId, UserId, Version, WebhookId};
+use crate::time;
 
 /// A fact as it stands in the ledger.
 #[derive(Clone, Copy, Debug)]
@@ -141,8 +142,14 @@ pub struct Holding {
     pub delivery: DeliveryRef,
     /// How far it is.
     pub stage: Stage,
+    /// Why its claim is not written yet, as its user was told last, or as it is known by now.
+    pub told: Option<WaitReason>,
+    /// How often that became another thing.
+    pub changes: Changes,
     /// What someone else changed of the host under us, as it was told last.
     pub changed: Option<String>,
+    /// Metal3 was told not to clean the host when someone else had taken our image away.
+    pub cleaning_off: bool,
     /// The booking got another owner while the host was held: it may have the earlier one's key, and an operator decides.
     #[serde(default)]
     pub owner_changed: bool,
@@ -194,6 +201,8 @@ pub struct Release {
     pub claimed: bool,
     /// Somebody else prepared it, and its secret.
     pub adopted: bool,
+    /// Metal3 was told not to clean the host while the image was being taken off.
+    pub cleaning_off: bool,
     /// The decision that gives it back: the fence that the release writes is at least this.
     pub ordered: Version,
     /// When that was.
@@ -275,8 +284,10 @@ pub struct Waiting {
     pub key: TenantKey,
     /// The delivery that holds the key.
     pub delivery: DeliveryRef,
-    /// What its user was told last.
+    /// What its user was told last, or what is known of that by now.
     pub told: Option<WaitReason>,
+    /// How often that became another thing.
+    pub changes: Changes,
     /// An operator lets it go ahead, whatever is not known of the host.
     pub allowed: bool,
     /// It came when several sites were seen, and nobody had said where the hosts of its site are: it has no host to wait for
@@ -288,6 +299,42 @@ pub struct Waiting {
     pub would_have: Option<HostRef>,
 }
 
+/// How often what a reservation waits for became another thing. A cause that comes and goes floods neither the ledger nor a user.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// How often.
+    pub count: u32,
+    /// When last.
+    pub last: Option<Timestamp>,
+}
+
+/// So many changes of what a reservation waits for are recorded whenever they come.
+const CHANGES_AT_ONCE: u32 = 8;
+/// How long after the last one another is recorded then.
+const BETWEEN_CHANGES: Duration = Duration::from_secs(600);
+
+impl Changes {
+    /// Whether one more is recorded.
+    pub(super) fn may_be_more(&self, now: Timestamp) -> bool {
+        let rested = |last: Timestamp| time::after(last, BETWEEN_CHANGES) <= now;
+        self.count < CHANGES_AT_ONCE || self.last.is_none_or(rested)
+    }
+}
+
+/// Takes in that what was told last is `reason`.
+pub(super) fn note_reason(
+    told: &mut Option<WaitReason>,
+    changes: &mut Changes,
+    reason: &WaitReason,
+    at: Timestamp,
+) {
+    if told.as_ref().is_some_and(|told| told != reason) {
+        changes.count = changes.count.saturating_add(1);
+        changes.last = Some(at);
+    }
+    *told = Some(reason.clone());
+}
+
 impl From<&Holding> for Waiting {
     /// What a holder falls back to when it gives its host back and will start again.
     fn from(holding: &Holding) -> Self {
@@ -297,6 +344,7 @@ impl From<&Holding> for Waiting {
             key: holding.key.clone(),
             delivery: holding.delivery.clone(),
             told: None,
+            changes: Changes::default(),
             allowed: false,
             unsettled: false,
             would_have: None,

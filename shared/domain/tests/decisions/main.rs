@@ -10,6 +10,7 @@ mod orders;
 mod pairs;
 mod shadow;
 mod spent_secrets;
+mod waiting;
 
 use std::time::Duration;
 
@@ -405,7 +406,7 @@ fn every_reading_of_a_host_has_an_answer_in_every_state() {
          unknown   -                 -            -                -                                         -                 -                 -         -
          announced -                 -            -                -                                         -                 -                 -         -
          waiting   ReservationFailed HostAssigned ReservationWaits -                                         -                 -                 -         -
-         claiming  -                 -            -                -                                         ReservationFailed ReservationFailed -         -
+         claiming  -                 -            ReservationWaits -                                         ReservationFailed ReservationFailed -         -
          preparing -                 -            -                HostChangedByOthers+ProvisioningSuspended -                 ReservationFailed -         -
          ready     -                 -            -                HostChangedByOthers                       -                 ReadyHostTroubled -         -
          releasing -                 -            -                -                                         -                 -                 -         HostReleased
@@ -625,8 +626,17 @@ fn who_waits_for_a_host_that_is_not_clean_is_told_once() {
     let otherwise = Observation::NotClean {
         text: "it is on".to_owned(),
     };
+    // Recorded, so that a failure and the alarm name the newest; its user is not told once more.
+    assert_eq!(
+        names(&story.observed(otherwise.clone())),
+        ["WaitReasonChanged"]
+    );
     assert_eq!(story.observed(otherwise), []);
-    assert_eq!(alarms(&story.resource)[0].kind, AlarmKind::HostNotClean);
+    let alarm = &alarms(&story.resource)[0];
+    assert_eq!(
+        (alarm.kind, alarm.text.as_str()),
+        (AlarmKind::HostNotClean, "it is on")
+    );
 }
 
 #[test]
@@ -1044,11 +1054,15 @@ fn a_host_that_metal3_works_on_no_more_when_it_is_seen_again_keeps_what_was_seen
     let mut story = preparing();
     let began = story.now;
     story.watched_until(began + 39 * MINUTE);
-    for (hours, seen) in [(1, paused()), (2, Observation::Unclaimed)] {
+    let resumed = "ProvisioningResumed";
+    for (hours, seen, again) in [
+        (1, paused(), vec![resumed]),
+        (2, Observation::Unclaimed, vec!["HostRestored", resumed]),
+    ] {
         story.now = began + hours * HOUR;
         let facts = story.observed(seen);
         assert!(names(&facts).ends_with(&["ProvisioningUnseen", "ProvisioningSuspended"]));
-        assert_eq!(names(&story.observed(working())), ["ProvisioningResumed"]);
+        assert_eq!(names(&story.observed(working())), again);
     }
     let back = story.now;
     assert_eq!(failure(&story.watched_until(back + 6 * MINUTE - 1)), None);
@@ -1145,6 +1159,20 @@ fn what_someone_else_changes_on_a_host_is_recorded_once_and_changes_nothing_else
     assert_eq!(names(&story.observed(another())), ["HostChangedByOthers"]);
     assert_eq!(story.observed(another()), []);
     assert!(alarms(&story.resource)[0].text.ends_with("user data"));
+}
+
+#[test]
+fn what_someone_else_changed_is_no_alarm_any_more_when_the_host_is_as_we_had_set_it() {
+    for mut story in [preparing(), ready()] {
+        let seen_as = |change| seen(Progress::Working, None, change);
+        story.observed(seen_as(Some("image")));
+        assert_eq!(alarms(&story.resource).len(), 1);
+        assert_eq!(names(&story.observed(seen_as(None))), ["HostRestored"]);
+        assert_eq!(alarms(&story.resource), []);
+        assert_eq!(story.observed(seen_as(None)), []);
+        let again = story.observed(seen_as(Some("image")));
+        assert_eq!(names(&again), ["HostChangedByOthers"]);
+    }
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub(crate) struct Plan {
     /// The secret that nothing needs any more, and whose it is.
     pub(crate) forget: Option<(ReservationId, String)>,
     pub(crate) observation: Option<Observation>,
+    /// Only where nothing follows from that.
+    pub(crate) then: Option<Observation>,
     /// Only where nothing follows from the observation.
     pub(crate) write: Option<(ReservationId, Write)>,
 }
@@ -63,7 +65,10 @@ impl Driver {
         }
         match desired(state) {
             Desired::Nothing => Plan::default(),
-            Desired::Wait | Desired::Offer { .. } if paused() => Plan::default(),
+            Desired::Wait | Desired::Offer { .. } if paused() => {
+                let text = "paused".to_owned();
+                Plan::observe(Observation::Paused { text })
+            }
             Desired::Adopt(holding) => self.adopt(state, holding, the_same(host, holding)),
             Desired::SwitchOn => self.switch_on(state, host),
             Desired::Wait => match host {
@@ -149,9 +154,7 @@ impl Driver {
                 host: host.reference(),
                 secret: self.secret_name(state, next, host),
             },
-            Some(_) => Observation::NotClean {
-                text: "not clean".to_owned(),
-            },
+            Some(_) => not_clean(),
         }
     }
 
@@ -189,6 +192,7 @@ impl Driver {
         }
         Plan {
             observation: Some(Observation::Unclaimed),
+            then: (!claimable && !self.is_newer(state, host)).then(not_clean),
             write: claimable.then(|| self.claim_write(holding, configured)),
             ..Plan::default()
         }
@@ -212,8 +216,17 @@ impl Driver {
             return Plan::observe(Observation::HostGone);
         };
         let again = self.is(Mutant::ImageSetAgain) && host.image.is_none() && !host.paused;
+        let taken_off = change(host, holding).is_some() && host.image.is_none();
+        let cleaning_off = taken_off && host.never_wiped && !holding.cleaning_off;
+        let claimed = Observation::Claimed(self.read(host, holding));
+        let (observation, then) = if cleaning_off && !self.is(Mutant::CleaningReadAtTheEnd) {
+            (Observation::CleaningOff, Some(claimed))
+        } else {
+            (claimed, None)
+        };
         Plan {
-            observation: Some(Observation::Claimed(self.read(host, holding))),
+            observation: Some(observation),
+            then,
             write: again.then(|| self.claim_write(holding, configured)),
             ..Plan::default()
         }
@@ -291,7 +304,11 @@ impl Driver {
         }
         let blocked = || Plan {
             forget: (forget.clone()).filter(|_| !is_user_data_ours && !release.adopted),
-            ..Plan::default()
+            ..Plan::observe(not_clean())
+        };
+        let cleaning_off = || {
+            let unknown = host.never_wiped && !release.cleaning_off;
+            (unknown && !self.is(Mutant::CleaningReadAtTheEnd)).then_some(Observation::CleaningOff)
         };
         if host.of_another_ledger {
             return blocked();
@@ -318,10 +335,17 @@ impl Driver {
         }
         if is_image_ours || is_user_data_ours || !given_back {
             let user_data = is_user_data_ours;
-            return Plan::write(reservation, Write::Release { user_data });
+            return Plan {
+                observation: cleaning_off(),
+                ..Plan::write(reservation, Write::Release { user_data })
+            };
         }
         if !host.is_empty() {
-            return Plan::observe(Observation::Releasing);
+            return Plan {
+                then: Some(Observation::Releasing),
+                observation: cleaning_off(),
+                ..Plan::default()
+            };
         }
         Plan::write(reservation, Write::ClearConsumer)
     }
@@ -334,6 +358,12 @@ fn nobody() -> ReservationId {
 
 fn the_same<'a>(host: Option<&'a Host>, holding: &Holding) -> Option<&'a Host> {
     host.filter(|host| host.reference() == holding.host)
+}
+
+fn not_clean() -> Observation {
+    Observation::NotClean {
+        text: "not clean".to_owned(),
+    }
 }
 
 fn no_host() -> Observation {

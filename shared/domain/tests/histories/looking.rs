@@ -91,7 +91,7 @@ impl World {
                 look.step = LookStep::Forgotten(plan);
             }
             LookStep::Forgotten(plan) => {
-                if let Some(observation) = plan.observation {
+                for observation in plan.observation.into_iter().chain(plan.then) {
                     let before = look.state.clone();
                     let command = Command::Observed(observation);
                     let decision = self.decide(look.resource, before, look.host.clone(), command);

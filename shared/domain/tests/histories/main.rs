@@ -303,6 +303,7 @@ fn the_histories_reach_every_fact_and_every_reason() {
     }
     let expected = [
         "ChangeCameTooLate",
+        "CleaningSeenOff",
         "DeadlineExtended",
         "DeadlineHeldAgain",
         "DeadlinePassed",

@@ -88,6 +88,8 @@ pub(crate) enum Mutant {
     LastHeardOrderObeyed,
     /// The key that an operator brought is used whoever the owner is by then.
     KeyForWhoeverOwnsIt,
+    /// Whether a host is wiped is read when it is clean again, not when its image is taken off.
+    CleaningReadAtTheEnd,
     /// That a host was not wiped is told only where its claim was seen.
     UnseenClaimTakenForWiped,
     /// An adopted host is taken back because its booking starts later.
@@ -101,7 +103,7 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 40] = [
+    pub(crate) const ALL: [Self; 41] = [
         Self::FenceOff,
         Self::PreconditionOff,
         Self::ExpectedVersionOff,
@@ -137,6 +139,7 @@ impl Mutant {
         Self::DeletedResourceReleased,
         Self::LastHeardOrderObeyed,
         Self::KeyForWhoeverOwnsIt,
+        Self::CleaningReadAtTheEnd,
         Self::UnseenClaimTakenForWiped,
         Self::AdoptedHostPostponed,
         Self::SiteIgnored,
@@ -171,7 +174,9 @@ impl Mutant {
             Self::PauseIgnored | Self::HoldIgnored | Self::HandedBackWhoeverHasIt => &["R6"],
             Self::WhoeverHoldsReleased | Self::AdoptedHostReleasedByAnyEnd => &["R2"],
             Self::ExtensionIgnored | Self::DeletedResourceReleased => &["R5"],
-            Self::GivenAwayNotWiped | Self::UnseenClaimTakenForWiped => &["R4"],
+            Self::GivenAwayNotWiped
+            | Self::CleaningReadAtTheEnd
+            | Self::UnseenClaimTakenForWiped => &["R4"],
             Self::StaleKeyUsed | Self::KeyForWhoeverOwnsIt => &["R9"],
             Self::LastHeardOrderObeyed => &["R3"],
             Self::AdoptedHostPostponed => &["R12"],

@@ -7,7 +7,9 @@ use std::num::NonZeroU32;
 use bellhop_domain::capacity::{self, Limits};
 use bellhop_domain::id::{ResourceId, Version};
 use bellhop_domain::preparing::{Sight, asks, claims};
-use bellhop_domain::reservation::{Command, Observation, Phase, Resource, SiteJudgement};
+use bellhop_domain::reservation::{
+    Command, Observation, Phase, Resource, SiteJudgement, WaitReason,
+};
 
 use super::driver::Plan;
 use super::mutant::Mutant;
@@ -54,7 +56,11 @@ impl World {
                     })
             }
             Some(Observation::NotClean { text }) if has_a_place => Some(Observation::PlaceUnused {
-                text,
+                reason: WaitReason::Host { text },
+                upon: look.state.version,
+            }),
+            Some(Observation::Paused { text }) if has_a_place => Some(Observation::PlaceUnused {
+                reason: WaitReason::Paused { text },
                 upon: look.state.version,
             }),
             other => other,

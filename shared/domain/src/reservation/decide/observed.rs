@@ -2,10 +2,10 @@
 
 use super::super::command::{ClaimedHost, Observation, Progress};
 use super::super::fact::{Fact, FailureReason, HostError, WaitReason};
-use super::super::resource::{Holding, Occupancy, Phase, Stage};
+use super::super::resource::{Changes, Holding, Occupancy, Phase, Stage};
 use super::super::vigil::{Clock, SinceSight};
 use super::Decision;
-use crate::id::ReservationId;
+use crate::id::{HostRef, ReservationId};
 use crate::time;
 
 impl Decision<'_> {
@@ -29,11 +29,7 @@ impl Decision<'_> {
                 if let Some(reservation) = self.next_in_time() {
                     match self.resource.operator_needed(&reservation, self.policy) {
                         Some(text) => self.tell_why(reservation, WaitReason::Operator { text }),
-                        None => self.add(Fact::HostAssigned {
-                            reservation,
-                            host: host.clone(),
-                            secret: secret.clone(),
-                        }),
+                        None => self.assign(reservation, host, secret),
                     }
                 }
             }
@@ -49,10 +45,19 @@ impl Decision<'_> {
                     self.add(Fact::HostWouldBeAssigned { reservation, host });
                 }
             }
-            (Occupancy::Free, Observation::NotClean { text }) => {
-                if let Some(reservation) = self.next_in_time() {
-                    self.tell_why(reservation, WaitReason::Host { text: text.clone() });
-                }
+            (Occupancy::Free | Occupancy::Releasing(_), Observation::NotClean { text }) => {
+                self.tell_all(&WaitReason::Host { text: text.clone() });
+            }
+            (Occupancy::Free | Occupancy::Releasing(_), Observation::Paused { text }) => {
+                self.tell_all(&WaitReason::Paused { text: text.clone() });
+            }
+            (Occupancy::Releasing(release), Observation::Releasing) => {
+                let holder = release.reservation.clone();
+                self.tell_that_it_goes_on(&WaitReason::Release { holder });
+            }
+            (Occupancy::Releasing(release), Observation::CleaningOff) if !release.cleaning_off => {
+                let reservation = release.reservation.clone();
+                self.add(Fact::CleaningSeenOff { reservation });
             }
             (Occupancy::Free, Observation::SwitchedOn { host })
                 if self.resource.orders.handed_back.is_some() =>
@@ -65,11 +70,11 @@ impl Decision<'_> {
                     self.tell_why(reservation, WaitReason::Turn { preparing });
                 }
             }
-            (Occupancy::Free, Observation::PlaceUnused { text, upon }) => {
+            (Occupancy::Free, Observation::PlaceUnused { reason, upon }) => {
                 if *upon == self.resource.version
                     && let Some(reservation) = self.next_in_time()
                 {
-                    let reason = WaitReason::Host { text: text.clone() };
+                    let reason = reason.clone();
                     self.add(Fact::ReservationWaits {
                         reservation,
                         reason,
@@ -85,7 +90,7 @@ impl Decision<'_> {
                     reservation: release.reservation.clone(),
                     took: time::elapsed(release.since, self.now),
                     left: *left,
-                    not_wiped: *not_wiped,
+                    not_wiped: *not_wiped || release.cleaning_off,
                 };
                 self.add(fact);
             }
@@ -100,25 +105,99 @@ impl Decision<'_> {
         Some(id.clone())
     }
 
+    /// Gives the host to the next. Those behind it wait for that one now, where they were told nothing yet.
+    fn assign(&mut self, reservation: ReservationId, host: &HostRef, secret: &str) {
+        self.add(Fact::HostAssigned {
+            reservation,
+            host: host.clone(),
+            secret: secret.to_owned(),
+        });
+        for other in self.waiting_in_time() {
+            if self.told(&other).is_none() {
+                self.tell_who_is_before_if_waiting(&other);
+            }
+        }
+    }
+
+    /// Those that wait for the host alone, and whose time is not over.
+    fn waiting_in_time(&self) -> Vec<ReservationId> {
+        let queue = self.resource.queue().into_iter();
+        queue
+            .filter(|(id, waiting)| waiting.can_claim() && !self.has_ended(id))
+            .map(|(id, _)| id.clone())
+            .collect()
+    }
+
+    /// What its user was told last of why it waits.
+    fn told(&self, reservation: &ReservationId) -> Option<&WaitReason> {
+        self.reason_and_changes(reservation)?.0
+    }
+
+    fn reason_and_changes(
+        &self,
+        reservation: &ReservationId,
+    ) -> Option<(Option<&WaitReason>, &Changes)> {
+        let known = self.resource.reservations.get(reservation)?;
+        match (&known.phase, self.resource.holding()) {
+            (Phase::Waiting(waiting), _) => Some((waiting.told.as_ref(), &waiting.changes)),
+            (Phase::Holding, Some(holding))
+                if holding.reservation == *reservation && holding.stage == Stage::Claiming =>
+            {
+                Some((holding.told.as_ref(), &holding.changes))
+            }
+            _ => None,
+        }
+    }
+
+    /// Tells all that wait for the host.
+    fn tell_all(&mut self, reason: &WaitReason) {
+        for reservation in self.waiting_in_time() {
+            // What an operator is asked for stays asked under a pause.
+            let is_asked = matches!(self.told(&reservation), Some(WaitReason::Operator { .. }));
+            if !is_asked || !matches!(reason, WaitReason::Paused { .. }) {
+                self.tell_why(reservation, reason.clone());
+            }
+        }
+    }
+
+    /// Nothing is in the way of the release any more: those who were told that something is are told so.
+    fn tell_that_it_goes_on(&mut self, reason: &WaitReason) {
+        for reservation in self.waiting_in_time() {
+            if matches!(
+                self.told(&reservation),
+                Some(WaitReason::Host { .. } | WaitReason::Paused { .. })
+            ) {
+                self.tell_why(reservation, reason.clone());
+            }
+        }
+    }
+
+    /// Tells a user why the reservation waits, where that is another thing than was told. Of the same kind it is only recorded: a
+    /// failure names the newest. One that comes and goes is recorded ever less often ([`Changes`]), but for what an operator is
+    /// asked for.
     pub(super) fn tell_why(&mut self, reservation: ReservationId, reason: WaitReason) {
-        let told = match self
-            .resource
-            .reservations
-            .get(&reservation)
-            .map(|reservation| &reservation.phase)
-        {
-            Some(Phase::Waiting(waiting)) => waiting
-                .told
-                .as_ref()
-                .is_some_and(|told| told.is_same_kind(&reason)),
-            _ => true,
+        let Some((told, changes)) = self.reason_and_changes(&reservation) else {
+            return;
         };
-        if !told {
-            self.add(Fact::ReservationWaits {
+        let comes_and_goes = matches!(
+            reason,
+            WaitReason::Host { .. } | WaitReason::Paused { .. } | WaitReason::Release { .. }
+        );
+        let fact = match told {
+            Some(told) if *told == reason => return,
+            Some(_) if comes_and_goes && !changes.may_be_more(self.now) => return,
+            // How many are prepared changes all the time.
+            Some(told) if told.is_same_kind(&reason) && comes_and_goes => Fact::WaitReasonChanged {
                 reservation,
                 reason,
-            });
-        }
+            },
+            Some(told) if told.is_same_kind(&reason) => return,
+            _ => Fact::ReservationWaits {
+                reservation,
+                reason,
+            },
+        };
+        self.add(fact);
     }
 
     fn observed_held(&mut self, holding: &Holding, observation: &Observation) {
@@ -145,10 +224,21 @@ impl Decision<'_> {
             }
             // Assigned, but not claimed before its end, perhaps because nobody was there: it is not prepared any more (R3).
             (Observation::Unclaimed, Stage::Claiming) if self.has_ended(reservation) => {
-                self.fail(
-                    reservation,
-                    FailureReason::NotClaimedInTime { waited_for: None },
-                );
+                let waited_for = holding.told.clone();
+                self.fail(reservation, FailureReason::NotClaimedInTime { waited_for });
+            }
+            (Observation::NotClean { text }, Stage::Claiming) => {
+                let reason = WaitReason::Host { text: text.clone() };
+                self.tell_why(reservation.clone(), reason);
+            }
+            (Observation::Paused { text }, Stage::Claiming) => {
+                let reason = WaitReason::Paused { text: text.clone() };
+                self.tell_why(reservation.clone(), reason);
+            }
+            (Observation::CleaningOff, _) if !holding.cleaning_off => {
+                self.add(Fact::CleaningSeenOff {
+                    reservation: reservation.clone(),
+                });
             }
             (Observation::Unclaimed, Stage::Preparing { .. } | Stage::Ready { .. }) => {
                 self.lost(reservation)
@@ -202,9 +292,19 @@ impl Decision<'_> {
         }
     }
 
+    fn restored(&mut self, reservation: &ReservationId) {
+        let holding = self.resource.holding();
+        if holding.is_some_and(|holding| holding.changed.is_some()) {
+            self.add(Fact::HostRestored {
+                reservation: reservation.clone(),
+            });
+        }
+    }
+
     fn claimed(&mut self, reservation: &ReservationId, host: &ClaimedHost) {
-        if let Some(change) = &host.changed {
-            self.changed_by_others(reservation, change);
+        match &host.changed {
+            Some(change) => self.changed_by_others(reservation, change),
+            None => self.restored(reservation),
         }
         match self.resource.holding().map(|holding| holding.stage.clone()) {
             Some(Stage::Preparing {

@@ -7,7 +7,7 @@ use super::super::fact::{
 };
 use super::super::heard::HeardSaid;
 use super::super::knowledge::KnownTimes;
-use super::super::resource::{Occupancy, Outcome, Phase};
+use super::super::resource::{Occupancy, Outcome, Phase, Waiting};
 use super::Decision;
 use crate::id::{ReservationId, ResourceId, UserId};
 use crate::time;
@@ -408,9 +408,7 @@ impl Decision<'_> {
             .get(reservation)
             .map(|known| &known.phase)
         {
-            Some(Phase::Waiting(waiting)) => self
-                .what_is_before(reservation, &waiting.key, &waiting.terms)
-                .or_else(|| waiting.told.clone()),
+            Some(Phase::Waiting(waiting)) => self.waited_for(reservation, waiting),
             // It waited for nothing but a key.
             Some(Phase::Postponed(waiting)) if !waiting.can_claim() => {
                 self.what_is_before(reservation, &waiting.key, &waiting.terms)
@@ -418,6 +416,18 @@ impl Decision<'_> {
             _ => None,
         };
         self.fail(reservation, FailureReason::NotClaimedInTime { waited_for });
+    }
+
+    /// For what it waited last. Of a host that is being taken back, what is in the way of that says more.
+    fn waited_for(&self, reservation: &ReservationId, waiting: &Waiting) -> Option<WaitReason> {
+        let before = self.what_is_before(reservation, &waiting.key, &waiting.terms);
+        match (&before, &waiting.told) {
+            (
+                None | Some(WaitReason::Release { .. }),
+                Some(told @ (WaitReason::Host { .. } | WaitReason::Paused { .. })),
+            ) => Some(told.clone()),
+            _ => before.or_else(|| waiting.told.clone()),
+        }
     }
 
     fn start(&mut self, word: &Word, key: &TenantKey, terms: &Terms) {

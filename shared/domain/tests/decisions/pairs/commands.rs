@@ -49,6 +49,8 @@ listed! {
         Clean = "Observed Clean",
         WouldBeClaimed = "Observed WouldBeClaimed",
         NotClean = "Observed NotClean",
+        Paused = "Observed Paused",
+        CleaningOff = "Observed CleaningOff",
         NoPlace = "Observed NoPlace",
         PlaceUnused = "Observed PlaceUnused",
         Unclaimed = "Observed Unclaimed",
@@ -134,6 +136,8 @@ impl Kind {
             Observation::Clean { .. } => Self::Clean,
             Observation::WouldBeClaimed { .. } => Self::WouldBeClaimed,
             Observation::NotClean { .. } => Self::NotClean,
+            Observation::Paused { .. } => Self::Paused,
+            Observation::CleaningOff => Self::CleaningOff,
             Observation::NoPlace { .. } => Self::NoPlace,
             Observation::PlaceUnused { .. } => Self::PlaceUnused,
             Observation::Unclaimed => Self::Unclaimed,
@@ -473,16 +477,26 @@ fn observed() -> Vec<Asked> {
             reads(Observation::WouldBeClaimed { host: host() })
         }),
         asked("not clean", |_| reads(not_clean())),
+        asked("paused by an operator", |_| {
+            reads(Observation::Paused {
+                text: "the work on it is stopped".to_owned(),
+            })
+        }),
+        asked("cleaning is off", |_| reads(Observation::CleaningOff)),
         asked("no place", |_| reads(Observation::NoPlace { preparing: 2 })),
         asked("place unused", |story| {
             reads(Observation::PlaceUnused {
-                text: "it is deprovisioning".to_owned(),
+                reason: WaitReason::Host {
+                    text: "it is deprovisioning".to_owned(),
+                },
                 upon: story.resource.version,
             })
         }),
         asked("place unused, of an older state", |_| {
             reads(Observation::PlaceUnused {
-                text: "it is deprovisioning".to_owned(),
+                reason: WaitReason::Host {
+                    text: "it is deprovisioning".to_owned(),
+                },
                 upon: Version(0),
             })
         }),

@@ -40,6 +40,7 @@ impl Judge {
             let may_follow = matches!(
                 fact,
                 Fact::HostReleased { .. }
+                    | Fact::CleaningSeenOff { .. }
                     | Fact::ChangeCameTooLate(_)
                     | Fact::WordHeard(_)
                     | Fact::WebhookHeard { .. }
@@ -98,6 +99,7 @@ impl Judge {
                 );
                 record.host = Some(host.clone());
                 record.claims = 0;
+                record.unwiped = false;
             }
             Fact::ReservationPostponed { .. } | Fact::ReservationMovedOut { .. }
                 if record.adopted.is_some() && holds(decision, id) =>
@@ -185,7 +187,7 @@ impl Judge {
                     record.host.as_ref() == Some(&read.reference()) && read.never_wiped
                 });
                 ensure!(
-                    *not_wiped || !(never && was_prepared),
+                    *not_wiped || !((never || record.unwiped) && was_prepared),
                     "R4: the host of {id} was not wiped, and that is not said"
                 );
                 if *not_wiped {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | R2 | [`Judge::written`]: no write on a host that carries another's image, no claim for a reservation whose host was released; `facts`: `only_one_changed`, `holder_is_one`, `assigned_in_order`; `orders`: an operator's release ends the holder that it names, an adopted host goes back at an end that encloses its adoption, no other word changes who has the resource |
 //! | R3 | [`Judge::heard`]: an end or deletion that was heard is final; `facts`: `ended_rightly`, `assigned_in_order`; [`Judge::written`]: nothing is prepared after its end; the properties in `main.rs` about the order of arrival; [`Judge::last_orders_stand`]: of what operators ordered the last word stands |
-//! | R4 | `writes`: a claim finds a clean host; `facts`: `assigned_in_order`, `released_clean`; a host that was not wiped is said to be so, and given away only where an operator allowed it; `sharing`: so is the host of another of the sender's resources |
+//! | R4 | `writes`: a claim finds a clean host; `facts`: `assigned_in_order`, `released_clean`; a host that was not wiped is said to be so, whatever Metal3 was told after its image was taken off, and given away only where an operator allowed it; `sharing`: so is the host of another of the sender's resources |
 //! | capacity | `sharing`: never more hosts are prepared at once than may be |
 //! | R5 | `facts`: `ended_rightly` (told, held, the hold not passed while nobody was there), `holds_long_enough`, no deadline before the end that an operator extended; `orders`: the deletion of a resource ends no holder; [`Judge::fires`]: what waits in the broker comes first; [`Judge::at_the_end`]: a missed start was told as overdue; `World::judge_rest`: nothing is held for ever |
 //! | R6 | `sharing`: no host is given to a start of which nobody has said where the hosts of its site are; `writes`: no write on a host that someone else has, or paused, or with an image that we did not set, or that the service before prepared; `orders`: none that an operator paused before its writer last asked, and no release of a host that one holds |
@@ -78,6 +78,8 @@ struct Record {
     allowed: bool,
     /// Its start was accepted when several sites were heard of, and nobody has said where the hosts of each are.
     unsettled: bool,
+    /// Its host was given back while Metal3 was told not to wipe it.
+    unwiped: bool,
 }
 
 pub(crate) struct Judge {

@@ -47,7 +47,10 @@ impl Judge {
                 record.claimed_for = known.and_then(|known| known.user.clone());
                 claimed(record, look, planned, before, truth)
             }
-            Write::Release { .. } => released(record, reservation, before),
+            Write::Release { .. } => {
+                record.unwiped |= before.never_wiped;
+                released(record, reservation, before)
+            }
             Write::ClearConsumer => {
                 ensure!(
                     before.is_empty(),
