@@ -9,6 +9,7 @@ mod dead_letters;
 mod facts;
 mod forget;
 mod hand_back;
+mod hosts;
 mod orders;
 #[cfg(test)]
 mod printed;
@@ -34,6 +35,7 @@ use crate::dead_letters::DeadLettersCommand;
 use crate::facts::FactsSettings;
 use crate::forget::ForgetSettings;
 use crate::hand_back::HandBackSettings;
+use crate::hosts::HostsSettings;
 use crate::orders::OrderCommand;
 use crate::orders::standing::StandingSettings;
 use crate::spool::SpoolCommand;
@@ -58,6 +60,10 @@ enum Command {
     All(Box<AllSettings>),
     /// Makes the streams and buckets that are missing, and checks those that are there
     Setup(SetupSettings),
+    /// Prints what each host is doing, one a line, or the whole story of one
+    ///
+    /// Who has it and since when, who waits and for what, the last cause, the orders and alarms that stand: all that the ledger says.
+    Hosts(HostsSettings),
     /// Prints the facts of the ledger, one a line
     Facts(FactsSettings),
     /// Shows what could not be handled, and why; has it handled once more, or gives it up
@@ -133,6 +139,7 @@ fn carry_out(command: Command, runtime: &Runtime) -> Result<(), Failure> {
     let version = env!("CARGO_PKG_VERSION");
     match command {
         Command::Settings(form) => Ok(settings::print(form)?),
+        Command::Hosts(settings) => runtime.block_on(hosts::print(settings)),
         Command::Facts(settings) => runtime.block_on(facts::print(settings)),
         Command::DeadLetters { command } => runtime.block_on(dead_letters::run(command)),
         Command::Spool { command } => runtime.block_on(spool::run(command)),

@@ -5,7 +5,7 @@
 //! `standing` what stands of all that was ordered.
 
 mod decided;
-mod named;
+pub(crate) mod named;
 mod needless;
 pub(crate) mod standing;
 
