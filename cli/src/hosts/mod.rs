@@ -214,7 +214,9 @@ fn stands(seen: &Seen, id: &ResourceId) -> Vec<String> {
         };
         lines.push(format!("paused by {}{with}: {}", note.by, note.why));
     }
+    let now = Timestamp::now();
     let alarms = seen.ledger.alarms(id).into_iter();
+    let alarms = alarms.filter(|alarm| alarm.is_on(now));
     lines.extend(
         alarms.map(|alarm| format!("alarm {} {}: {}", alarm.kind, alarm.reservation, alarm.text)),
     );
