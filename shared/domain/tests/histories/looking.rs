@@ -88,7 +88,7 @@ impl World {
                         self.cluster.delete_adopted_secret(secret);
                     }
                 }
-                look.step = LookStep::Forgotten(plan);
+                look.step = LookStep::Forgotten(Box::new(plan));
             }
             LookStep::Forgotten(plan) => {
                 for observation in plan.observation.into_iter().chain(plan.then) {

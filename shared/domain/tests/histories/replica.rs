@@ -84,7 +84,7 @@ pub(crate) enum LookStep {
     /// The host was read.
     Read,
     /// The secret that nothing needs any more is deleted.
-    Forgotten(Plan),
+    Forgotten(Box<Plan>),
     /// Something follows from what was read.
     Decided(Box<Decision>),
     /// Nothing does, so the host is written next, if no operator has anything against it.
