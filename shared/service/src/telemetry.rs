@@ -8,14 +8,17 @@
 //! their own, and are dropped when the queue is full. One line says when exporting starts to fail, one when it works
 //! again.
 
+mod collector;
+
 use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::{Protocol, WithExportConfig as _};
+use opentelemetry_otlp::{Protocol, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
@@ -51,6 +54,18 @@ pub enum TelemetryError {
         /// What is wrong with it; never the address itself.
         reason: &'static str,
     },
+    /// The certificate authority can't be used.
+    #[error("OTEL_EXPORTER_OTLP_CERTIFICATE: cannot use {} as a list of PEM certificates", path.display())]
+    CertificateAuthority {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The HTTP client can't be made.
+    #[error("cannot prepare the HTTP client that sends traces")]
+    Client(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The exporter can't be built.
     #[error(
         "cannot prepare the export of traces; check the variables that begin with OTEL_EXPORTER_OTLP"
@@ -106,7 +121,8 @@ pub fn install(
         .with_sampler(Sampler::AlwaysOn)
         .with_resource(resource);
     if let Some(endpoint) = &settings.otlp_endpoint {
-        builder = builder.with_batch_exporter(exporter(endpoint)?);
+        builder =
+            builder.with_batch_exporter(exporter(endpoint, settings.otlp_ca_file.as_deref())?);
     }
     let provider = builder.build();
 
@@ -204,7 +220,7 @@ where
 }
 
 /// OTLP over HTTP. `endpoint` is the base, as the variable's specification has it; `/v1/traces` is added.
-fn exporter(endpoint: &Url) -> Result<ReportingExporter, TelemetryError> {
+fn exporter(endpoint: &Url, ca_file: Option<&Path>) -> Result<ReportingExporter, TelemetryError> {
     let refuse = |reason| Err(TelemetryError::Endpoint { reason });
     if !matches!(endpoint.scheme(), "http" | "https") {
         return refuse(
@@ -219,6 +235,7 @@ fn exporter(endpoint: &Url) -> Result<ReportingExporter, TelemetryError> {
     let traces = format!("{}/v1/traces", endpoint.as_str().trim_end_matches('/'));
     let inner = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
+        .with_http_client(collector::client(ca_file, EXPORT_TIMEOUT)?)
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(traces)
         .with_timeout(EXPORT_TIMEOUT)
@@ -292,7 +309,7 @@ mod tests {
     fn an_endpoint_that_holds_a_password_is_refused_without_being_shown() {
         install_crypto_provider();
         let endpoint = Url::parse("http://user:hunter2@127.0.0.1:4318").unwrap();
-        let text = exporter(&endpoint).unwrap_err().to_string();
+        let text = exporter(&endpoint, None).unwrap_err().to_string();
         assert!(
             text.contains("OTEL_EXPORTER_OTLP_HEADERS") && !text.contains("hunter2"),
             "{text}"
@@ -302,6 +319,21 @@ mod tests {
     #[test]
     fn an_endpoint_of_another_scheme_is_refused() {
         let endpoint = Url::parse("grpc://127.0.0.1:4317").unwrap();
-        assert!(exporter(&endpoint).is_err());
+        assert!(exporter(&endpoint, None).is_err());
+    }
+    #[test]
+    fn a_certificate_authority_that_can_t_be_used_is_named() {
+        install_crypto_provider();
+        let endpoint = Url::parse("https://127.0.0.1:4318").unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let missing = file.path().join("missing");
+        for path in [file.path(), &missing] {
+            let error = exporter(&endpoint, Some(path)).unwrap_err().to_string();
+            assert!(
+                error.starts_with("OTEL_EXPORTER_OTLP_CERTIFICATE")
+                    && error.contains(path.to_str().unwrap()),
+                "{error}"
+            );
+        }
     }
 }

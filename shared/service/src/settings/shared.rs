@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 use tokio::net::TcpListener;
@@ -28,6 +29,10 @@ pub struct TelemetrySettings {
     /// `/v1/traces` is added. Credentials belong into `OTEL_EXPORTER_OTLP_HEADERS`.
     #[arg(long = "otlp-endpoint", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<Url>,
+
+    /// A file with certificate authorities (PEM) that the collector's certificate may be signed by, besides the system's own
+    #[arg(long = "otlp-ca-file", env = "OTEL_EXPORTER_OTLP_CERTIFICATE")]
+    pub otlp_ca_file: Option<PathBuf>,
 
     /// The service's name in traces [default: bellhop- and the service]
     #[arg(long = "otel-service-name", env = "OTEL_SERVICE_NAME")]
