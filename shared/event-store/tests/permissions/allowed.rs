@@ -13,6 +13,7 @@ use bellhop_event_store::{
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
+use super::shipped::{block_of, permitted};
 use super::*;
 
 fn delivery(id: &str) -> NewDelivery {
@@ -196,7 +197,7 @@ async fn the_notifier_sends_again(broker: &Broker) {
     }
 }
 
-async fn the_administrator_forgets(broker: &Broker) {
+pub(super) async fn the_administrator_forgets(broker: &Broker) {
     let store = broker.store(User::Administrator).await;
     let end = NewDelivery {
         source: Source::new("operators"),
@@ -234,65 +235,44 @@ async fn the_administrator_forgets(broker: &Broker) {
     assert_eq!(store.erasures(1, 10).await.unwrap()[0].1, erasure);
 }
 
-#[tokio::test]
-async fn each_user_can_do_its_whole_job() {
-    let broker = Broker::with_streams().await;
-    the_ingress_stores(&broker).await;
-    the_provisioner_decides(&broker).await;
-    the_notifier_reports(&broker).await;
-    operators_look_replay_and_drop(&broker).await;
-    the_notifier_sends_again(&broker).await;
-    the_administrator_forgets(&broker).await;
+/// What each user does, one after the other, and nothing of it is refused.
+pub(super) async fn each_user_does_its_whole_job(broker: &Broker) {
+    the_ingress_stores(broker).await;
+    the_provisioner_decides(broker).await;
+    the_notifier_reports(broker).await;
+    operators_look_replay_and_drop(broker).await;
+    the_notifier_sends_again(broker).await;
     assert_eq!(broker.violations(), [""; 0]);
 }
 
-/// The user of the shipped file whose key is in this variable: the place of its block, without the comments.
-fn block_of(variable: &str) -> &'static str {
-    let begin = PERMISSIONS.find(&format!("nkey: ${variable}")).unwrap();
-    let begin = PERMISSIONS[..begin].rfind("      {\n").unwrap();
-    let end = PERMISSIONS[begin..].find("\n      }\n").unwrap();
-    &PERMISSIONS[begin..begin + end + "\n      }\n".len()]
+#[tokio::test]
+async fn each_user_can_do_its_whole_job() {
+    let broker = Broker::with_streams().await;
+    each_user_does_its_whole_job(&broker).await;
+    the_administrator_forgets(&broker).await;
+    assert_eq!(broker.violations(), [""; 0]);
 }
 
 /// The user that docs/security.md has for `bellhop all`, in the ingress's place: what each of the three is allowed, and none of
 /// what the provisioner is denied.
 fn with_one_user_for_all() -> String {
-    let (mut publish, mut subscribe) = (Vec::new(), Vec::new());
-    for user in [User::Ingress, User::Provisioner, User::Notifier] {
-        let block = block_of(&user.variable());
-        let lines = block
-            .lines()
-            .filter(|line| !line.trim_start().starts_with('#'));
-        let mut denied = false;
-        for line in lines {
-            denied = (denied || line.contains("deny: [")) && !line.trim_end().ends_with(']');
-            let quoted = line.split('"').nth(1).filter(|_| !denied);
-            match quoted {
-                Some(inbox) if inbox.starts_with("_INBOX.") => subscribe.push(inbox),
-                Some(subject) => publish.push(subject),
-                None => {}
-            }
-        }
-    }
+    let permitted = [User::Ingress, User::Provisioner, User::Notifier].map(permitted);
+    let publish: Vec<_> = permitted.iter().flat_map(|it| &it.publish).collect();
+    let subscribe: Vec<_> = permitted.iter().flat_map(|it| &it.subscribe).collect();
     let key = User::Ingress.variable();
     let all = format!(
         "{{ nkey: ${key}\n permissions: {{ publish: {publish:?}, subscribe: {subscribe:?} }} }}\n"
     );
-    PERMISSIONS.replacen(block_of(&key), &all, 1)
+    PERMISSIONS.replacen(block_of(User::Ingress), &all, 1)
 }
 
 #[tokio::test]
 async fn one_user_with_what_the_three_are_allowed_is_enough_for_all_services_in_one_process() {
     let broker = Broker::start_with(NatsServer::builder(), &with_one_user_for_all());
-    let only_key = seed_file(&broker.seeds, User::Ingress);
+    let only_key = broker.key_file(User::Ingress);
     for user in [User::Provisioner, User::Notifier] {
-        std::fs::copy(&only_key, seed_file(&broker.seeds, user)).unwrap();
+        std::fs::copy(&only_key, broker.key_file(user)).unwrap();
     }
     broker.make_streams().await;
-    the_ingress_stores(&broker).await;
-    the_provisioner_decides(&broker).await;
-    the_notifier_reports(&broker).await;
-    operators_look_replay_and_drop(&broker).await;
-    the_notifier_sends_again(&broker).await;
-    assert_eq!(broker.violations(), [""; 0]);
+    each_user_does_its_whole_job(&broker).await;
 }

@@ -2,24 +2,25 @@
 
 use std::future::IntoFuture as _;
 
-use async_nats::{Client, ConnectOptions, Event, HeaderMap};
+use async_nats::{Client, Event, HeaderMap};
 use bellhop_event_store::ConsumerLimits;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
 
-/// Someone who has got hold of a user's seed.
-struct Intruder {
+/// Someone who has got hold of a user's key.
+pub(super) struct Intruder {
     user: User,
+    prefix: Option<&'static str>,
     client: Client,
     errors: UnboundedReceiver<String>,
 }
 
 impl Intruder {
-    async fn as_user(broker: &Broker, user: User) -> Self {
+    pub(super) async fn as_user(broker: &Broker, user: User) -> Self {
         let (sender, errors) = unbounded_channel();
-        let seed = std::fs::read_to_string(seed_file(&broker.seeds, user)).unwrap();
-        let client = ConnectOptions::with_nkey(seed)
+        let client = broker
+            .connect_options(user)
             .event_callback(move |event| {
                 if let Event::ServerError(error) = event {
                     // Nobody listens any more when the test is over.
@@ -32,12 +33,19 @@ impl Intruder {
             .unwrap();
         Self {
             user,
+            prefix: broker.prefix,
             client,
             errors,
         }
     }
 
+    /// What has these names without a prefix, under those of its installation.
     async fn is_refused_to_publish(&mut self, subject: &str) {
+        let subject = prefix::named(self.prefix, subject);
+        self.is_refused_to_publish_exactly(&subject).await;
+    }
+
+    pub(super) async fn is_refused_to_publish_exactly(&mut self, subject: &str) {
         self.client
             .publish(subject.to_owned(), "{}".into())
             .await
@@ -46,6 +54,7 @@ impl Intruder {
     }
 
     async fn is_refused_to_hear(&mut self, subject: &str) {
+        let subject = &prefix::named(self.prefix, subject);
         let _messages = self.client.subscribe(subject.to_owned()).await.unwrap();
         self.refusal("subscription", subject).await;
     }
@@ -62,10 +71,10 @@ impl Intruder {
     }
 }
 
-/// Someone with a user's seed who hears what that user is answered.
+/// Someone with a user's key who hears what that user is answered.
 async fn client_of(broker: &Broker, user: User) -> Client {
-    let seed = std::fs::read_to_string(seed_file(&broker.seeds, user)).unwrap();
-    ConnectOptions::with_nkey(seed)
+    broker
+        .connect_options(user)
         .custom_inbox_prefix(format!("_INBOX.{}", user.client_name()))
         .connect(broker.server.url())
         .await
@@ -105,8 +114,11 @@ const OPERATORS_WORD: [&str; 3] = [
 
 #[tokio::test]
 async fn an_ingress_can_read_nothing_and_write_nothing_but_webhooks() {
-    let broker = Broker::with_streams().await;
-    let mut ingress = Intruder::as_user(&broker, User::Ingress).await;
+    an_ingress_is_kept_to_its_job(&Broker::with_streams().await).await;
+}
+
+async fn an_ingress_is_kept_to_its_job(broker: &Broker) {
+    let mut ingress = Intruder::as_user(broker, User::Ingress).await;
     for subject in [
         "ledger.baremetalhost.metal3.node01",
         "dead_letters.notifier.report.notification",
@@ -166,8 +178,11 @@ async fn an_ingress_learns_which_resources_webhooks_were_about_and_nothing_of_th
 
 #[tokio::test]
 async fn a_notifier_can_write_no_facts_and_read_no_webhooks() {
-    let broker = Broker::with_streams().await;
-    let mut notifier = Intruder::as_user(&broker, User::Notifier).await;
+    a_notifier_is_kept_to_its_job(&Broker::with_streams().await).await;
+}
+
+async fn a_notifier_is_kept_to_its_job(broker: &Broker) {
+    let mut notifier = Intruder::as_user(broker, User::Notifier).await;
     for subject in [
         "ledger.baremetalhost.metal3.node01",
         "deliveries.reservation-system.=unknown.baremetalhost.node01",
@@ -204,8 +219,11 @@ async fn a_notifier_can_write_no_facts_and_read_no_webhooks() {
 
 #[tokio::test]
 async fn a_provisioner_can_remove_nothing_from_the_ledger_and_touch_no_reports() {
-    let broker = Broker::with_streams().await;
-    let mut provisioner = Intruder::as_user(&broker, User::Provisioner).await;
+    a_provisioner_is_kept_to_its_job(&Broker::with_streams().await).await;
+}
+
+async fn a_provisioner_is_kept_to_its_job(broker: &Broker) {
+    let mut provisioner = Intruder::as_user(broker, User::Provisioner).await;
     for subject in [
         "deliveries.reservation-system.=unknown.baremetalhost.node01",
         "dead_letters.ingress.delivery.reservation-system",
@@ -236,8 +254,11 @@ async fn a_provisioner_can_remove_nothing_from_the_ledger_and_touch_no_reports()
 
 #[tokio::test]
 async fn an_operator_can_neither_write_the_ledger_nor_remove_a_stream() {
-    let broker = Broker::with_streams().await;
-    let mut operator = Intruder::as_user(&broker, User::Operator).await;
+    an_operator_is_kept_to_their_job(&Broker::with_streams().await).await;
+}
+
+async fn an_operator_is_kept_to_their_job(broker: &Broker) {
+    let mut operator = Intruder::as_user(broker, User::Operator).await;
     let only_dead_letters = "$JS.API.STREAM.MSG.DELETE.DEAD_LETTERS";
     for subject in [
         "ledger.baremetalhost.metal3.node01",
@@ -335,6 +356,14 @@ async fn a_notifier_erases_no_report_but_the_one_that_it_writes() {
         let error = refused.unwrap_err();
         assert!(format!("{error:?}").contains("rollup"), "{error:?}");
     }
+}
+
+/// All that each is refused.
+pub(super) async fn each_user_is_kept_to_its_job(broker: &Broker) {
+    an_ingress_is_kept_to_its_job(broker).await;
+    a_notifier_is_kept_to_its_job(broker).await;
+    a_provisioner_is_kept_to_its_job(broker).await;
+    an_operator_is_kept_to_their_job(broker).await;
 }
 
 #[tokio::test]

@@ -4,13 +4,16 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod allowed;
+mod credentials;
 mod forbidden;
+mod prefix;
 mod shipped;
 mod tls;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use async_nats::ConnectOptions;
 use bellhop_event_store::{EventStore, EventStoreSettings};
 use bellhop_nats_server::{NatsServer, NatsServerBuilder};
 use nkeys::KeyPair;
@@ -54,10 +57,21 @@ impl User {
     }
 }
 
-/// A broker with the shipped permissions, and the seeds of its users.
+/// A broker with the shipped permissions, and the keys of its users.
 struct Broker {
     server: NatsServer,
-    seeds: tempfile::TempDir,
+    keys: tempfile::TempDir,
+    known_by: KnownBy,
+    prefix: Option<&'static str>,
+}
+
+/// How the broker knows its users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KnownBy {
+    /// By the public keys in its configuration.
+    Nkey,
+    /// By what an account signed for them.
+    Credentials,
 }
 
 impl Broker {
@@ -77,26 +91,52 @@ impl Broker {
     }
 
     fn start_with(builder: NatsServerBuilder, permissions: &str) -> Self {
-        let seeds = tempfile::tempdir().unwrap();
-        let mut keys = String::new();
+        let folder = tempfile::tempdir().unwrap();
+        let mut public = String::new();
         for user in User::ALL {
             let pair = KeyPair::new_user();
-            std::fs::write(seed_file(&seeds, user), pair.seed().unwrap()).unwrap();
-            keys.push_str(&format!("{}: {}\n", user.variable(), pair.public_key()));
+            std::fs::write(folder.path().join(user.variable()), pair.seed().unwrap()).unwrap();
+            public.push_str(&format!("{}: {}\n", user.variable(), pair.public_key()));
         }
         let server = builder
-            .configuration(keys)
+            .configuration(public)
             .configuration(permissions)
             .start()
             .unwrap();
-        Self { server, seeds }
+        Self {
+            server,
+            keys: folder,
+            known_by: KnownBy::Nkey,
+            prefix: None,
+        }
+    }
+
+    /// Where this user's key is: a seed, or credentials.
+    fn key_file(&self, user: User) -> PathBuf {
+        self.keys.path().join(user.variable())
     }
 
     fn settings(&self, user: User) -> EventStoreSettings {
+        let key = Some(self.key_file(user));
+        let (nats_nkey_file, nats_creds_file) = match self.known_by {
+            KnownBy::Nkey => (key, None),
+            KnownBy::Credentials => (None, key),
+        };
         EventStoreSettings {
-            nats_nkey_file: Some(seed_file(&self.seeds, user)),
+            nats_nkey_file,
+            nats_creds_file,
+            stream_prefix: self.prefix.map(str::to_owned),
             create_streams: user == User::Administrator,
             ..EventStoreSettings::at(self.server.url())
+        }
+    }
+
+    /// For a client with this user's key that is none of our programs.
+    fn connect_options(&self, user: User) -> ConnectOptions {
+        let key = std::fs::read_to_string(self.key_file(user)).unwrap();
+        match self.known_by {
+            KnownBy::Nkey => ConnectOptions::with_nkey(key),
+            KnownBy::Credentials => ConnectOptions::with_credentials(&key).unwrap(),
         }
     }
 
@@ -112,10 +152,6 @@ impl Broker {
         let violations = log.lines().filter(|line| line.contains("Violation"));
         violations.map(str::to_owned).collect()
     }
-}
-
-fn seed_file(seeds: &tempfile::TempDir, user: User) -> PathBuf {
-    seeds.path().join(user.variable())
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {

@@ -6,6 +6,43 @@ use bellhop_nats_server::NatsServerBinary;
 
 use super::*;
 
+/// A user of the shipped file: the place of its block, without the comments before it.
+pub(super) fn block_of(user: User) -> &'static str {
+    let begin = PERMISSIONS.find(&format!("nkey: ${}", user.variable()));
+    let begin = PERMISSIONS[..begin.unwrap()].rfind("      {\n").unwrap();
+    let end = PERMISSIONS[begin..].find("\n      }\n").unwrap();
+    &PERMISSIONS[begin..begin + end + "\n      }\n".len()]
+}
+
+/// What the shipped file says of one user.
+#[derive(Debug, Default)]
+pub(super) struct Permitted {
+    pub(super) publish: Vec<&'static str>,
+    pub(super) publish_denied: Vec<&'static str>,
+    /// Everything, where it says nothing.
+    pub(super) subscribe: Vec<&'static str>,
+}
+
+pub(super) fn permitted(user: User) -> Permitted {
+    let mut permitted = Permitted::default();
+    let mut list = "";
+    let lines = block_of(user).lines();
+    for line in lines.filter(|line| !line.trim_start().starts_with('#')) {
+        let begins = ["publish:", "deny:", "subscribe:"];
+        list = begins
+            .into_iter()
+            .find(|it| line.contains(it))
+            .unwrap_or(list);
+        let list = match list {
+            "deny:" => &mut permitted.publish_denied,
+            "subscribe:" => &mut permitted.subscribe,
+            _ => &mut permitted.publish,
+        };
+        list.extend(line.split('"').skip(1).step_by(2));
+    }
+    permitted
+}
+
 #[test]
 fn the_shipped_configuration_is_one_that_the_server_takes() {
     let folder = tempfile::tempdir().unwrap();
