@@ -2,12 +2,10 @@
 //! ledger, or when it needs none; what can't be handled is a dead letter first.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bellhop_domain::id::ResourceId;
-use bellhop_domain::reservation::{
-    Command, DeliveryRef, Order, Rehoming, Said, Scope, Word, moved_by,
-};
+use bellhop_domain::reservation::{Command, DeliveryRef, Order, Rehoming, Scope, Word, moved_by};
 use bellhop_event_store::{
     ConsumerLimits, DeadLetter, DeadLetterClass, Delivery, ErrorClass, EventStore, EventStoreError,
     Handed, StoreError, kept,
@@ -21,6 +19,7 @@ use tracing::Instrument;
 
 use crate::decisions::{DecisionError, Decisions};
 use crate::folded::FoldedLedger;
+use crate::late_starts::{LateStarts, NotSureYet};
 use crate::metrics::ProvisionerMetrics;
 use crate::sites::OtherSites;
 use crate::words::{Meaning, NotOurs, NotUnderstood, OrderPlace, Place, Reading};
@@ -36,8 +35,6 @@ const AT_ONCE: usize = 32;
 const ACK_WAIT: Duration = Duration::from_secs(15);
 /// How often a word follows its reservation from resource to resource. Each time it was moved in that very moment.
 const MOVES: usize = 5;
-/// How long after its start a process may still have an extension before it that waited behind a start.
-const BACKLOG: Duration = Duration::from_secs(10);
 /// As so many tries a start rests at most that comes before its time: 0.8 s.
 const EARLY_TRIES: u64 = 3;
 /// How often a delivery of a newer format is handed out before it is given up, some five minutes: an update of all provisioners
@@ -55,8 +52,7 @@ pub(crate) struct Deliveries {
     pub(crate) reading: Reading,
     pub(crate) other_sites: OtherSites,
     pub(crate) metrics: ProvisionerMetrics,
-    /// When this process began.
-    pub(crate) begun: Instant,
+    pub(crate) late_starts: LateStarts,
 }
 
 /// A delivery could not be handled.
@@ -66,8 +62,8 @@ enum DeliveryError {
     Decision(#[from] DecisionError),
     #[error(transparent)]
     NotUnderstood(#[from] NotUnderstood),
-    #[error("its time is over, but what else waits may have extended it")]
-    Early,
+    #[error(transparent)]
+    NotSureYet(#[from] NotSureYet),
     #[error("its reservation is moved from resource to resource")]
     Moving,
     #[error("the ledger was not read to its end within {} s", CATCHING_UP.as_secs())]
@@ -86,7 +82,7 @@ impl DeliveryError {
             Self::Form(bellhop_event_store::Unreadable::NewerFormat { .. }) => {
                 ErrorClass::Transient
             }
-            Self::Early | Self::Moving | Self::Behind => ErrorClass::Transient,
+            Self::NotSureYet(_) | Self::Moving | Self::Behind => ErrorClass::Transient,
             Self::Store(error) => error.class(),
             Self::NotUnderstood(_) | Self::Form(_) => ErrorClass::Permanent,
         }
@@ -227,16 +223,7 @@ impl Deliveries {
                 return Ok("nothing_to_do");
             }
         };
-        // A start that comes after its end is refused for good. Deliveries that waited together come in any order, so an
-        // extension may be right behind it.
-        let late = word.knowledge.schedule.end <= Timestamp::now();
-        let may_be_extended = tries == 1 || self.begun.elapsed() < BACKLOG;
-        if late
-            && may_be_extended
-            && matches!(word.said, Said::Start { .. } | Said::UnservableStart { .. })
-        {
-            return Err(DeliveryError::Early);
-        }
+        self.late_starts.may_be_decided(&word, tries).await?;
         let named = match place {
             Place::Named { resource, .. } => Some(resource),
             Place::NotOurs(not_ours) => {
@@ -560,11 +547,11 @@ fn acked(result: Result<(), EventStoreError>) {
     }
 }
 
-/// How long a delivery rests after an error. One that is only early does not rest longer the more often it was handed out, by
+/// How long a delivery rests after an error. One that only comes before it is sure does not rest longer the more often it was handed out, by
 /// whichever process: until it is handled a provisioner that starts does not drive hosts.
 fn pause_after(error: &DeliveryError, tries: u64) -> Duration {
     match error {
-        DeliveryError::Early => pause(tries.min(EARLY_TRIES)),
+        DeliveryError::NotSureYet(_) => pause(tries.min(EARLY_TRIES)),
         _ => pause(tries),
     }
 }
@@ -585,7 +572,7 @@ mod tests {
     #[test]
     fn a_late_start_that_waits_for_an_extension_does_not_rest_longer_the_more_often_it_was_tried() {
         for tries in 1..100 {
-            assert!(pause_after(&DeliveryError::Early, tries) <= Duration::from_secs(1));
+            assert!(pause_after(&NotSureYet::Extension.into(), tries) <= Duration::from_secs(1));
         }
         assert!(pause_after(&DeliveryError::Behind, 50) >= Duration::from_secs(15));
     }

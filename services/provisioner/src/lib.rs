@@ -17,12 +17,14 @@
 
 mod alarms;
 pub mod baremetalhost;
+mod broker_clock;
 mod catch_up;
 mod decisions;
 mod deliveries;
 mod drive;
 mod folded;
 mod images;
+mod late_starts;
 mod metrics;
 mod retention;
 mod settings;

@@ -1,7 +1,7 @@
 //! The start of a provisioner, and its end.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bellhop_event_store::{ErrorClass, EventStore, EventStoreError, FollowError, Mode, SetupError};
 use bellhop_service::health::{Dependency, Health};
@@ -20,12 +20,14 @@ use crate::baremetalhost::driver::{Driver, Hands};
 use crate::baremetalhost::shadow::Shadow;
 use crate::baremetalhost::user_data::{UserDataBase, UserDataError};
 use crate::baremetalhost::watch::KnownHosts;
+use crate::broker_clock::ClockGuard;
 use crate::catch_up;
 use crate::decisions::Decisions;
 use crate::deliveries::{Deliveries, SERVICE};
 use crate::drive::drive;
 use crate::folded::FoldedLedger;
 use crate::images::{ImageCatalogue, ImageCatalogueError};
+use crate::late_starts::LateStarts;
 use crate::metrics::ProvisionerMetrics;
 use crate::settings::ProvisionerSettings;
 use crate::sites::{OtherSites, ServedSites};
@@ -160,6 +162,7 @@ async fn work_until(
         settings.preparing_limits(),
         metrics.clone(),
     ));
+    let clock = ClockGuard::new(store.clone(), alarms.clone());
     let driver = Arc::new(Driver {
         ledger: store.ledger_id(),
         store: store.clone(),
@@ -173,6 +176,7 @@ async fn work_until(
         installation: settings.installation.clone(),
         address_template: settings.host_address_template.clone(),
         power_off: settings.power_off_after_release,
+        clock: clock.clone(),
         shown,
         alarms: alarms.clone(),
         kubernetes,
@@ -186,7 +190,7 @@ async fn work_until(
         reading: Reading::new(&settings, images),
         other_sites: other_sites.clone(),
         metrics: metrics.clone(),
-        begun: Instant::now(),
+        late_starts: LateStarts::new(folded.clone(), clock.clone(), store.connections()),
     });
 
     // What is in hand at a stop is finished, and for that our own reading has to go on: it is stopped last.
@@ -229,7 +233,7 @@ async fn work_until(
             most: settings.deadline_release_max,
             alarms: alarms.clone(),
             stopped: false,
-            clock_is_off: false,
+            clock,
         };
         tasks.spawn(
             "sites",

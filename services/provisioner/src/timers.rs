@@ -7,11 +7,12 @@ use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::Command;
 use bellhop_domain::reservation::timer::{self, Timer};
 use bellhop_domain::time;
-use bellhop_event_store::{BrokerClock, EventStore};
+use bellhop_event_store::EventStore;
 use bellhop_service::notices::Alarms;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use crate::broker_clock::ClockGuard;
 use crate::catch_up;
 use crate::decisions::{DecisionError, Decisions};
 use crate::folded::FoldedLedger;
@@ -25,9 +26,8 @@ const SHORTEST: Duration = Duration::from_millis(500);
 const BEHIND: Duration = Duration::from_secs(300);
 /// As [`SHORTEST`], while releases are stopped.
 const STOPPED: Duration = Duration::from_secs(5);
-/// How far our clock may be from the broker's before no host is released because its end did not come.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(30);
-const RELEASES_STOPPED: &str = "deadline_releases_stopped";
+/// The alarm for what is withheld.
+pub(crate) const RELEASES_STOPPED: &str = "deadline_releases_stopped";
 /// A gap between two looks that means that this process was not running.
 const AWAY: Duration = Duration::from_secs(90);
 
@@ -57,8 +57,9 @@ pub(crate) async fn run(
         // This process was stopped, its machine asleep, or the broker away: what passed meanwhile passed while we were away.
         slept |= time::elapsed(looked, now) > AWAY;
         let due = due(&folded, &decisions, up_since, now);
-        if due.is_empty() && guard.clock_is_off {
-            guard.nothing_is_due();
+        // A start that came too late may wait for it as well.
+        if guard.clock.was_off() {
+            guard.clock.is_right().await;
         }
         if slept || connections.has_changed().unwrap_or(false) || !due.is_empty() {
             // An extension may wait in the broker. Wiping can't be undone, so no host is released before it is folded.
@@ -79,18 +80,13 @@ pub(crate) async fn run(
             };
             let long_behind = behind.is_some_and(|since| time::elapsed(since, now) > BEHIND);
             guard.alarm_if_behind(long_behind);
-            let clock_is_right = up_to_date && guard.clock_is_right(&store).await;
             if up_to_date || long_behind {
-                fire(
-                    &due,
-                    &folded,
-                    &decisions,
-                    &mut guard,
-                    up_since,
-                    up_to_date && clock_is_right,
-                    &stop,
-                )
-                .await;
+                let clock_is_right = guard.clock.is_right().await;
+                let sure = Sure {
+                    up_to_date,
+                    clock_is_right,
+                };
+                fire(&due, &folded, &decisions, &mut guard, up_since, sure, &stop).await;
             }
         }
         looked = Timestamp::now();
@@ -107,7 +103,7 @@ pub(crate) async fn run(
             tokio::time::sleep(SHORTEST).await;
         };
         // What is stopped stays due.
-        let shortest = if guard.stopped || guard.clock_is_off || behind.is_some() {
+        let shortest = if guard.stopped || guard.clock.was_off() || behind.is_some() {
             STOPPED
         } else {
             SHORTEST
@@ -137,8 +133,16 @@ pub(crate) struct ReleaseGuard {
     pub(crate) most: usize,
     pub(crate) alarms: Alarms,
     pub(crate) stopped: bool,
-    /// Our clock is not the broker's, or is not known to be.
-    pub(crate) clock_is_off: bool,
+    pub(crate) clock: ClockGuard,
+}
+
+/// What a deadline is decided upon.
+#[derive(Clone, Copy)]
+struct Sure {
+    /// All that waits in the broker is folded.
+    up_to_date: bool,
+    /// Our clock is the broker's, nearly.
+    clock_is_right: bool,
 }
 
 impl ReleaseGuard {
@@ -150,42 +154,6 @@ impl ReleaseGuard {
         } else {
             self.alarms.clear(RELEASES_STOPPED, "behind");
         }
-    }
-
-    /// It is compared again when something is due.
-    fn nothing_is_due(&mut self) {
-        self.clock_is_off = false;
-        self.alarms.clear(RELEASES_STOPPED, "clock");
-    }
-
-    /// Whether our clock is the broker's, nearly; where the broker does not tell, it is not known to be.
-    async fn clock_is_right(&mut self, store: &EventStore) -> bool {
-        match store.broker_clock().await {
-            Ok(clock) => self.agrees_with(&clock),
-            // It answered a moment before, so this is no outage.
-            Err(error) => {
-                let text = format!(
-                    "our clock can't be compared with the broker's ({error}): no host is released because its end did not come"
-                );
-                self.alarms.raise(RELEASES_STOPPED, "clock", &text);
-                self.clock_is_off = true;
-                false
-            }
-        }
-    }
-
-    fn agrees_with(&mut self, clock: &BrokerClock) -> bool {
-        self.clock_is_off = clock.off_by() > CLOCK_TOLERANCE;
-        if !self.clock_is_off {
-            self.alarms.clear(RELEASES_STOPPED, "clock");
-            return true;
-        }
-        let text = format!(
-            "our clock says {:.0}, the broker's {:.0}: no host is released because its end did not come until they agree",
-            clock.after, clock.theirs
-        );
-        self.alarms.raise(RELEASES_STOPPED, "clock", &text);
-        false
     }
 
     /// What a resource may be released for now, because no end came.
@@ -262,7 +230,7 @@ async fn fire(
     decisions: &Decisions,
     guard: &mut ReleaseGuard,
     up_since: Timestamp,
-    sure: bool,
+    sure: Sure,
     stop: &CancellationToken,
 ) {
     for resource in due {
@@ -271,7 +239,7 @@ async fn fire(
         }
         let is_left = folded.read(|ledger| ledger.adopted_host_left(resource).is_some());
         let fired = async {
-            let pass = if sure && !is_left {
+            let pass = if sure.up_to_date && sure.clock_is_right && !is_left {
                 guard
                     .lets_pass(resource, folded, decisions, up_since)
                     .await?
@@ -281,6 +249,7 @@ async fn fire(
             let command = Command::TimePassed {
                 up_since,
                 may_release: !matches!(pass, Pass::No),
+                clock_is_right: sure.clock_is_right,
             };
             decisions
                 .decide_while(resource, &command, "time", |ledger| pass.is_good(ledger))
@@ -330,36 +299,4 @@ fn next_due(
             .filter_map(|(_, resource)| timer::next_due(resource, decisions.policy(), up_since))
             .min()
     })
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use bellhop_service::metrics::Metrics;
-
-    use super::*;
-
-    #[test]
-    fn a_clock_that_is_far_from_the_broker_s_stops_releases_with_an_alarm_until_they_agree() {
-        let alarms = Alarms::new(&Metrics::new("test", "0"));
-        let mut guard = ReleaseGuard {
-            most: 5,
-            alarms: alarms.clone(),
-            stopped: false,
-            clock_is_off: false,
-        };
-        let now = Timestamp::UNIX_EPOCH;
-        let clock = |off: u64| BrokerClock {
-            before: now,
-            theirs: time::after(now, Duration::from_secs(off)),
-            after: now,
-        };
-        assert!(guard.agrees_with(&clock(30)));
-        assert!(alarms.list().is_empty());
-        assert!(!guard.agrees_with(&clock(31)));
-        assert_eq!(alarms.list().len(), 1);
-        assert!(guard.agrees_with(&clock(0)));
-        assert!(alarms.list().is_empty());
-    }
 }

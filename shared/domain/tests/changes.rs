@@ -146,6 +146,7 @@ impl Site {
             &Command::TimePassed {
                 up_since: at(0),
                 may_release: true,
+                clock_is_right: true,
             },
         )
     }
@@ -1074,6 +1075,7 @@ fn a_postponed_reservation_whose_whole_time_passed_while_nobody_was_there_has_fa
     let command = Command::TimePassed {
         up_since: at(site.now),
         may_release: true,
+        clock_is_right: true,
     };
     // What was said meanwhile may still be on its way.
     assert_eq!(site.decide("one", &command), []);

@@ -499,6 +499,7 @@ impl World {
             let command = Command::TimePassed {
                 up_since: at(0),
                 may_release: true,
+                clock_is_right: true,
             };
             let facts = decide(&state, &command, at(self.now), &Policy::default());
             if !facts.is_empty() {

@@ -493,6 +493,7 @@ fn an_unsettled_reservation_fails_at_its_end_with_what_it_waited_for() {
     let passed = Command::TimePassed {
         up_since: at(0),
         may_release: true,
+        clock_is_right: true,
     };
     let facts = story.decide(&node01("metal3"), &passed);
     let of_b: Vec<Fact> = facts
@@ -513,6 +514,7 @@ fn a_booking_of_another_site_s_server_of_the_same_name_does_not_prove_that_the_h
     let passed = Command::TimePassed {
         up_since: at(0),
         may_release: true,
+        clock_is_right: true,
     };
     let facts = story.decide(&node01("metal3"), &passed);
     assert!(!names(&facts).contains(&"ReservationEnded"), "{facts:?}");
@@ -551,6 +553,7 @@ fn a_booking_of_another_site_that_names_no_number_does_not_prove_that_the_holder
     let passed = Command::TimePassed {
         up_since: at(0),
         may_release: true,
+        clock_is_right: true,
     };
     let facts = story.decide(&node01("metal3"), &passed);
     assert!(!names(&facts).contains(&"ReservationEnded"), "{facts:?}");

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use bellhop_domain::reservation::{Holding, Observation, TenantKey};
+use bellhop_domain::reservation::{Holding, Observation, Reservation, TenantKey};
 use bellhop_service::trace_context::{TraceParent, current_traceparent};
+use jiff::Timestamp;
 use tracing::Instrument;
 
 use super::claim;
@@ -35,6 +36,15 @@ impl Driver {
         {
             self.wait(&look.id, None);
             return self.claimed(look, holding, &host).await;
+        }
+        let reservation = look.state.reservations.get(&holding.reservation);
+        let end = reservation.and_then(Reservation::end);
+        if end.is_some_and(|end| end <= Timestamp::now()) && !self.clock.is_right().await {
+            self.wait(
+                &look.id,
+                Some("its end passed by our clock, which is not the broker's"),
+            );
+            return Ok(Next::After(BLOCKED));
         }
         if self.observe(look, Observation::Unclaimed).await? {
             return Ok(Next::Again);

@@ -27,6 +27,7 @@ use super::release::{Step, next_step};
 use super::shadow::Shadow;
 use super::user_data::UserDataBase;
 use super::watch::KnownHosts;
+use crate::broker_clock::ClockGuard;
 use crate::decisions::{DecisionError, Decisions};
 use crate::folded::FoldedLedger;
 use crate::metrics::ProvisionerMetrics;
@@ -56,6 +57,7 @@ pub(crate) struct Driver {
     pub(crate) installation: String,
     pub(crate) address_template: Option<String>,
     pub(crate) power_off: bool,
+    pub(crate) clock: ClockGuard,
     pub(crate) shown: Shown,
     pub(crate) alarms: Alarms,
     pub(crate) kubernetes: Dependency,

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bellhop_domain::reservation::{EndCause, Fact};
+use bellhop_simulator::cluster::{Fault, FaultKind, HostSpec, Verb};
 use jiff::{SignedDuration, Timestamp};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::installation::nested;
-use crate::world::{NS, World, in_seconds, is_clean, start};
+use crate::installation::{is_about, nested};
+use crate::world::{NS, World, flat, in_seconds, is_clean, start};
 
 /// What precedes the broker's time in its answers.
 const TIME: &[u8] = b"\"ts\":\"";
@@ -113,6 +114,66 @@ async fn a_release_without_an_end_is_withheld_while_the_broker_s_clock_is_not_ou
         "{ended:?}"
     );
     world.until_host("node01", is_clean).await;
+    provisioner
+        .until_not_shown("deadline_releases_stopped")
+        .await;
+}
+
+#[tokio::test]
+async fn nothing_is_ended_or_refused_because_its_time_is_over_by_a_clock_that_is_not_the_broker_s()
+{
+    let paused = HostSpec::new(NS, "node01").annotation("baremetalhost.metal3.io/paused", "");
+    let world = World::with_hosts([paused, HostSpec::new(NS, "node02")]).await;
+    let no_claim = Fault::new(FaultKind::InternalError).on(Verb::Patch);
+    world.cluster.inject(no_claim.host(NS, "node02"));
+    let mut settings = world.settings();
+    let clock = OffClock::before(&settings.event_store.nats_url, -600).await;
+    settings.event_store.nats_url = clock.url.clone();
+    let provisioner = world.provisioner_with(settings);
+    // One waits for its host, another has one that can't be claimed. The ends of both are moved into the past.
+    let (begun, over) = (in_seconds(-3600), in_seconds(-60));
+    let known = [
+        (1, "node01", "ReservationWaits"),
+        (2, "node02", "HostAssigned"),
+    ];
+    for (event, host, reached) in known {
+        let (event, end) = (event.to_string(), in_seconds(3600));
+        let started = flat("EVENT_START", &event, host, begun, end);
+        world.says(started).await;
+        world.until_of(&event, reached).await;
+    }
+    for (event, host, _) in known {
+        let mut shortened = nested("EVENT_UPDATED", event, host, begun, over);
+        shortened["data"]["resource"]["id"] = 31.into();
+        world.says(shortened).await;
+        world
+            .until_of(&event.to_string(), "ReservationChanged")
+            .await;
+    }
+    // One start comes too late by our clock alone, one by both.
+    for (event, end) in [("3", over), ("4", in_seconds(-1800))] {
+        let started = flat("EVENT_START", event, "node01", begun, end);
+        world.says(started).await;
+    }
+    world.until_of("4", "ReservationRefused").await;
+    provisioner.until_shown("deadline_releases_stopped").await;
+    let kept = "its end passed by our clock, which is not the broker's";
+    provisioner.until_shown(kept).await;
+    for _ in 0..5 {
+        world.quiet().await;
+    }
+    let ends = ["ReservationFailed", "ReservationRefused"];
+    let facts = world.facts().await;
+    let ended: Vec<_> = facts
+        .iter()
+        .filter(|fact| ends.contains(&fact.name()) && !is_about(fact, "4"))
+        .collect();
+    assert!(ended.is_empty(), "{ended:?}");
+
+    clock.set(0);
+    world.until_of("1", "ReservationFailed").await;
+    world.until_of("2", "ReservationFailed").await;
+    world.until_of("3", "ReservationRefused").await;
     provisioner
         .until_not_shown("deadline_releases_stopped")
         .await;

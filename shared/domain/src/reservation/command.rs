@@ -73,6 +73,8 @@ pub enum Command {
         /// Whether a host may be released because no end came. Not while deliveries wait that may extend a reservation, nor
         /// where such releases are stopped.
         may_release: bool,
+        /// Whether our clock is known to be right: else nothing is ended that has no host yet because its time is over.
+        clock_is_right: bool,
     },
 }
 

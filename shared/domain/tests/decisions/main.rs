@@ -167,6 +167,7 @@ impl Story {
         self.decide(&Command::TimePassed {
             up_since,
             may_release: true,
+            clock_is_right: true,
         })
     }
 

@@ -179,3 +179,32 @@ fn a_host_whose_image_was_taken_off_while_cleaning_was_off_is_not_wiped_whatever
         assert_eq!(story.resource.not_wiped, Some(id("a")));
     }
 }
+
+// A clock that may be wrong.
+
+#[test]
+fn nothing_is_ended_because_its_time_is_over_while_our_clock_may_be_wrong() {
+    let mut postponed = waiting();
+    let mut later = postponed.word("a", Said::Changed, 3 * HOUR, Some(HOUR));
+    later.knowledge.schedule.start = at(2 * HOUR);
+    postponed.decide(&Command::Said(Box::new(later)));
+    for mut story in [announced(), waiting(), postponed] {
+        story.now = 4 * HOUR;
+        let passed = |clock_is_right| Command::TimePassed {
+            up_since: at(0),
+            may_release: clock_is_right,
+            clock_is_right,
+        };
+        let withheld = story.decide(&passed(false));
+        assert!(
+            withheld.iter().all(|fact| fact.name() == "StartOverdue"),
+            "{withheld:?}"
+        );
+        let ended = story.decide(&passed(true));
+        let last = names(&ended).pop();
+        assert!(
+            matches!(last, Some("ReservationMissed" | "ReservationFailed")),
+            "{ended:?}"
+        );
+    }
+}

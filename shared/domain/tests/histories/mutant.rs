@@ -230,6 +230,7 @@ impl Mutant {
                 let always = Command::TimePassed {
                     up_since: Timestamp::MIN,
                     may_release: *may_release,
+                    clock_is_right: true,
                 };
                 right(state, &always)
             }

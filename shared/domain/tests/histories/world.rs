@@ -401,6 +401,7 @@ impl World {
             let command = Command::TimePassed {
                 up_since: at(up_since),
                 may_release: true,
+                clock_is_right: true,
             };
             let decision = self.decide(resource, before, None, command);
             self.judge.fires(&decision, &self.waiting)?;

@@ -58,7 +58,8 @@ pub fn decide(
         Command::TimePassed {
             up_since,
             may_release,
-        } => decision.time_passed(*up_since, *may_release),
+            clock_is_right,
+        } => decision.time_passed(*up_since, *may_release, *clock_is_right),
     }
     decision.facts
 }

@@ -9,14 +9,34 @@ use crate::id::ReservationId;
 use crate::time;
 
 impl Decision<'_> {
-    pub(super) fn time_passed(&mut self, up_since: Timestamp, may_release: bool) {
+    pub(super) fn time_passed(
+        &mut self,
+        up_since: Timestamp,
+        may_release: bool,
+        clock_is_right: bool,
+    ) {
         let mut due = timer::timers(&self.resource, self.policy, up_since);
-        due.retain(|(instant, timer)| *instant <= self.now && (may_release || !timer.releases()));
+        due.retain(|(instant, timer)| {
+            *instant <= self.now
+                && (may_release || !timer.releases())
+                && (clock_is_right || !self.ends(timer))
+        });
         // Proof that a reservation is over comes first: nobody is told of a hold that won't be.
         due.sort_by_key(|(_, timer)| !matches!(timer, Timer::ProvenOver(_)));
         for (instant, timer) in due {
             if !self.is_over(timer.reservation()) {
                 self.fire(instant, timer, up_since);
+            }
+        }
+    }
+
+    /// Whether a timer ends a reservation that has no host yet.
+    fn ends(&self, timer: &Timer) -> bool {
+        match timer {
+            Timer::Missed(_) | Timer::WaitedTooLong(_) => true,
+            Timer::Resume(reservation) => self.has_ended(reservation),
+            Timer::StartOverdue(_) | Timer::Deadline(_) | Timer::Hold(_) | Timer::ProvenOver(_) => {
+                false
             }
         }
     }

@@ -577,6 +577,7 @@ fn passes(story: &mut Story, now: i64) -> Command {
     Command::TimePassed {
         up_since: at(0),
         may_release: true,
+        clock_is_right: true,
     }
 }
 
@@ -586,6 +587,7 @@ fn was_away(story: &mut Story, now: i64) -> Command {
     Command::TimePassed {
         up_since: at(now),
         may_release: true,
+        clock_is_right: true,
     }
 }
 
@@ -617,6 +619,7 @@ fn time() -> Vec<Asked> {
                 Command::TimePassed {
                     up_since: at(0),
                     may_release: false,
+                    clock_is_right: true,
                 }
             },
         ),
@@ -632,6 +635,7 @@ fn time() -> Vec<Asked> {
                 Command::TimePassed {
                     up_since,
                     may_release: true,
+                    clock_is_right: true,
                 }
             },
         ),
