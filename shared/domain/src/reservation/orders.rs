@@ -9,7 +9,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::fact::{Fact, Note};
+use super::fact::Note;
 use crate::id::{ResourceId, ResourceKind, SiteId};
 
 const EVERYTHING: &str = "everything";
@@ -45,30 +45,23 @@ pub(super) enum About {
 }
 
 impl Orders {
-    pub(super) fn evolve(&mut self, fact: &Fact) {
-        match fact {
-            Fact::HostHeld { note } => {
-                self.held = Some(note.clone());
-                self.heard(About::Hold, note);
-            }
-            Fact::HostUnheld { note } => {
-                self.held = None;
-                self.heard(About::Hold, note);
-            }
-            Fact::DrivingPaused { note } => {
-                self.paused = Some(note.clone());
-                self.heard(About::Pause, note);
-            }
-            Fact::DrivingResumed { note } => {
-                self.paused = None;
-                self.heard(About::Pause, note);
-            }
-            Fact::HandBackOrdered { note } => {
-                self.handed_back = Some(note.clone());
-                self.heard(About::HandBack, note);
-            }
-            Fact::HostHandedBack { .. } => self.handed_back = None,
-            _ => {}
+    /// An operator ordered it.
+    pub(super) fn order(&mut self, about: About, note: &Note) {
+        *self.slot(about) = Some(note.clone());
+        self.heard(about, note);
+    }
+
+    /// An operator took it back.
+    pub(super) fn take_back(&mut self, about: About, note: &Note) {
+        *self.slot(about) = None;
+        self.heard(about, note);
+    }
+
+    fn slot(&mut self, about: About) -> &mut Option<Note> {
+        match about {
+            About::Hold => &mut self.held,
+            About::Pause => &mut self.paused,
+            About::HandBack => &mut self.handed_back,
         }
     }
 

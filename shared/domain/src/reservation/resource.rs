@@ -393,7 +393,11 @@ impl Reservation {
     pub fn outcome(&self) -> Option<Outcome> {
         match self.phase {
             Phase::Over(outcome) => Some(outcome),
-            _ => None,
+            Phase::Announced { .. }
+            | Phase::Waiting(_)
+            | Phase::Holding
+            | Phase::Postponed(_)
+            | Phase::Moved => None,
         }
     }
 
@@ -563,7 +567,7 @@ impl Resource {
         });
         match sites {
             Some(sites) if !sites.is_empty() => HostSites::These(sites),
-            _ => HostSites::Any,
+            Some(_) | None => HostSites::Any,
         }
     }
 
@@ -578,7 +582,12 @@ impl Resource {
                     id,
                     waiting.as_ref(),
                 )),
-                _ => None,
+                Phase::Announced { .. }
+                | Phase::Waiting(_)
+                | Phase::Holding
+                | Phase::Postponed(_)
+                | Phase::Moved
+                | Phase::Over(_) => None,
             })
             .collect();
         queue.sort_by_key(|(start, _, waiting)| (*start, waiting.accepted));

@@ -94,7 +94,8 @@ impl Clock {
     pub(super) fn has_run_out(&self, now: Timestamp, policy: &Policy) -> bool {
         let counts = match (self.since_sight(now, policy), self.working_since) {
             (SinceSight::Short | SinceSight::Due, Some(since)) => time::elapsed(since, now),
-            _ => Duration::ZERO,
+            (SinceSight::Short | SinceSight::Due, None)
+            | (SinceSight::Stands | SinceSight::Unseen, _) => Duration::ZERO,
         };
         self.worked.saturating_add(counts) >= policy.provisioning_timeout
     }

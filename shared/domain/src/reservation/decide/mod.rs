@@ -5,9 +5,15 @@
 //! observation or timer has no second effect.
 //!
 //! `said`: what a delivery says; `heard`: what of that is only recorded; `ordered`: what an operator orders; `settled`: where a
-//! site's hosts are; `observed`: what the driver read; `passed`: what time itself decides.
+//! site's hosts are; `observed` and `held`: what the driver read; `passed`: what time itself decides.
+
+#![deny(
+    clippy::wildcard_enum_match_arm,
+    reason = "each pair is decided: a new variant asks for its answer in every place"
+)]
 
 mod heard;
+mod held;
 mod observed;
 mod ordered;
 mod passed;
@@ -18,7 +24,7 @@ use jiff::Timestamp;
 
 use super::command::{Command, Policy};
 use super::fact::{EndOutcome, Fact, FailureReason};
-use super::resource::{Holding, Phase, Recorded, Resource, Stage};
+use super::resource::{Phase, Recorded, Resource, Stage};
 use crate::id::ReservationId;
 
 /// What follows from `command`. All facts of one decision are appended together or not at all.
@@ -91,16 +97,17 @@ impl Decision<'_> {
     }
 
     fn end_outcome(&self, reservation: &ReservationId) -> EndOutcome {
-        match self.resource.holding() {
-            Some(Holding {
-                reservation: holder,
-                // An adopted host is in use from the beginning.
-                stage: Stage::Ready { .. } | Stage::Adopting,
-                ..
-            }) if holder == reservation => EndOutcome::Completed,
+        let holding = self.resource.holding();
+        let stage = holding
+            .filter(|holding| holding.reservation == *reservation)
+            .map(|holding| &holding.stage);
+        match stage {
+            // An adopted host is in use from the beginning.
+            Some(Stage::Ready { .. } | Stage::Adopting) => EndOutcome::Completed,
+            Some(Stage::Claiming | Stage::Preparing { .. }) => EndOutcome::Cancelled,
             // Nobody sees how a host is prepared that a shadow would have had: it is taken to get ready, as most do.
-            _ if self.would_have_a_host(reservation) => EndOutcome::Completed,
-            _ => EndOutcome::Cancelled,
+            None if self.would_have_a_host(reservation) => EndOutcome::Completed,
+            None => EndOutcome::Cancelled,
         }
     }
 

@@ -1,17 +1,24 @@
-//! What the driver read.
+//! What the driver read of a host that nobody has, or that is given back; `held`: of one that a reservation has.
 
-use super::super::command::{ClaimedHost, Observation, Progress};
-use super::super::fact::{Fact, FailureReason, HostError, WaitReason};
-use super::super::resource::{Changes, Holding, Occupancy, Phase, Stage};
-use super::super::vigil::{Clock, SinceSight};
+use super::super::command::Observation;
+use super::super::fact::{Fact, FailureReason, WaitReason};
+use super::super::resource::{Changes, Occupancy, Phase, Release, Stage};
 use super::Decision;
 use crate::id::{HostRef, ReservationId};
 use crate::time;
 
 impl Decision<'_> {
     pub(super) fn observed(&mut self, observation: &Observation) {
-        match (&self.resource.occupancy, observation) {
-            (Occupancy::Free, Observation::NoHost { text }) => {
+        match self.resource.occupancy.clone() {
+            Occupancy::Free => self.observed_free(observation),
+            Occupancy::Held(holding) => self.observed_held(&holding, observation),
+            Occupancy::Releasing(release) => self.observed_releasing(&release, observation),
+        }
+    }
+
+    fn observed_free(&mut self, observation: &Observation) {
+        match observation {
+            Observation::NoHost { text } => {
                 let waiting: Vec<_> = self
                     .resource
                     .queue()
@@ -25,7 +32,7 @@ impl Decision<'_> {
                     );
                 }
             }
-            (Occupancy::Free, Observation::Clean { host, secret }) => {
+            Observation::Clean { host, secret } => {
                 if let Some(reservation) = self.next_in_time() {
                     match self.resource.operator_needed(&reservation, self.policy) {
                         Some(text) => self.tell_why(reservation, WaitReason::Operator { text }),
@@ -33,7 +40,7 @@ impl Decision<'_> {
                     }
                 }
             }
-            (Occupancy::Free, Observation::WouldBeClaimed { host }) => {
+            Observation::WouldBeClaimed { host } => {
                 if let Some(reservation) = self.next_in_time()
                     && !self.would_have_a_host(&reservation)
                     && self
@@ -45,32 +52,20 @@ impl Decision<'_> {
                     self.add(Fact::HostWouldBeAssigned { reservation, host });
                 }
             }
-            (Occupancy::Free | Occupancy::Releasing(_), Observation::NotClean { text }) => {
-                self.tell_all(&WaitReason::Host { text: text.clone() });
+            Observation::NotClean { text } => self.tell_all_of_the_host(text),
+            Observation::Paused { text } => self.tell_all_of_the_pause(text),
+            Observation::SwitchedOn { host } => {
+                if self.resource.orders.handed_back.is_some() {
+                    self.add(Fact::HostHandedBack { host: host.clone() });
+                }
             }
-            (Occupancy::Free | Occupancy::Releasing(_), Observation::Paused { text }) => {
-                self.tell_all(&WaitReason::Paused { text: text.clone() });
-            }
-            (Occupancy::Releasing(release), Observation::Releasing) => {
-                let holder = release.reservation.clone();
-                self.tell_that_it_goes_on(&WaitReason::Release { holder });
-            }
-            (Occupancy::Releasing(release), Observation::CleaningOff) if !release.cleaning_off => {
-                let reservation = release.reservation.clone();
-                self.add(Fact::CleaningSeenOff { reservation });
-            }
-            (Occupancy::Free, Observation::SwitchedOn { host })
-                if self.resource.orders.handed_back.is_some() =>
-            {
-                self.add(Fact::HostHandedBack { host: host.clone() });
-            }
-            (Occupancy::Free, Observation::NoPlace { preparing }) => {
+            Observation::NoPlace { preparing } => {
                 if let Some(reservation) = self.next_in_time() {
                     let preparing = *preparing;
                     self.tell_why(reservation, WaitReason::Turn { preparing });
                 }
             }
-            (Occupancy::Free, Observation::PlaceUnused { reason, upon }) => {
+            Observation::PlaceUnused { reason, upon } => {
                 if *upon == self.resource.version
                     && let Some(reservation) = self.next_in_time()
                 {
@@ -81,20 +76,50 @@ impl Decision<'_> {
                     });
                 }
             }
-            (Occupancy::Held(holding), observation) => {
-                let holding = holding.clone();
-                self.observed_held(&holding, observation);
+            // Of a host that somebody has, or had when it was read.
+            Observation::CleaningOff
+            | Observation::Unclaimed
+            | Observation::ClaimRefused { .. }
+            | Observation::AdoptionRefused { .. }
+            | Observation::Claimed(_)
+            | Observation::HostGone
+            | Observation::Releasing
+            | Observation::Released { .. } => {}
+        }
+    }
+
+    fn observed_releasing(&mut self, release: &Release, observation: &Observation) {
+        match observation {
+            Observation::NotClean { text } => self.tell_all_of_the_host(text),
+            Observation::Paused { text } => self.tell_all_of_the_pause(text),
+            Observation::Releasing => {
+                let holder = release.reservation.clone();
+                self.tell_that_it_goes_on(&WaitReason::Release { holder });
             }
-            (Occupancy::Releasing(release), Observation::Released { left, not_wiped }) => {
-                let fact = Fact::HostReleased {
-                    reservation: release.reservation.clone(),
-                    took: time::elapsed(release.since, self.now),
-                    left: *left,
-                    not_wiped: *not_wiped || release.cleaning_off,
-                };
-                self.add(fact);
+            Observation::CleaningOff => {
+                if !release.cleaning_off {
+                    let reservation = release.reservation.clone();
+                    self.add(Fact::CleaningSeenOff { reservation });
+                }
             }
-            (Occupancy::Free | Occupancy::Releasing(_), _) => {}
+            Observation::Released { left, not_wiped } => self.add(Fact::HostReleased {
+                reservation: release.reservation.clone(),
+                took: time::elapsed(release.since, self.now),
+                left: *left,
+                not_wiped: *not_wiped || release.cleaning_off,
+            }),
+            // Of a host that is free, or that somebody has.
+            Observation::NoHost { .. }
+            | Observation::Clean { .. }
+            | Observation::WouldBeClaimed { .. }
+            | Observation::NoPlace { .. }
+            | Observation::PlaceUnused { .. }
+            | Observation::Unclaimed
+            | Observation::ClaimRefused { .. }
+            | Observation::AdoptionRefused { .. }
+            | Observation::Claimed(_)
+            | Observation::HostGone
+            | Observation::SwitchedOn { .. } => {}
         }
     }
 
@@ -145,8 +170,25 @@ impl Decision<'_> {
             {
                 Some((holding.told.as_ref(), &holding.changes))
             }
-            _ => None,
+            (
+                Phase::Announced { .. }
+                | Phase::Holding
+                | Phase::Postponed(_)
+                | Phase::Moved
+                | Phase::Over(_),
+                _,
+            ) => None,
         }
+    }
+
+    fn tell_all_of_the_host(&mut self, text: &str) {
+        let text = text.to_owned();
+        self.tell_all(&WaitReason::Host { text });
+    }
+
+    fn tell_all_of_the_pause(&mut self, text: &str) {
+        let text = text.to_owned();
+        self.tell_all(&WaitReason::Paused { text });
     }
 
     /// Tells all that wait for the host.
@@ -192,231 +234,11 @@ impl Decision<'_> {
                 reason,
             },
             Some(told) if told.is_same_kind(&reason) => return,
-            _ => Fact::ReservationWaits {
+            Some(_) | None => Fact::ReservationWaits {
                 reservation,
                 reason,
             },
         };
         self.add(fact);
-    }
-
-    fn observed_held(&mut self, holding: &Holding, observation: &Observation) {
-        let reservation = &holding.reservation;
-        match (observation, &holding.stage) {
-            (
-                Observation::HostGone,
-                Stage::Adopting | Stage::Claiming | Stage::Preparing { .. },
-            ) => {
-                self.fail(reservation, FailureReason::HostGone);
-            }
-            // Said even where another trouble was told before: what was broken is lost now.
-            (Observation::HostGone, Stage::Ready { trouble: told }) => {
-                let trouble = format!(
-                    "the host {} does not exist any more in Kubernetes",
-                    holding.host
-                );
-                if told.as_ref() != Some(&trouble) {
-                    self.add(Fact::ReadyHostTroubled {
-                        reservation: reservation.clone(),
-                        trouble,
-                    });
-                }
-            }
-            // Assigned, but not claimed before its end, perhaps because nobody was there: it is not prepared any more (R3).
-            (Observation::Unclaimed, Stage::Claiming) if self.has_ended(reservation) => {
-                let waited_for = holding.told.clone();
-                self.fail(reservation, FailureReason::NotClaimedInTime { waited_for });
-            }
-            (Observation::NotClean { text }, Stage::Claiming) => {
-                let reason = WaitReason::Host { text: text.clone() };
-                self.tell_why(reservation.clone(), reason);
-            }
-            (Observation::Paused { text }, Stage::Claiming) => {
-                let reason = WaitReason::Paused { text: text.clone() };
-                self.tell_why(reservation.clone(), reason);
-            }
-            (Observation::CleaningOff, _) if !holding.cleaning_off => {
-                self.add(Fact::CleaningSeenOff {
-                    reservation: reservation.clone(),
-                });
-            }
-            (Observation::Unclaimed, Stage::Preparing { .. } | Stage::Ready { .. }) => {
-                self.lost(reservation)
-            }
-            (Observation::ClaimRefused { text }, Stage::Claiming) => {
-                self.fail(
-                    reservation,
-                    FailureReason::CannotClaim { text: text.clone() },
-                );
-            }
-            // Once: what a webhook says may be another thing each time.
-            (Observation::AdoptionRefused { text }, Stage::Adopting)
-                if holding.adoption_refused.is_none() =>
-            {
-                self.add(Fact::AdoptionRefused {
-                    reservation: reservation.clone(),
-                    text: text.clone(),
-                });
-            }
-            (Observation::Claimed(host), Stage::Adopting | Stage::Claiming) => {
-                self.add(Fact::HostClaimed {
-                    reservation: reservation.clone(),
-                });
-                self.claimed(reservation, host);
-            }
-            (Observation::Claimed(host), Stage::Preparing { .. } | Stage::Ready { .. }) => {
-                self.claimed(reservation, host)
-            }
-            _ => {}
-        }
-    }
-
-    /// Someone took our claim away from a host that had it: it is not claimed again (R12), and the timeout stands still.
-    fn lost(&mut self, reservation: &ReservationId) {
-        let change = "it does not carry our claim any more";
-        self.changed_by_others(reservation, change);
-        self.stop_the_clock(reservation, change);
-    }
-
-    fn changed_by_others(&mut self, reservation: &ReservationId, change: &str) {
-        let told = |holding: &Holding| holding.changed.as_deref() == Some(change);
-        if self
-            .resource
-            .holding()
-            .is_some_and(|holding| !told(holding))
-        {
-            self.add(Fact::HostChangedByOthers {
-                reservation: reservation.clone(),
-                change: change.to_owned(),
-            });
-        }
-    }
-
-    fn restored(&mut self, reservation: &ReservationId) {
-        let holding = self.resource.holding();
-        if holding.is_some_and(|holding| holding.changed.is_some()) {
-            self.add(Fact::HostRestored {
-                reservation: reservation.clone(),
-            });
-        }
-    }
-
-    fn claimed(&mut self, reservation: &ReservationId, host: &ClaimedHost) {
-        match &host.changed {
-            Some(change) => self.changed_by_others(reservation, change),
-            None => self.restored(reservation),
-        }
-        match self.resource.holding().map(|holding| holding.stage.clone()) {
-            Some(Stage::Preparing {
-                errors, in_error, ..
-            }) => self.preparing(reservation, host, errors, in_error),
-            Some(Stage::Ready { trouble }) => self.ready(reservation, host, trouble.is_some()),
-            Some(Stage::Adopting | Stage::Claiming) | None => {}
-        }
-    }
-
-    fn preparing(
-        &mut self,
-        reservation: &ReservationId,
-        host: &ClaimedHost,
-        errors: u32,
-        in_error: bool,
-    ) {
-        if let Progress::Ready { address } = &host.progress {
-            self.add(Fact::HostProvisioned {
-                reservation: reservation.clone(),
-                address: address.clone(),
-            });
-            return self.ready(reservation, host, false);
-        }
-        match (&host.error, in_error) {
-            (Some(error), false) => {
-                if self.error_seen(reservation, error, errors + 1) {
-                    return;
-                }
-            }
-            (None, true) => self.add(Fact::ProvisioningErrorCleared {
-                reservation: reservation.clone(),
-            }),
-            (Some(_), true) | (None, false) => {}
-        }
-        match &host.progress {
-            Progress::Working => self.seen_to_work(reservation),
-            Progress::Suspended { reason } => self.stop_the_clock(reservation, reason),
-            Progress::Ready { .. } => {}
-        }
-    }
-
-    /// Fails only here, upon a look: the host may have become ready while nobody could look (R8, R10).
-    fn seen_to_work(&mut self, reservation: &ReservationId) {
-        let Some(clock) = self.clock() else {
-            return;
-        };
-        if clock.has_run_out(self.now, self.policy) {
-            let seconds = self.policy.provisioning_timeout.as_secs();
-            return self.fail(reservation, FailureReason::ProvisioningTimeout { seconds });
-        }
-        let reservation = reservation.clone();
-        match clock.since_sight(self.now, self.policy) {
-            SinceSight::Stands => self.add(Fact::ProvisioningResumed { reservation }),
-            SinceSight::Due => self.add(Fact::ProvisioningSeen { reservation }),
-            SinceSight::Unseen => self.add(Fact::ProvisioningUnseen { reservation }),
-            SinceSight::Short => {}
-        }
-    }
-
-    fn stop_the_clock(&mut self, reservation: &ReservationId, reason: &str) {
-        let since_sight = (self.clock()).map(|clock| clock.since_sight(self.now, self.policy));
-        let reservation = reservation.clone();
-        match since_sight {
-            None | Some(SinceSight::Stands) => return,
-            Some(SinceSight::Unseen) => self.add(Fact::ProvisioningUnseen {
-                reservation: reservation.clone(),
-            }),
-            Some(SinceSight::Short | SinceSight::Due) => {}
-        }
-        self.add(Fact::ProvisioningSuspended {
-            reservation,
-            reason: reason.to_owned(),
-        });
-    }
-
-    fn clock(&self) -> Option<Clock> {
-        Clock::of(&self.resource.holding()?.stage)
-    }
-
-    /// Returns whether that was one error too many.
-    fn error_seen(&mut self, reservation: &ReservationId, error: &HostError, attempt: u32) -> bool {
-        let attempts = self.policy.provisioning_attempts.max(1);
-        self.add(Fact::ProvisioningErrorSeen {
-            reservation: reservation.clone(),
-            error: error.clone(),
-            attempt,
-            attempts,
-        });
-        let last = attempt >= attempts;
-        if last {
-            self.fail(
-                reservation,
-                FailureReason::ProvisioningErrors {
-                    error: error.clone(),
-                    attempts: attempt,
-                },
-            );
-        }
-        last
-    }
-
-    fn ready(&mut self, reservation: &ReservationId, host: &ClaimedHost, troubled: bool) {
-        match (&host.error, troubled) {
-            (Some(error), false) => self.add(Fact::ReadyHostTroubled {
-                reservation: reservation.clone(),
-                trouble: format!("{}: {}", error.kind, error.message),
-            }),
-            (None, true) => self.add(Fact::ReadyHostRecovered {
-                reservation: reservation.clone(),
-            }),
-            (Some(_), true) | (None, false) => {}
-        }
     }
 }

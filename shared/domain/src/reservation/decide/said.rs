@@ -38,11 +38,27 @@ impl Decision<'_> {
             {
                 self.end_adopted(word);
             }
-            (_, Some(Phase::Over(_) | Phase::Moved)) => {}
+            (
+                Said::Announced
+                | Said::Changed
+                | Said::Start { .. }
+                | Said::UnservableStart { .. }
+                | Said::End
+                | Said::Deleted,
+                Some(Phase::Over(_) | Phase::Moved),
+            ) => {}
             (Said::Announced | Said::Changed, None) => {
                 self.add(Fact::ReservationAnnounced(announced(word)))
             }
-            (Said::Announced | Said::Changed, Some(_)) => self.learn(word),
+            (
+                Said::Announced | Said::Changed,
+                Some(
+                    Phase::Announced { .. }
+                    | Phase::Waiting(_)
+                    | Phase::Postponed(_)
+                    | Phase::Holding,
+                ),
+            ) => self.learn(word),
             (Said::Start { key, terms }, None | Some(Phase::Announced { .. })) => {
                 self.start(word, key, terms)
             }
@@ -62,30 +78,44 @@ impl Decision<'_> {
             (Said::Start { .. } | Said::UnservableStart { .. }, Some(Phase::Holding)) => {
                 self.learn(word)
             }
-            (Said::Deleted, _) => self.end(word, EndCause::Deleted),
-            (Said::End, phase) => {
-                // Whichever comes first, this word or our own timer: who waited to the end of its time waited in vain.
-                let in_vain = match phase {
-                    Some(Phase::Waiting(waiting)) => {
-                        let would_have = waiting.would_have.is_some();
-                        !waiting.can_claim()
-                            || waiting.unsettled
-                            || !would_have && word.knowledge.schedule.end <= self.now
-                    }
-                    // Nobody brought its key, though there was time to.
-                    Some(Phase::Postponed(waiting)) => !waiting.can_claim(),
-                    _ => false,
-                };
-                if self.is_extended_beyond(word) {
-                    return;
-                }
-                if in_vain {
-                    self.waited_in_vain(&word.reservation);
-                    self.heard(word, HeardSaid::End);
-                } else {
-                    self.end(word, EndCause::End)
-                }
+            (
+                Said::Deleted,
+                None
+                | Some(
+                    Phase::Announced { .. }
+                    | Phase::Waiting(_)
+                    | Phase::Postponed(_)
+                    | Phase::Holding,
+                ),
+            ) => self.end(word, EndCause::Deleted),
+            (Said::End, None | Some(Phase::Announced { .. } | Phase::Holding)) => {
+                self.end_said(word, false);
             }
+            (Said::End, Some(Phase::Waiting(waiting))) => {
+                let would_have = waiting.would_have.is_some();
+                let in_vain = !waiting.can_claim()
+                    || waiting.unsettled
+                    || !would_have && word.knowledge.schedule.end <= self.now;
+                self.end_said(word, in_vain);
+            }
+            // Where nobody brought its key, there was time to.
+            (Said::End, Some(Phase::Postponed(waiting))) => {
+                let in_vain = !waiting.can_claim();
+                self.end_said(word, in_vain);
+            }
+        }
+    }
+
+    /// `in_vain`: it waited to the end of its time. Whichever comes first, this word or our own timer, it has failed then.
+    fn end_said(&mut self, word: &Word, in_vain: bool) {
+        if self.is_extended_beyond(word) {
+            return;
+        }
+        if in_vain {
+            self.waited_in_vain(&word.reservation);
+            self.heard(word, HeardSaid::End);
+        } else {
+            self.end(word, EndCause::End);
         }
     }
 
@@ -111,21 +141,23 @@ impl Decision<'_> {
             Phase::Holding => !self.has_adopted(&word.reservation),
             Phase::Announced { .. } | Phase::Over(_) | Phase::Moved => false,
         };
-        match known.phase {
-            // Whoever serves that resource answers.
-            Phase::Over(_) if names_another => {}
-            _ if names_another && newer && gives_back && word.said.can_move() => {
-                self.add(Fact::ReservationEnded(Ended {
-                    // It is not the host's.
-                    site: None,
-                    ..Self::ended_by(
-                        word,
-                        EndCause::MovedAway,
-                        self.end_outcome(&word.reservation),
-                    )
-                }));
-            }
-            _ => self.said(word),
+        let is_over = known.outcome().is_some();
+        // Whoever serves that resource answers.
+        if names_another && is_over {
+            return;
+        }
+        if names_another && newer && gives_back && word.said.can_move() {
+            self.add(Fact::ReservationEnded(Ended {
+                // It is not the host's.
+                site: None,
+                ..Self::ended_by(
+                    word,
+                    EndCause::MovedAway,
+                    self.end_outcome(&word.reservation),
+                )
+            }));
+        } else {
+            self.said(word);
         }
     }
 
@@ -413,7 +445,14 @@ impl Decision<'_> {
             Some(Phase::Postponed(waiting)) if !waiting.can_claim() => {
                 self.what_is_before(reservation, &waiting.key, &waiting.terms)
             }
-            _ => None,
+            Some(
+                Phase::Announced { .. }
+                | Phase::Postponed(_)
+                | Phase::Holding
+                | Phase::Moved
+                | Phase::Over(_),
+            )
+            | None => None,
         };
         self.fail(reservation, FailureReason::NotClaimedInTime { waited_for });
     }
@@ -421,12 +460,12 @@ impl Decision<'_> {
     /// For what it waited last. Of a host that is being taken back, what is in the way of that says more.
     fn waited_for(&self, reservation: &ReservationId, waiting: &Waiting) -> Option<WaitReason> {
         let before = self.what_is_before(reservation, &waiting.key, &waiting.terms);
-        match (&before, &waiting.told) {
-            (
-                None | Some(WaitReason::Release { .. }),
-                Some(told @ (WaitReason::Host { .. } | WaitReason::Paused { .. })),
-            ) => Some(told.clone()),
-            _ => before.or_else(|| waiting.told.clone()),
+        let says_less = matches!(before, None | Some(WaitReason::Release { .. }));
+        match &waiting.told {
+            Some(told @ (WaitReason::Host { .. } | WaitReason::Paused { .. })) if says_less => {
+                Some(told.clone())
+            }
+            told => before.or_else(|| told.clone()),
         }
     }
 
@@ -525,16 +564,22 @@ impl Decision<'_> {
         key: &TenantKey,
         terms: &Terms,
     ) -> Option<WaitReason> {
-        match (key, &self.resource.occupancy) {
-            (TenantKey::Missing { reason }, _) if !terms.without_key => Some(WaitReason::Key {
-                text: reason.clone(),
-            }),
-            _ if self.is_unsettled(reservation) => Some(WaitReason::Site),
-            (_, Occupancy::Free) => None,
-            (_, Occupancy::Held(holding)) => Some(WaitReason::Holder {
+        match key {
+            TenantKey::Missing { reason } if !terms.without_key => {
+                let text = reason.clone();
+                return Some(WaitReason::Key { text });
+            }
+            TenantKey::Missing { .. } | TenantKey::InDelivery => {}
+        }
+        if self.is_unsettled(reservation) {
+            return Some(WaitReason::Site);
+        }
+        match &self.resource.occupancy {
+            Occupancy::Free => None,
+            Occupancy::Held(holding) => Some(WaitReason::Holder {
                 holder: holding.reservation.clone(),
             }),
-            (_, Occupancy::Releasing(release)) => Some(WaitReason::Release {
+            Occupancy::Releasing(release) => Some(WaitReason::Release {
                 holder: release.reservation.clone(),
             }),
         }
