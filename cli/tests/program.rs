@@ -278,6 +278,7 @@ fn all(server: &NatsServer, home: &std::path::Path, port: &str) -> Command {
             "http://images.example/image.qcow2.sha256sum",
         )
         .env("WEBHOOK_SECRET", "a-secret-of-this-test")
+        .env("SHUTDOWN_DELAY", "0")
         .env("LOG_FORMAT", "json");
     command
 }

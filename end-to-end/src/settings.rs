@@ -102,6 +102,8 @@ pub(crate) fn variables(
         ("REPORT_RETRY_MAX", "1".to_owned()),
         ("REPORT_PROBE_MAX", "1".to_owned()),
         ("SWEEP_INTERVAL", "2".to_owned()),
+        // Nobody has to be led to another replica first: senders look for one at each connection.
+        ("SHUTDOWN_DELAY", "0".to_owned()),
     ];
     let further = settings.variables.iter().cloned();
     let all = usual.into_iter().chain(further);

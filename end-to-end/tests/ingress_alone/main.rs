@@ -3,10 +3,11 @@
 
 mod full_disk;
 mod overload;
+mod rolling_update;
 mod stop;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bellhop_end_to_end::{PATIENCE, Service, ServiceKind, program};
 use bellhop_nats_server::NatsServer;
@@ -32,21 +33,7 @@ impl Ingress {
     async fn start_as(program: PathBuf, variables: &[(&str, &str)]) -> Self {
         let nats = NatsServer::start().unwrap();
         let folder = TempDir::with_prefix("bellhop-").unwrap();
-        let spool = folder.path().join("spool").display().to_string();
-        let url = nats.url();
-        let usual = [
-            ("LISTEN_ADDRESS", "127.0.0.1"),
-            ("LOG_FORMAT", "json"),
-            ("NATS_URL", &url),
-            ("SPOOL_DIR", &spool),
-            ("WEBHOOK_SECRET", SECRET),
-        ];
-        let variables = usual.iter().chain(variables);
-        let variables: BTreeMap<_, _> = variables
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        let log = folder.path().join("ingress.log");
-        let mut service = Service::new(ServiceKind::Ingress, program, variables, log, client());
+        let mut service = service(program, &nats, folder.path(), variables);
         service.start().await.unwrap();
         service.until_ready().await.unwrap();
         Self {
@@ -59,6 +46,31 @@ impl Ingress {
     fn address(&self) -> String {
         self.service.url().replace("http://", "")
     }
+}
+
+/// An ingress with a log and a spool in this folder, which does not run yet.
+fn service(
+    program: PathBuf,
+    nats: &NatsServer,
+    folder: &Path,
+    variables: &[(&str, &str)],
+) -> Service {
+    let spool = folder.join("spool").display().to_string();
+    let url = nats.url();
+    let usual = [
+        ("LISTEN_ADDRESS", "127.0.0.1"),
+        ("LOG_FORMAT", "json"),
+        ("NATS_URL", &url),
+        ("SHUTDOWN_DELAY", "0"),
+        ("SPOOL_DIR", &spool),
+        ("WEBHOOK_SECRET", SECRET),
+    ];
+    let variables = usual.iter().chain(variables);
+    let variables: BTreeMap<_, _> = variables
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    let log = folder.join("ingress.log");
+    Service::new(ServiceKind::Ingress, program, variables, log, client())
 }
 
 /// A sender that has a new connection for each webhook: an idle one may make room for others.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bellhop_end_to_end::{PATIENCE, records, wait_for};
+use bellhop_nats_server::NatsServer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -12,8 +13,8 @@ use tokio::task::JoinSet;
 use crate::{Ingress, client, post, signature, start};
 
 /// The event ids of all stored webhooks.
-async fn stored(ingress: &Ingress) -> BTreeSet<String> {
-    let client = async_nats::connect(ingress.nats.url()).await.unwrap();
+pub(crate) async fn stored(nats: &NatsServer) -> BTreeSet<String> {
+    let client = async_nats::connect(nats.url()).await.unwrap();
     let messages = records::messages(&client, "DELIVERIES").await.unwrap();
     let event_id = |body: &str| {
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
@@ -125,7 +126,7 @@ async fn a_stop_under_load_loses_nothing_that_was_answered_whether_the_broker_an
 
     ingress.service.start().await.unwrap();
     let missing = async || {
-        let stored = stored(&ingress).await;
+        let stored = stored(&ingress.nats).await;
         accepted.difference(&stored).cloned().collect::<Vec<_>>()
     };
     let all = wait_for(PATIENCE, async || missing().await.is_empty().then_some(()));

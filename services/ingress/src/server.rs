@@ -36,7 +36,7 @@ use crate::{SERVICE, openapi, problem, webhook};
 const SHADOW: &str = "MODE=shadow: webhooks are stored for the shadow alone";
 /// How often it is looked at which alarms are over.
 const SWEEP: Duration = Duration::from_secs(60);
-/// What an open request may take beyond the time to store it, when the service stops.
+/// What an open request may take beyond the time to store it, when the service stops listening.
 const DRAIN: Duration = Duration::from_secs(5);
 /// What the rest of a stop may take after the requests: the door, the spool, the connection to the broker.
 const CLOSING: Duration = Duration::from_secs(10);
@@ -112,6 +112,7 @@ impl Ingress {
             header_read_timeout,
             body_read_timeout,
             store_timeout,
+            shutdown_delay,
             spool: spool_settings,
         } = settings;
         let certificate = tls.certificate()?;
@@ -165,6 +166,7 @@ impl Ingress {
             connections: max_connections.get(),
             head_bytes: max_header_bytes as usize,
             header_time: header_read_timeout,
+            shutdown_delay,
             drain_time: store_timeout.saturating_add(DRAIN),
         };
         Ok(Self {
@@ -188,12 +190,12 @@ impl Ingress {
         self.listener.local_addr()
     }
 
-    /// Answers until the token is cancelled, then lets open requests end.
+    /// Answers until the token is cancelled and SHUTDOWN_DELAY has passed, then lets open requests end.
     ///
     /// # Errors
     /// None at present; see [`bellhop_service::server::serve`].
     pub async fn serve(self, token: CancellationToken) -> Result<(), IngressError> {
-        let limit = self.limits.drain_time.saturating_add(CLOSING);
+        let limit = self.limits.stop_time().saturating_add(CLOSING);
         let work = self.serve_until(token.clone());
         in_time(SERVICE, &token, limit, work)
             .await
@@ -236,6 +238,7 @@ impl Ingress {
             None => spool_watch.not_configured(),
         }
 
+        health.until(token.clone());
         let router = router(Arc::clone(&intake), &health, &http);
         let stopping = token.clone();
         let (served, stopped_at) = tokio::join!(
@@ -246,6 +249,10 @@ impl Ingress {
             },
             async {
                 stopping.cancelled().await;
+                tracing::info!(
+                    "not ready any more; webhooks are taken for another {:?}",
+                    limits.shutdown_delay
+                );
                 Instant::now()
             }
         );
@@ -253,7 +260,7 @@ impl Ingress {
         intake.under_way.close();
         // Whose sender did not wait for the answer has no more time than the others.
         let drained =
-            tokio::time::timeout_at(stopped_at + limits.drain_time, intake.under_way.wait());
+            tokio::time::timeout_at(stopped_at + limits.stop_time(), intake.under_way.wait());
         if drained.await.is_err() {
             tracing::error!("webhooks that were being stored are cut off");
         }

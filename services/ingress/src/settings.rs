@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bellhop_event_store::EventStoreSettings;
-use bellhop_service::settings::{boolean, positive_seconds};
+use bellhop_service::settings::{boolean, positive_seconds, seconds};
 use bellhop_service::{HttpSettings, TelemetrySettings, TlsSettings};
 use clap::{ArgAction, Args, Parser};
 use secrecy::SecretString;
@@ -124,6 +124,14 @@ pub struct IngressSettings {
     #[arg(long, env = "STORE_TIMEOUT", help_heading = "Limits of the ingress", default_value = "5", value_parser = positive_seconds())]
     pub store_timeout: Duration,
 
+    /// How long the ingress still takes webhooks when it is told to end (SIGTERM). Meanwhile `/readyz` is 503, and each answer
+    /// ends its connection, so that clients come to another ingress.
+    ///
+    /// Longer than a load balancer takes to notice, and than clients keep an idle connection. With STORE_TIMEOUT and 18 s more it
+    /// is to fit into the time that the process is given to end (`terminationGracePeriodSeconds`).
+    #[arg(long, env = "SHUTDOWN_DELAY", help_heading = "Limits of the ingress", default_value = "6", value_parser = seconds())]
+    pub shutdown_delay: Duration,
+
     /// Where webhooks wait while the broker is away.
     #[command(flatten)]
     pub spool: SpoolSettings,
@@ -167,6 +175,7 @@ mod tests {
         let settings: IngressSettings = parse(["ingress"]).unwrap();
         assert_eq!(settings.max_body_bytes.get(), 1024 * 1024);
         assert_eq!(settings.store_timeout, Duration::from_secs(5));
+        assert_eq!(settings.shutdown_delay, Duration::from_secs(6));
         assert!(!settings.accept_unsigned_webhooks);
         assert_eq!(settings.spool.spool_dir, None);
         assert_eq!(settings.spool.spool_after, Duration::from_millis(500));

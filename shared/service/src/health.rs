@@ -3,12 +3,12 @@
 //! | page | for | answer |
 //! |---|---|---|
 //! | `/livez` | the liveness probe | 200 as long as requests are answered at all; a dependency that is down is no reason to be restarted |
-//! | `/readyz` | the readiness probe | 200 if no dependency is down, else 503; with `?verbose` each dependency, the alarms and what is shown |
+//! | `/readyz` | the readiness probe | 200 if no dependency is down and the service does not end, else 503; with `?verbose` each dependency, the alarms and what is shown |
 //! | `/healthz` | callers of the service that Bellhop replaces | exactly its answer |
 //! | `/metrics` | Prometheus | OpenMetrics text |
 
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use axum::Router;
 use axum::extract::{RawQuery, Request, State};
@@ -19,6 +19,7 @@ use http::{StatusCode, header};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::notices::{Alarms, Notice, Shown};
@@ -59,6 +60,8 @@ struct HealthShared {
     alarms: Alarms,
     shown: Shown,
     dependencies: Mutex<Vec<Dependency>>,
+    /// Cancelled when the service begins to end.
+    stop: OnceLock<CancellationToken>,
     ready: Family<DependencyLabel, Gauge>,
 }
 
@@ -154,6 +157,7 @@ impl Health {
                 alarms,
                 shown,
                 dependencies: Mutex::default(),
+                stop: OnceLock::new(),
                 ready,
             }),
         }
@@ -182,12 +186,21 @@ impl Health {
         dependency
     }
 
-    /// Whether no dependency is down.
+    /// From when this is cancelled the service is not ready any more, so that clients are led elsewhere. The first one counts.
+    pub fn until(&self, stop: CancellationToken) {
+        self.shared.stop.get_or_init(|| stop);
+    }
+
+    /// Whether no dependency is down, and the service does not end.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.dependencies()
-            .iter()
-            .all(|(_, state)| state.is_ready())
+        let mut dependencies = self.dependencies().into_iter();
+        !self.is_ending() && dependencies.all(|(_, state)| state.is_ready())
+    }
+
+    fn is_ending(&self) -> bool {
+        let stop = self.shared.stop.get();
+        stop.is_some_and(CancellationToken::is_cancelled)
     }
 
     /// The pages of this module. Probes are logged unless the settings say not to.
@@ -223,7 +236,10 @@ impl Health {
     /// One line for each dependency in the form that Kubernetes components use, then alarms, then what is shown.
     fn report(&self) -> String {
         let mut text = String::new();
-        let mut is_ready = true;
+        let mut is_ready = !self.is_ending();
+        if !is_ready {
+            text.push_str("[-]shutdown failed: the service is ending\n");
+        }
         for (name, state) in self.dependencies() {
             is_ready &= state.is_ready();
             let _ = match state {
@@ -336,6 +352,21 @@ mod tests {
         assert!(health.is_ready());
         nats.down("refused");
         assert!(!health.is_ready());
+    }
+
+    #[test]
+    fn a_service_that_ends_is_not_ready_any_more_and_says_why() {
+        let (health, ..) = health();
+        health.dependency("nats").ok();
+        let stop = CancellationToken::new();
+        health.until(stop.clone());
+        assert!(health.is_ready());
+        stop.cancel();
+        assert!(!health.is_ready());
+        assert_eq!(
+            health.report(),
+            "[-]shutdown failed: the service is ending\n[+]nats ok\nreadyz check failed\n"
+        );
     }
 
     #[test]

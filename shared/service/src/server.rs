@@ -3,22 +3,24 @@
 //! `axum::serve` has no limit on connections and none on the time a client takes to send its request's head; both
 //! matter where anyone can connect. The size of a body and the time of a whole request are layers of the router.
 
+mod conversation;
 mod heard;
 mod places;
 
 use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::io::{AsyncRead, AsyncWrite};
+use hyper_util::rt::TokioTimer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use conversation::converse;
 use heard::Heard;
 use places::{Place, Places};
 
@@ -43,8 +45,19 @@ pub struct Limits {
     /// The time for a request's head, and so also for which an idle connection is kept. Java's client drops idle
     /// connections after 5 s of its own accord, so that it never meets one that we just closed.
     pub header_time: Duration,
-    /// How long requests that are under way may take to end after the shutdown began.
+    /// How long all goes on after the shutdown began, but that each answer ends its connection: until nobody leads
+    /// clients here any more, and those that are here have gone elsewhere.
+    pub shutdown_delay: Duration,
+    /// How long requests that are under way may take to end after that.
     pub drain_time: Duration,
+}
+
+impl Limits {
+    /// How long it takes at most to end.
+    #[must_use]
+    pub fn stop_time(&self) -> Duration {
+        self.shutdown_delay.saturating_add(self.drain_time)
+    }
 }
 
 impl Default for Limits {
@@ -53,6 +66,7 @@ impl Default for Limits {
             connections: 512,
             head_bytes: LEAST_HEAD_BYTES * 4,
             header_time: Duration::from_secs(30),
+            shutdown_delay: Duration::ZERO,
             drain_time: Duration::from_secs(10),
         }
     }
@@ -99,25 +113,25 @@ pub async fn serve_over(
         .max_buf_size(limits.head_bytes.max(LEAST_HEAD_BYTES))
         .header_read_timeout(limits.header_time);
     let mut places = Places::new(limits.connections);
-    let graceful = GracefulShutdown::new();
+    let (connections, closing) = (TaskTracker::new(), CancellationToken::new());
     let tls = certificate.map(|it| TlsAcceptor::from(it.server_config()));
     let welcome = |stream, place: Place| {
-        let service = Heard::new(router.clone(), place.guest());
-        let (http, tls, watcher) = (http.clone(), tls.clone(), graceful.watcher());
+        let service = Heard::new(router.clone(), place.guest(), token.clone());
+        let (http, tls, closing) = (http.clone(), tls.clone(), closing.clone());
         let talk = async move {
             match tls {
-                None => speak(&http, stream, service, watcher).await,
+                None => converse(&http, stream, service, &closing).await,
                 Some(tls) => {
                     let shaken = tokio::time::timeout(limits.header_time, tls.accept(stream));
                     match shaken.await {
-                        Ok(Ok(stream)) => speak(&http, stream, service, watcher).await,
+                        Ok(Ok(stream)) => converse(&http, stream, service, &closing).await,
                         Ok(Err(error)) => tracing::debug!(%error, "no TLS connection"),
                         Err(_) => tracing::debug!("the TLS handshake took too long"),
                     }
                 }
             }
         };
-        tokio::spawn(async move {
+        connections.spawn(async move {
             tokio::select! {
                 biased;
                 () = talk => {}
@@ -126,9 +140,13 @@ pub async fn serve_over(
         });
     };
 
+    let mut told_and_waited = pin!(async {
+        token.cancelled().await;
+        tokio::time::sleep(limits.shutdown_delay).await;
+    });
     loop {
         tokio::select! {
-            () = token.cancelled() => break,
+            () = &mut told_and_waited => break,
             accepted = accept(&listener, &mut places) => match accepted {
                 Ok((stream, place)) => welcome(stream, place),
                 Err(error) => {
@@ -150,7 +168,9 @@ pub async fn serve_over(
     }
 
     drop(listener);
-    if tokio::time::timeout(limits.drain_time, graceful.shutdown())
+    closing.cancel();
+    connections.close();
+    if tokio::time::timeout(limits.drain_time, connections.wait())
         .await
         .is_err()
     {
@@ -160,17 +180,6 @@ pub async fn serve_over(
         );
     }
     Ok(())
-}
-
-/// Answers the requests of one connection.
-async fn speak<S>(http: &http1::Builder, stream: S, service: Heard, watcher: Watcher)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let connection = http.serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(%error, "connection ended");
-    }
 }
 
 /// Only a client that is really there takes a place from another one.

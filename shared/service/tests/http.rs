@@ -6,9 +6,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 use bellhop_service::server::{Limits, serve, serve_within};
 use bellhop_service::{Alarms, Health, HttpSettings, Metrics, Shown};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -195,6 +196,105 @@ fn ask_and_stay(stream: &mut TcpStream, path: &str) -> String {
     let mut answer = [0; 1024];
     let length = stream.read(&mut answer).unwrap();
     String::from_utf8_lossy(&answer[..length]).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn until_the_delay_of_a_shutdown_is_over_all_are_answered_and_each_answer_ends_its_connection()
+ {
+    let limits = Limits {
+        shutdown_delay: Duration::from_secs(3600),
+        ..Limits::default()
+    };
+    let health = health();
+    let (address, token, server) = start(health.router(&settings()), limits).await;
+    health.until(token.clone());
+    let mut kept = TcpStream::connect(address).unwrap();
+    let answer = ask_and_stay(&mut kept, "/readyz");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(!answer.contains("connection: close"), "{answer}");
+
+    token.cancel();
+    let answer = ask_and_stay(&mut kept, "/livez");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
+    assert_eq!(kept.read(&mut [0]).unwrap(), 0);
+    let mut new = TcpStream::connect(address).unwrap();
+    let answer = ask_and_stay(&mut new, "/readyz");
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
+    assert!(!server.is_finished());
+    server.abort();
+}
+
+/// A server whose requests are told of by their bodies.
+async fn that_tells(limits: Limits) -> (SocketAddr, CancellationToken, UnboundedReceiver<String>) {
+    let (tell, told) = unbounded_channel();
+    let handle = post(async move |body: String| {
+        // A handler waits for the broker.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        tell.send(body).unwrap();
+        "done"
+    });
+    let (address, token, _) = start(Router::new().route("/", handle), limits).await;
+    (address, token, told)
+}
+
+const REQUEST: &[u8] = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nmore";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_crosses_the_end_of_its_connection_is_handled_at_a_shutdown_and_at_a_timeout()
+ {
+    let short = Limits {
+        header_time: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    for (limits, is_used) in [
+        (Limits::default(), false),
+        (Limits::default(), true),
+        (short, false),
+        (short, true),
+    ] {
+        let is_shutdown = limits.header_time != short.header_time;
+        let (address, token, mut told) = that_tells(limits).await;
+        let mut stream = TcpStream::connect(address).unwrap();
+        if is_used {
+            stream.write_all(REQUEST).unwrap();
+            assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+            assert_eq!(told.recv().await.unwrap(), "more");
+        }
+        if is_shutdown {
+            token.cancel();
+        }
+        // It hears of the end just after it has sent: here a little earlier, so that it surely crosses.
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        stream.write_all(REQUEST).unwrap();
+        drop(stream);
+        let late = tokio::time::timeout(Duration::from_secs(10), told.recv()).await;
+        let late = late.unwrap_or_else(|_| panic!("{limits:?}, {is_used}: it is lost"));
+        assert_eq!(late.unwrap(), "more");
+        token.cancel();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_after_an_answer_that_ended_its_connection_is_not_handled() {
+    let (address, token, mut told) = that_tells(Limits {
+        shutdown_delay: Duration::from_millis(500),
+        ..Limits::default()
+    })
+    .await;
+    token.cancel();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(REQUEST).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
+    assert_eq!(told.recv().await.unwrap(), "more");
+    // The kernel may say already that nobody listens.
+    let _ = stream.write_all(REQUEST);
+    drop(stream);
+    // The server ends, and with it who tells.
+    assert_eq!(told.recv().await, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

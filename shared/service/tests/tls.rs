@@ -11,6 +11,8 @@ use bellhop_service::server::{Limits, serve_over};
 use bellhop_service::tls::{Certificate, TlsSettings};
 use bellhop_service::{Alarms, Health, HttpSettings, Metrics, Shown, telemetry};
 use reqwest::Client;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -102,6 +104,49 @@ async fn clients_that_do_not_finish_their_handshake_keep_nobody_out() {
     assert!(is_answered(address, &authority).await);
     drop(silent);
     token.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_crosses_the_end_of_its_connection_is_handled_over_tls_too() {
+    let folder = TempDir::new().unwrap();
+    let authority = Authority::new().unwrap();
+    let issued = authority.issue("127.0.0.1").unwrap();
+    issued.write(folder.path()).unwrap();
+    let certificate = settings(folder.path()).certificate().unwrap().unwrap();
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let handle = axum::routing::post(async move |body: String| tell.send(body).unwrap());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let token = CancellationToken::new();
+    let router = axum::Router::new().route("/", handle);
+    let (limits, cancelled) = (Limits::default(), token.clone());
+    tokio::spawn(serve_over(
+        router,
+        listener,
+        cancelled,
+        limits,
+        Some(certificate),
+    ));
+
+    telemetry::install_crypto_provider();
+    let mut believed = rustls::RootCertStore::empty();
+    let pem = CertificateDer::from_pem_slice(authority.pem().as_bytes());
+    believed.add(pem.unwrap()).unwrap();
+    let config = rustls::ClientConfig::builder()
+        .with_root_certificates(believed)
+        .with_no_client_auth();
+    let name = "127.0.0.1".try_into().unwrap();
+    let client = rustls::ClientConnection::new(config.into(), name).unwrap();
+    let mut stream = rustls::StreamOwned::new(client, TcpStream::connect(address).unwrap());
+    let request = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nmore";
+    stream.write_all(request).unwrap();
+    assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+    assert_eq!(told.recv().await.unwrap(), "more");
+    token.cancel();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    stream.write_all(request).unwrap();
+    let late = tokio::time::timeout(Duration::from_secs(10), told.recv()).await;
+    assert_eq!(late.unwrap().unwrap(), "more");
 }
 
 #[tokio::test(flavor = "multi_thread")]

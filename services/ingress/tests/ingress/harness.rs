@@ -50,6 +50,10 @@ pub(crate) fn settings(nats_url: &str, arguments: &[&str]) -> IngressSettings {
         "--nats-url",
         nats_url,
     ];
+    // Where a test does not say otherwise, nobody has to be led elsewhere.
+    if !arguments.contains(&"--shutdown-delay") {
+        all.extend(["--shutdown-delay", "0"]);
+    }
     all.extend(arguments);
     settings::parse(all).unwrap()
 }

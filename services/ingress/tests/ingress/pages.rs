@@ -3,7 +3,21 @@
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-use crate::harness::{Harness, answered};
+use crate::harness::{Harness, SECRET, answered, vector};
+
+#[tokio::test]
+async fn an_ingress_that_ends_is_not_ready_and_takes_webhooks_until_its_delay_is_over() {
+    let arguments = ["--webhook-secret", SECRET, "--shutdown-delay", "3600"];
+    let harness = Harness::start_with(&arguments).await;
+    harness.stop.cancel();
+    let (status, text) = harness.page("/readyz").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(text.starts_with("[-]shutdown failed"), "{text}");
+    let answer = harness.post(&vector("01")).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED);
+    assert_eq!(harness.deliveries().await.len(), 1);
+    harness.running.abort();
+}
 
 #[tokio::test]
 async fn the_document_lists_every_route_and_each_is_there() {

@@ -7,10 +7,13 @@ use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::response::Response;
+use http::HeaderValue;
+use http::header::CONNECTION;
 use hyper::Request;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
+use tokio_util::sync::CancellationToken;
 
 use super::places::Guest;
 
@@ -19,14 +22,21 @@ use super::places::Guest;
 pub(super) struct Heard {
     router: TowerToHyperService<Router>,
     guest: Arc<Guest>,
+    stop: CancellationToken,
 }
 
 impl Heard {
-    pub(super) fn new(router: Router, guest: Arc<Guest>) -> Self {
+    /// Once `stop` is cancelled each answer is the last one of its connection.
+    pub(super) fn new(router: Router, guest: Arc<Guest>, stop: CancellationToken) -> Self {
         Self {
             router: TowerToHyperService::new(router),
             guest,
+            stop,
         }
+    }
+
+    pub(super) fn guest(&self) -> Arc<Guest> {
+        Arc::clone(&self.guest)
     }
 }
 
@@ -36,13 +46,23 @@ impl Service<Request<Incoming>> for Heard {
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let Self { router, guest } = self.clone();
+        let Self {
+            router,
+            guest,
+            stop,
+        } = self.clone();
         guest.client_is_next();
+        guest.set_may_send_a_request(false);
         let request = request.map(|body| HeardBody::new(body, Arc::clone(&guest)));
         Box::pin(async move {
-            let answer = router.call(request).await;
+            let mut answer = router.call(request).await?;
+            if stop.is_cancelled() {
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(CONNECTION, close);
+            }
             guest.client_is_next();
-            answer
+            guest.set_may_send_a_request(!answer.headers().contains_key(CONNECTION));
+            Ok(answer)
         })
     }
 }

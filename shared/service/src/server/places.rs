@@ -5,6 +5,7 @@
 //! silence can't keep it or a probe out, whoever opens how many connections.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,8 @@ pub(super) struct Place {
 pub(super) struct Guest {
     /// Since when we wait for the client; none while the client waits for us.
     silent_since: Mutex<Option<Instant>>,
+    /// Whether none of its requests is under way, and it was not told that its connection ends.
+    may_send_a_request: AtomicBool,
     leave: Notify,
 }
 
@@ -66,6 +69,7 @@ impl Places {
         self.last_id += 1;
         let guest = Arc::new(Guest {
             silent_since: Mutex::new(Some(Instant::now())),
+            may_send_a_request: AtomicBool::new(true),
             leave: Notify::new(),
         });
         lock(&self.taken).insert(self.last_id, Arc::clone(&guest));
@@ -130,6 +134,14 @@ impl Guest {
     /// From now on the client waits for us.
     pub(super) fn we_are_next(&self) {
         *lock(&self.silent_since) = None;
+    }
+
+    pub(super) fn may_send_a_request(&self) -> bool {
+        self.may_send_a_request.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_may_send_a_request(&self, may: bool) {
+        self.may_send_a_request.store(may, Ordering::Relaxed);
     }
 
     fn silent_since(&self) -> Option<Instant> {
