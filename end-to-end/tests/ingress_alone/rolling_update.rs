@@ -72,7 +72,8 @@ async fn send(address: SocketAddr, sent: Arc<Sent>) {
         if !answer.contains("connection: close") {
             kept = Some(stream);
         }
-        tokio::time::sleep(Duration::from_millis(number as u64 % 50)).await;
+        // Up to a second: long enough that a connection is idle when an ingress that waits for nobody closes it.
+        tokio::time::sleep(Duration::from_millis(number as u64 * 37 % 1000)).await;
     }
 }
 
@@ -116,7 +117,7 @@ async fn a_rolling_update_behind_one_address_answers_every_webhook_on_kept_conne
 
     let sent = Arc::new(Sent::default());
     let mut senders = JoinSet::new();
-    for _ in 0..8 {
+    for _ in 0..24 {
         senders.spawn(send(proxy.address(), Arc::clone(&sent)));
     }
     let another_hundred = async || {
@@ -146,5 +147,5 @@ async fn a_rolling_update_behind_one_address_answers_every_webhook_on_kept_conne
     assert!(lost.is_empty(), "{lost:?} are lost");
     // Else nothing of this was tried.
     let connections = sent.connections.load(Ordering::Relaxed);
-    assert!(connections < count / 4, "{connections} for {count}");
+    assert!(connections < count / 2, "{connections} for {count}");
 }
