@@ -99,6 +99,14 @@ impl Service {
         self.process.as_ref().map(Process::id)
     }
 
+    /// The most memory that its process has ever had, in KiB, while it runs.
+    pub fn peak_memory(&self) -> Option<u64> {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.process_id()?)).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+
     /// All that it wrote since its first start.
     pub fn log_text(&self) -> String {
         log_text(&self.log)

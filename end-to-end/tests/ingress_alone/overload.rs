@@ -19,15 +19,6 @@ const AT_ONCE: usize = 64;
 /// How many connections of attackers stay open on our side.
 const KEPT_OPEN: usize = 512;
 
-/// The most memory that a process has ever had, in KiB.
-fn peak_memory(ingress: &Ingress) -> u64 {
-    let id = ingress.service.process_id().unwrap();
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let number = line.unwrap().split_whitespace().nth(1);
-    number.unwrap().parse().unwrap()
-}
-
 /// An honest sender, beside whoever attacks.
 struct Honest<'a> {
     ingress: &'a Ingress,
@@ -87,7 +78,7 @@ async fn thousands_of_connections_that_say_little_or_nothing_keep_no_webhook_out
     let ingress = Ingress::start(&[]).await;
     let mut honest = Honest::new(&ingress);
     honest.is_served().await;
-    let before = peak_memory(&ingress);
+    let before = ingress.service.peak_memory().unwrap();
 
     let address = ingress.address();
     let stalled_body = format!(
@@ -114,7 +105,7 @@ async fn thousands_of_connections_that_say_little_or_nothing_keep_no_webhook_out
         }
     }
     honest.was_served().await;
-    let more = peak_memory(&ingress) - before;
+    let more = ingress.service.peak_memory().unwrap() - before;
     assert!(more < MORE_MEMORY, "{more} KiB more");
     let log = ingress.service.log_text();
     assert!(
@@ -131,7 +122,7 @@ async fn many_large_bodies_that_never_end_are_not_held_in_memory() {
     let ingress = Ingress::start(&[("BODY_READ_TIMEOUT", "3600")]).await;
     let mut honest = Honest::new(&ingress);
     honest.is_served().await;
-    let before = peak_memory(&ingress);
+    let before = ingress.service.peak_memory().unwrap();
 
     let address = ingress.address();
     let mut attackers = JoinSet::new();
@@ -153,7 +144,7 @@ async fn many_large_bodies_that_never_end_are_not_held_in_memory() {
         honest.is_served().await;
     }
     honest.was_served().await;
-    let more = peak_memory(&ingress) - before;
+    let more = ingress.service.peak_memory().unwrap() - before;
     assert!(more < MORE_MEMORY, "{more} KiB more");
 }
 
@@ -163,7 +154,7 @@ async fn a_body_of_a_gigabyte_is_cut_off_after_a_few_megabytes() {
     let ingress = Ingress::start(&[]).await;
     let mut honest = Honest::new(&ingress);
     honest.is_served().await;
-    let before = peak_memory(&ingress);
+    let before = ingress.service.peak_memory().unwrap();
 
     let announced = format!("Content-Length: {GIGABYTE}\r\n\r\n");
     let chunked = format!("Transfer-Encoding: chunked\r\n\r\n{GIGABYTE:x}\r\n");
@@ -187,7 +178,7 @@ async fn a_body_of_a_gigabyte_is_cut_off_after_a_few_megabytes() {
     let metrics = ingress.service.page("/metrics").await.unwrap();
     let refused = "bellhop_webhook_bodies_refused_total{reason=\"too_large\"} 2";
     assert!(metrics.lines().any(|line| line == refused), "{metrics}");
-    let more = peak_memory(&ingress) - before;
+    let more = ingress.service.peak_memory().unwrap() - before;
     assert!(more < MORE_MEMORY, "{more} KiB more");
 }
 
@@ -196,7 +187,7 @@ async fn floods_of_headers_are_431_and_a_request_with_many_is_served() {
     let ingress = Ingress::start(&[]).await;
     let mut honest = Honest::new(&ingress);
     honest.is_served().await;
-    let before = peak_memory(&ingress);
+    let before = ingress.service.peak_memory().unwrap();
 
     let address = ingress.address();
     let line = "POST /webhook HTTP/1.1\r\nHost: x\r\n";
@@ -234,7 +225,7 @@ async fn floods_of_headers_are_431_and_a_request_with_many_is_served() {
     assert_eq!(request.body(body).send().await.unwrap().status(), 202);
     honest.sent += 1;
     honest.was_served().await;
-    let more = peak_memory(&ingress) - before;
+    let more = ingress.service.peak_memory().unwrap() - before;
     assert!(more < MORE_MEMORY, "{more} KiB more");
 }
 
@@ -243,7 +234,7 @@ async fn json_of_any_depth_is_read_without_harm_and_kept_where_it_is_signed() {
     let ingress = Ingress::start(&[]).await;
     let mut honest = Honest::new(&ingress);
     honest.is_served().await;
-    let before = peak_memory(&ingress);
+    let before = ingress.service.peak_memory().unwrap();
 
     let (attacker, address) = (client(), ingress.address());
     let deep = 400_000;
@@ -271,6 +262,6 @@ async fn json_of_any_depth_is_read_without_harm_and_kept_where_it_is_signed() {
             .then_some(())
     });
     kept.await.unwrap();
-    let more = peak_memory(&ingress) - before;
+    let more = ingress.service.peak_memory().unwrap() - before;
     assert!(more < MORE_MEMORY, "{more} KiB more");
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use axum::Router;
@@ -167,7 +167,17 @@ async fn a_head_that_is_too_large_is_431() {
     let path = |length: usize| format!("/livez?{}", "x".repeat(length));
     let answer = ask(address, &path(9000)).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    let answer = ask(address, &path(40_000)).await;
+    // Its rest comes after the answer, and must not take that away.
+    let mut long = TcpStream::connect(address).unwrap();
+    write!(long, "GET {}", path(40_000)).unwrap();
+    assert_eq!(long.peek(&mut [0]).unwrap(), 1);
+    for _ in 0..3 {
+        long.write_all(b"and so on").unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    long.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    long.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
     token.cancel();
     server.await.unwrap();
@@ -310,6 +320,25 @@ async fn a_client_that_does_not_send_its_request_is_cut_off() {
         .set_read_timeout(Some(Duration::from_secs(10)))
         .unwrap();
     silent.read_to_end(&mut Vec::new()).unwrap();
+    token.cancel();
+    server.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_comes_byte_by_byte_has_no_more_time() {
+    let limits = Limits {
+        header_time: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let (address, token, server) = start(health().router(&settings()), limits).await;
+    let mut slow = TcpStream::connect(address).unwrap();
+    slow.write_all(b"GET /livez HTTP/1.1\r\nX-Slow: ").unwrap();
+    // It would be 8 kB in a quarter of an hour.
+    let cut_off = (0..500).find(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        slow.write_all(b"y").is_err()
+    });
+    assert!(cut_off.is_some());
     token.cancel();
     server.await.unwrap();
 }

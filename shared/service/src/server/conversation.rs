@@ -17,8 +17,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio_util::sync::CancellationToken;
 
 use super::heard::Heard;
+use super::places::Guest;
 
-/// How long a request may be on its way when its connection ends: far longer than a network takes.
+/// How long something may be on its way when its connection ends: far longer than a network takes.
 const CROSSING: Duration = Duration::from_secs(1);
 
 /// Answers the requests of one connection until its client ends it, was silent for too long, or the server closes.
@@ -38,27 +39,58 @@ pub(super) async fn converse<S>(
         ended = &mut connection => Some(ended),
         () = closing.cancelled() => None,
     };
-    let is_left_idle = match ended {
-        Some(Ok(())) => false,
-        // A client that was silent for too long may begin to speak just now.
-        Some(Err(error)) => {
-            tracing::debug!(%error, "connection ended");
-            error.is_timeout() && guest.may_send_a_request()
-        }
+    let end = match ended {
+        Some(ended) => End::of(ended, &guest),
         None => {
             Pin::new(&mut connection).graceful_shutdown();
             let polled = poll_fn(|context| Poll::Ready(connection.poll_without_shutdown(context)));
-            let is_over = polled.await.is_ready();
-            let is_left_idle = is_over && guest.may_send_a_request();
-            if !is_left_idle && let Err(error) = (&mut connection).await {
-                tracing::debug!(%error, "connection ended");
+            if polled.await.is_ready() && guest.may_send_a_request() {
+                End::Idle
+            } else {
+                End::of((&mut connection).await, &guest)
             }
-            is_left_idle
         }
     };
-    if is_left_idle {
-        take_leave(http, connection.into_parts()).await;
+    match end {
+        End::Complete => {}
+        End::Idle => take_leave(http, connection.into_parts()).await,
+        End::NotUnderstood => hear_out(connection.into_parts().io.into_inner()).await,
     }
+}
+
+/// How a connection ended.
+enum End {
+    /// Nothing is left to be said or heard.
+    Complete,
+    /// The server closes, or its client was silent for too long: it may begin to speak just now.
+    Idle,
+    /// Its client was told why it was not understood, and may speak yet.
+    NotUnderstood,
+}
+
+impl End {
+    fn of(ended: Result<(), hyper::Error>, guest: &Guest) -> Self {
+        let Err(error) = ended else {
+            return Self::Complete;
+        };
+        tracing::debug!(%error, "connection ended");
+        if error.is_parse() {
+            Self::NotUnderstood
+        } else if error.is_timeout() && guest.may_send_a_request() {
+            Self::Idle
+        } else {
+            Self::Complete
+        }
+    }
+}
+
+/// Reads for a moment what is not wanted: closed with something unread, TCP would take the answer back before its client reads
+/// it.
+async fn hear_out(mut stream: impl AsyncRead + Unpin) {
+    let mut unwanted = vec![0; 8192];
+    let all = async { while matches!(stream.read(&mut unwanted).await, Ok(1..)) {} };
+    // Whoever speaks on has had its time.
+    let _ = tokio::time::timeout(CROSSING, all).await;
 }
 
 /// Ends our half of an idle connection, and handles a request that crosses its end.
