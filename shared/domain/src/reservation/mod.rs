@@ -1,23 +1,47 @@
 //! Reservations of a resource that serves one at a time.
 //!
-//! One reservation:
+//! The usual ways of one reservation, and of its resource:
 //!
 //! ```text
-//!                announced ───────────────start never came──────────────▶ missed
-//!                    │
-//!   start ──too late─┼──────────────────────────────────────────────────▶ refused
-//!         ─unservable┼──────────────────────────────────────────────────▶ failed
-//!                    ▼
-//!                 waiting ──no host, or its end came first──────────────▶ failed
-//!                    │  │
-//!      clean host    │  └─────────ended or deleted──────────────────────▶ cancelled
-//!                    ▼
-//!    ┌── holds: claiming ─▶ preparing ─▶ ready ─┐
-//!    │               │          │          │    │
-//!    │               └────┬─────┘          └────┼─ended, deleted, deadline▶ completed
-//!    │                    ├──ended, deleted, deadline───────────────────▶ cancelled
-//!    │                    └──errors, timeout, host gone─────────────────▶ failed
+//!                  announced ──────────────start never came───────────────▶ missed
+//!                      │
+//!     start ──too late─┼──────────────────────────────────────────────────▶ refused
+//!        ─no such image┼──────────────────────────────────────────────────▶ failed
+//!                      ▼
+//!   ┌─────────────▶ waiting ──no host, no key, or its end came first──────▶ failed
+//!   │                  │ └──ended or deleted──────────────────────────────▶ cancelled
+//!   │       clean host │
+//!   │                  ▼
+//!   │              claiming ─▶ preparing ─▶ ready ─ended, deleted, deadline▶ completed
+//!   │                  │           │
+//!   │                  ├───────────┼───────────────ended, deleted, deadline▶ cancelled
+//!   │                  └───────────┴───────────────errors, timeout, no host▶ failed
+//!   │
+//!   └──its time comes── postponed ◀──its start is later── waiting, claiming, preparing, ready
+//!
+//!   its resource:  free ─▶ held ─▶ releasing ─▶ free
 //! ```
+//!
+//! From which state to which there is a way, all in all. The tests of the decision and the histories go each of them, and no
+//! other:
+//!
+//! | from | to |
+//! |---|---|
+//! | unknown | announced, waiting, adopting, completed, cancelled, refused |
+//! | announced | waiting, postponed, adopting, moved, completed, cancelled, failed, refused, missed |
+//! | waiting | claiming, adopting, postponed, moved, completed, cancelled, failed |
+//! | postponed | waiting, adopting, moved, completed, cancelled, failed |
+//! | claiming | preparing, postponed, moved, cancelled, failed |
+//! | preparing | ready, postponed, moved, cancelled, failed |
+//! | ready | postponed, moved, completed |
+//! | adopting | ready, moved, completed, failed |
+//! | moved | announced, waiting |
+//! | free | held |
+//! | held | releasing |
+//! | releasing | free |
+//!
+//! *Adopting*: an operator takes over a host that somebody else prepared; it is in use from the beginning. *Completed* without a
+//! host of its own is a reservation whose end tells that it had an adopted one, and one that would have had a host, in a shadow.
 //!
 //! A booking that is moved to another resource ends nothing: a fact on the new resource takes the reservation in, with what
 //! its start gave it, then one on the old lets it go. One whose start is moved to later is *postponed*: it gives its host back
@@ -26,8 +50,7 @@
 //! A start that comes when several sites were seen, and nobody has said where the hosts of each are, is *unsettled*: it waits,
 //! but for no host, until that is said.
 //!
-//! Its resource: `free ─▶ held ─▶ releasing ─▶ free`. A reservation is over at once when it ends; its resource is then
-//! *releasing*, neither held nor free, until the host is clean.
+//! A reservation is over at once when it ends; its resource is then *releasing*, neither held nor free, until the host is clean.
 //!
 //! - [`fact`] what can have happened; [`resource`] the state that follows from it (*evolve*);
 //! - [`command`] what asks for a decision; [`decide`](mod@decide) the decision; [`timer`] what time itself decides;

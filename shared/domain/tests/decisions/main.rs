@@ -11,6 +11,8 @@ mod pairs;
 mod shadow;
 mod spent_secrets;
 mod waiting;
+#[path = "../ways/mod.rs"]
+mod ways;
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@
 //!
 //! [`sender`], [`orders`], [`cluster`] and [`host`] are the world outside; [`replica`], [`process`], [`handling`], [`looking`], [`turns`] and [`driver`]
 //! are the provisioner, as the real one is; [`world`] and [`rest`] bring them together, [`action`] by action. [`mutant`] has
-//! what may be wrong with them, so that it is known what the histories would find.
+//! what may be wrong with them, so that it is known what the histories would find, and [`reached`] what they have in them.
 //!
 //! A failure prints the smallest history that fails, as what happened in it and as its bookings, and its seed, which it keeps
 //! in `tests/proptest-regressions`: commit it, and it is played first from then on. `PROPTEST_CASES` asks for more histories.
@@ -27,16 +27,19 @@ mod mutant;
 mod orders;
 mod owners;
 mod process;
+mod reached;
 mod replica;
 mod rest;
 mod sender;
 mod turns;
+#[path = "../ways/mod.rs"]
+mod ways;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bellhop_domain::id::{ReservationId, UserId};
-use bellhop_domain::reservation::{Fact, Outcome, Phase, Said, Schedule};
+use bellhop_domain::reservation::{Outcome, Phase, Said, Schedule};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -267,118 +270,6 @@ fn what_is_known(
         Phase::Moved => "moved",
     };
     Some((phase, reservation.schedule(), reservation.user.clone()))
-}
-
-/// The properties above say nothing of what no history reaches.
-#[test]
-fn the_histories_reach_every_fact_and_every_reason() {
-    let mut runner =
-        TestRunner::new_with_rng(config(1), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-    let histories = (sender::bookings(), numbers(1..24), numbers(0..240));
-    let mut reached: BTreeMap<String, u32> = BTreeMap::new();
-    for _ in 0..2500 {
-        let (bookings, fates, actions) = histories.new_tree(&mut runner).unwrap().current();
-        let world = play(&bookings, &fates, &actions).unwrap();
-        for fact in world.facts() {
-            let name = match fact {
-                Fact::ReservationEnded(ended) => {
-                    format!("{} {:?} {:?}", fact.name(), ended.cause, ended.outcome)
-                }
-                Fact::ReservationFailed { reason, .. } => {
-                    let reason = serde_json::to_value(reason).unwrap();
-                    format!("{} {}", fact.name(), reason["because"].as_str().unwrap())
-                }
-                Fact::KeyBrought { note: Some(_), .. } => format!("{} by an operator", fact.name()),
-                Fact::ReservationWaits { reason, .. } => {
-                    let reason = serde_json::to_value(reason).unwrap();
-                    format!("{} {}", fact.name(), reason["for"].as_str().unwrap())
-                }
-                Fact::HostReleased {
-                    not_wiped: true, ..
-                } => format!("{}, not wiped", fact.name()),
-                _ => fact.name().to_owned(),
-            };
-            *reached.entry(name).or_default() += 1;
-        }
-    }
-    let expected = [
-        "ChangeCameTooLate",
-        "CleaningSeenOff",
-        "DeadlineExtended",
-        "DeadlineHeldAgain",
-        "DeadlinePassed",
-        "DrivingPaused",
-        "DrivingResumed",
-        "HandBackOrdered",
-        "HeldResourceDeleted",
-        "HostAdopted",
-        "HostAssigned",
-        "HostChangedByOthers",
-        "HostClaimed",
-        "HostHandedBack",
-        "HostHeld",
-        "HostProvisioned",
-        "HostReleased",
-        "HostReleased, not wiped",
-        "HostUnheld",
-        "KeyBrought",
-        "KeyBrought by an operator",
-        "OwnerChanged",
-        "OwnerWithdrawn",
-        "ProvisioningErrorCleared",
-        "ProvisioningErrorSeen",
-        "ProvisioningResumed",
-        "ProvisioningSeen",
-        "ProvisioningSuspended",
-        "ProvisioningUnseen",
-        "ReadyHostRecovered",
-        "ReadyHostTroubled",
-        "ReservationAnnounced",
-        "ReservationChanged",
-        "ReservationEnded Deadline Cancelled",
-        "ReservationEnded Deadline Completed",
-        "ReservationEnded Deleted Cancelled",
-        "ReservationEnded Deleted Completed",
-        "ReservationEnded End Cancelled",
-        "ReservationEnded End Completed",
-        "ReservationEnded Operator Cancelled",
-        "ReservationEnded Operator Completed",
-        "ReservationEnded ProvenOver Cancelled",
-        "ReservationEnded ProvenOver Completed",
-        "ReservationFailed CannotClaim",
-        "ReservationFailed HostGone",
-        "ReservationFailed HostUnknown",
-        "ReservationFailed ImageNotOffered",
-        "ReservationFailed NotClaimedInTime",
-        "ReservationFailed ProvisioningErrors",
-        "ReservationFailed ProvisioningTimeout",
-        "ReservationFailed ResourceDeleted",
-        "ReservationMissed",
-        "ReservationMovedIn",
-        "ReservationMovedOut",
-        "ReservationPostponed",
-        "ReservationRefused",
-        "ReservationResumed",
-        "ReservationStarted",
-        "ReservationWaits Holder",
-        "ReservationWaits Host",
-        "ReservationWaits Key",
-        "ReservationWaits Operator",
-        "ReservationWaits Release",
-        "ReservationWaits Site",
-        "ReservationWaits Turn",
-        "SiteSettled",
-        "StartAllowed",
-        "StartOverdue",
-    ];
-    let missing: Vec<_> = expected
-        .iter()
-        .filter(|name| !reached.contains_key(**name))
-        .collect();
-    assert!(
-        missing.is_empty(),
-        "never reached: {missing:?}; reached: {reached:#?}"
-    );
 }
 
 /// How many histories a mutant may survive.

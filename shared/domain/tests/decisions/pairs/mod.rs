@@ -9,8 +9,10 @@
 //! difference as you would read the change.
 
 mod commands;
+mod drawing;
 mod listed;
 mod states;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

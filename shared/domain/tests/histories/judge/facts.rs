@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::super::host::{Consumer, Host, State};
 use super::super::replica::Decision;
 use super::super::sender::at;
+use super::super::ways;
 use super::super::world::{Verdict, fold_again};
 use super::orders::{Adopted, holder_stays};
 use super::{Judge, Record, ensure};
@@ -280,9 +281,9 @@ impl Judge {
         Ok(())
     }
 
-    /// Judges the state after an append. `current`: the state before it.
+    /// Judges the state after an append, and the ways to it. `current`: the state before it.
     pub(crate) fn folded(
-        &self,
+        &mut self,
         current: &Resource,
         decision: &Decision,
         after: &Resource,
@@ -301,7 +302,17 @@ impl Judge {
         if let Command::Said(word) = command {
             only_one_changed(current, after, word)?;
         }
-        holder_is_one(after)
+        holder_is_one(after)?;
+        for way in ways::taken(current, facts, now, after) {
+            ensure!(
+                ways::TABLE.contains(&way),
+                "the documentation of the state machine has no way from {} to {}: {facts:?}",
+                way.0,
+                way.1
+            );
+            self.ways.insert(way);
+        }
+        Ok(())
     }
 }
 

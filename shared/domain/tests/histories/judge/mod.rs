@@ -35,6 +35,7 @@ use super::host::{Host, State};
 use super::orders::{SITES, site};
 use super::replica::Decision;
 use super::sender::at;
+use super::ways::Way;
 use super::world::{AWAY, Verdict};
 
 macro_rules! ensure {
@@ -99,6 +100,8 @@ pub(crate) struct Judge {
     /// Of which site each booking is, by its number.
     sites: BTreeMap<ReservationId, usize>,
     sharing: sharing::Sharing,
+    /// From which states to which reservations and resources went.
+    pub(crate) ways: BTreeSet<Way>,
 }
 
 impl Judge {
@@ -121,6 +124,7 @@ impl Judge {
             absences: Vec::new(),
             orders: orders::Orders::default(),
             not_wiped: BTreeSet::new(),
+            ways: BTreeSet::new(),
         }
     }
 
