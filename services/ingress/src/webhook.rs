@@ -1,5 +1,8 @@
 //! The way of one request, top to bottom: receive, verify, read, classify, store, answer.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -8,6 +11,7 @@ use axum::extract::{Path, State};
 use bellhop_reservation_system::{
     InvalidWebhookId, Unreadable, Webhook, WebhookId, claimed_webhook_id,
 };
+use bellhop_service::panics::{caught, caught_now};
 use bellhop_service::trace_context::{TraceParent, current_traceparent, set_parent};
 use http::HeaderMap;
 use jiff::Timestamp;
@@ -70,7 +74,12 @@ async fn take(
     let sender = sender.await.map_err(unauthorized)?;
 
     // Read. What can't be read is kept too, if the sender may speak for the webhook that it names.
-    let reading = Webhook::parse(&body);
+    let reading = caught_now(|| {
+        #[cfg(test)]
+        tests::stumble_over(&body, "reading");
+        Webhook::parse(&body)
+    });
+    let reading = reading.unwrap_or(Err(Unreadable::Panicked));
     let in_body = match &reading {
         Ok(webhook) => Some(webhook.webhook_id.clone()),
         Err(_) => claimed_webhook_id(&body),
@@ -101,7 +110,7 @@ async fn see_through(
     intake: &Arc<Intake>,
     sender: &Sender,
     headers: &HeaderMap,
-    arrival: Arrival,
+    mut arrival: Arrival,
     room: Room,
 ) -> Answer {
     let span = span_of(&arrival, sender, headers);
@@ -109,7 +118,14 @@ async fn see_through(
     let tracker = intake.under_way.clone();
     let under_way = intake.metrics.under_way();
     let stored = async move {
-        let answer = classify_and_store(&intake, &arrival).await;
+        let answer = match caught(classify_and_store(&intake, &arrival)).await {
+            Ok(answer) => answer,
+            // A version that does not stumble over it may read it; if it was stored already, it is twice and harmless.
+            Err(_) => {
+                arrival.reading = Err(Unreadable::Panicked);
+                bury(&intake, &arrival, Unreadable::Panicked).await
+            }
+        };
         drop((under_way, room));
         answer
     };
@@ -128,6 +144,8 @@ async fn classify_and_store(intake: &Intake, arrival: &Arrival) -> Answer {
 
 /// Stores a webhook that was read, and says what will become of it.
 async fn deliver(intake: &Intake, arrival: &Arrival, webhook: &Webhook) -> Answer {
+    #[cfg(test)]
+    tests::stumble_over(&arrival.body, "storing");
     // Classify.
     let classification = classify(webhook, &intake.resource_types, intake.site_ids.as_ref());
 

@@ -52,6 +52,9 @@ pub enum NotifierError {
     /// The ledger is not the one any more that was read.
     #[error(transparent)]
     Ledger(#[from] FollowError),
+    /// What follows the ledger panicked; the log says where.
+    #[error("a part of the notifier panicked; it can't go on")]
+    Panicked,
     /// The service can't listen.
     #[error(transparent)]
     Bind(#[from] HttpBindError),

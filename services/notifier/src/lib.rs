@@ -24,16 +24,27 @@
 //! A destination without an endpoint is warned of at the start and shown in `/readyz?verbose`. What is owed to it is dropped
 //! as it comes, so that an endpoint that is set one day hears only of what happens from then on, and not of years.
 
+#[cfg(test)]
+extern crate self as bellhop_notifier;
+
 mod circuit;
 pub mod destination;
 mod error;
+#[cfg(test)]
+#[path = "../tests/facts/mod.rs"]
+mod facts;
 mod metrics;
 mod outbox;
 pub mod owed;
 pub mod retry;
+#[cfg(test)]
+#[path = "../tests/scene/mod.rs"]
+mod scene;
 mod secrets;
 mod sender;
 mod settings;
+#[cfg(test)]
+mod stumbling;
 pub mod view;
 
 use std::net::SocketAddr;
@@ -243,8 +254,8 @@ impl Notifier {
             loop {
                 tokio::select! {
                     ended = outboxes.join_next() => if ended.is_none() { break },
-                    Some(Ok(error)) = following.join_next() => {
-                        result = Err(NotifierError::Ledger(error));
+                    Some(ended) = following.join_next() => {
+                        result = Err(ended.map_or(NotifierError::Panicked, NotifierError::Ledger));
                         token.cancel();
                     }
                 }

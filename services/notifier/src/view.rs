@@ -9,6 +9,7 @@ use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::Fact;
 use bellhop_domain::reservation::heard::MOST_WEBHOOKS;
 use bellhop_event_store::{Entry, EventStore, FollowError, LedgerEntry};
+use bellhop_service::panics::caught_now;
 use bellhop_service::{Alarms, Dependency};
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -78,6 +79,8 @@ pub struct Place {
 impl LedgerView {
     /// Takes in the next entry. One that was taken in before changes nothing.
     pub fn take_in(&mut self, entry: &Entry) {
+        #[cfg(test)]
+        crate::stumbling::over(entry, "its folding");
         if entry.version <= self.ledger.version() {
             return;
         }
@@ -334,27 +337,29 @@ async fn follow(
     let mut follower = store.follow_ledger(Version::default());
     loop {
         let next = follower.next().await;
-        let change = |change: &dyn Fn(&mut LedgerView)| {
+        let change = |change: &mut dyn FnMut(&mut LedgerView)| {
             let mut view = view.write().unwrap_or_else(PoisonError::into_inner);
             change(&mut view);
             view.version()
         };
         let seen = match next {
-            Ok(LedgerEntry::Resource(entry)) => change(&|view| view.take_in(&entry)),
+            Ok(LedgerEntry::Resource(entry)) => {
+                let (version, mut poison) = (entry.version, None);
+                let seen = change(&mut |view| {
+                    poison = caught_now(|| view.take_in(&entry)).err();
+                    view.pass_over(version);
+                });
+                if let Some(panicked) = poison {
+                    alarm_of_unread(&alarms, version, &panicked);
+                }
+                seen
+            }
             Ok(entry @ (LedgerEntry::Capacity(_) | LedgerEntry::DeadlineReleases(_))) => {
-                change(&|view| view.pass_over(entry.version()))
+                change(&mut |view| view.pass_over(entry.version()))
             }
             Err(FollowError::Unreadable { sequence, cause }) => {
-                // Its facts owe reports that we can't know of; that must not keep the others from leaving.
-                alarms.raise(
-                    "ledger_unreadable",
-                    &sequence.to_string(),
-                    &format!(
-                        "the ledger can't be read at sequence {sequence} ({cause}): was it written by a newer version of \
-                         Bellhop? Nothing that it says is reported"
-                    ),
-                );
-                let seen = change(&|view| view.pass_over(Version(sequence)));
+                alarm_of_unread(&alarms, Version(sequence), &cause);
+                let seen = change(&mut |view| view.pass_over(Version(sequence)));
                 follower = store.follow_ledger(seen);
                 seen
             }
@@ -362,6 +367,15 @@ async fn follow(
         };
         tell(seen);
     }
+}
+
+/// Its facts owe reports that we can't know of; that must not keep the others from leaving.
+fn alarm_of_unread(alarms: &Alarms, version: Version, why: &dyn std::error::Error) {
+    let text = format!(
+        "the ledger can't be read at sequence {version} ({why}): was it written by a newer version of Bellhop? Nothing that it \
+         says is reported"
+    );
+    alarms.raise("ledger_unreadable", &version.to_string(), &text);
 }
 
 async fn end_of_ledger(store: &EventStore, dependency: &Dependency) -> Version {

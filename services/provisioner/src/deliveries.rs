@@ -1,15 +1,18 @@
 //! Deliveries in: read, understand, decide, acknowledge. In this order: a delivery is acknowledged when its facts are in the
 //! ledger, or when it needs none; what can't be handled is a dead letter first.
 
+mod deciding;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellhop_domain::id::ResourceId;
-use bellhop_domain::reservation::{Command, DeliveryRef, Order, Rehoming, Scope, Word, moved_by};
 use bellhop_event_store::{
     ConsumerLimits, DeadLetter, DeadLetterClass, Delivery, ErrorClass, EventStore, EventStoreError,
-    Handed, StoreError, kept,
+    Handed, StoreError, Unreadable, kept,
 };
+use bellhop_service::panics::{self, Panicked, caught};
 use bellhop_service::trace_context::{TraceParent, set_parent};
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
@@ -17,12 +20,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::decisions::{DecisionError, Decisions};
-use crate::folded::FoldedLedger;
-use crate::late_starts::{LateStarts, NotSureYet};
+pub(crate) use self::deciding::Deciding;
+
+use self::deciding::CATCHING_UP;
+use crate::decisions::DecisionError;
+use crate::late_starts::NotSureYet;
 use crate::metrics::ProvisionerMetrics;
-use crate::sites::OtherSites;
-use crate::words::{Meaning, NotOurs, NotUnderstood, OrderPlace, Place, Reading};
+use crate::words::NotUnderstood;
 
 /// Who gives up, in dead letters.
 pub(crate) const SERVICE: &str = "provisioner";
@@ -33,31 +37,34 @@ const AT_ONCE: usize = 32;
 /// After this the broker hands a delivery out again. What a killed provisioner had in its hands waits so long, and so does a
 /// new one that starts meanwhile; two that decide the same delivery at once do no harm.
 const ACK_WAIT: Duration = Duration::from_secs(15);
-/// How often a word follows its reservation from resource to resource. Each time it was moved in that very moment.
-const MOVES: usize = 5;
 /// As so many tries a start rests at most that comes before its time: 0.8 s.
 const EARLY_TRIES: u64 = 3;
 /// How often a delivery of a newer format is handed out before it is given up, some five minutes: an update of all provisioners
 /// takes less, and until it is handled none that starts drives hosts.
 const NEWER_FORMAT_TRIES: u64 = 20;
-/// How long our own reading may take to reach the ledger's end.
-const CATCHING_UP: Duration = Duration::from_secs(10);
 const BURIAL: Duration = Duration::from_secs(5);
 
 /// Turns deliveries into facts.
-pub(crate) struct Deliveries {
+pub(crate) struct Deliveries<D> {
     pub(crate) store: EventStore,
-    pub(crate) folded: FoldedLedger,
-    pub(crate) decisions: Decisions,
-    pub(crate) reading: Reading,
-    pub(crate) other_sites: OtherSites,
     pub(crate) metrics: ProvisionerMetrics,
-    pub(crate) late_starts: LateStarts,
+    pub(crate) deciding: D,
+}
+
+/// Decides on what deliveries say.
+pub(crate) trait Decides: Send + Sync + 'static {
+    /// Returns when the facts are in the ledger, with the outcome as metrics name it. `tries`: how often it was handed out.
+    fn decided(
+        &self,
+        delivery: &Delivery,
+        stored_at: Timestamp,
+        tries: u64,
+    ) -> impl Future<Output = Result<&'static str, DeliveryError>> + Send;
 }
 
 /// A delivery could not be handled.
 #[derive(Debug, thiserror::Error)]
-enum DeliveryError {
+pub(crate) enum DeliveryError {
     #[error(transparent)]
     Decision(#[from] DecisionError),
     #[error(transparent)]
@@ -71,33 +78,27 @@ enum DeliveryError {
     #[error(transparent)]
     Store(#[from] EventStoreError),
     #[error("it is stored in a form that this version does not read: {0}")]
-    Form(bellhop_event_store::Unreadable),
+    Form(Unreadable),
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
 }
 
 impl DeliveryError {
-    fn class(&self) -> ErrorClass {
-        match self {
-            Self::Decision(error) => error.class(),
-            // A rolling update: a newer provisioner takes it, up to NEWER_FORMAT_TRIES.
-            Self::Form(bellhop_event_store::Unreadable::NewerFormat { .. }) => {
-                ErrorClass::Transient
-            }
-            Self::NotSureYet(_) | Self::Moving | Self::Behind => ErrorClass::Transient,
-            Self::Store(error) => error.class(),
-            Self::NotUnderstood(_) | Self::Form(_) => ErrorClass::Permanent,
-        }
-    }
-
     /// Whether a delivery is given up that was handed out so often.
     fn is_given_up(&self, tries: u64) -> bool {
         match self {
-            Self::Form(_) => self.class() == ErrorClass::Permanent || tries >= NEWER_FORMAT_TRIES,
-            _ => self.class() == ErrorClass::Permanent,
+            Self::Decision(error) => error.class() == ErrorClass::Permanent,
+            Self::Store(error) => error.class() == ErrorClass::Permanent,
+            // A rolling update: a newer provisioner takes it.
+            Self::Form(Unreadable::NewerFormat { .. }) => tries >= NEWER_FORMAT_TRIES,
+            Self::NotUnderstood(_) | Self::Form(_) => true,
+            Self::Panicked(_) => tries >= panics::TRIES,
+            Self::NotSureYet(_) | Self::Moving | Self::Behind => false,
         }
     }
 }
 
-impl Deliveries {
+impl<D: Decides> Deliveries<D> {
     /// Handles deliveries until told to stop; then finishes those in hand.
     pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let limits = ConsumerLimits {
@@ -118,9 +119,8 @@ impl Deliveries {
                 () = stop.cancelled() => break,
                 next = next => next,
             };
-            while let Some(handled) = tasks.try_join_next() {
-                handled.expect("handling a delivery does not panic");
-            }
+            // What panicked outside of its decision comes back after ACK_WAIT, and the others go on.
+            while tasks.try_join_next().is_some() {}
             let deliveries = self.clone();
             tasks.spawn(async move {
                 deliveries.handle(handed).await;
@@ -129,9 +129,7 @@ impl Deliveries {
         }
         // What the broker hands out from now on must go to somebody who reads it.
         inbox.hand_back().await;
-        while let Some(handled) = tasks.join_next().await {
-            handled.expect("handling a delivery does not panic");
-        }
+        while tasks.join_next().await.is_some() {}
     }
 
     async fn handle(&self, handed: Handed<Delivery>) {
@@ -155,287 +153,19 @@ impl Deliveries {
         );
         async {
             let result = match &handed.item {
-                Ok(delivery) => self.decided(delivery, handed.stored_at, handed.tries).await,
+                Ok(delivery) => {
+                    let decided = self
+                        .deciding
+                        .decided(delivery, handed.stored_at, handed.tries);
+                    let decided = caught(decided).await;
+                    decided.unwrap_or_else(|panicked| Err(panicked.into()))
+                }
                 Err(error) => Err(DeliveryError::Form(error.clone())),
             };
             self.settle(&handed, result).await;
         }
         .instrument(span)
         .await;
-    }
-
-    /// Decides on what a delivery says, and records its site where nothing else did and that matters: while nobody has said which
-    /// sites are served.
-    async fn decided(
-        &self,
-        delivery: &Delivery,
-        stored_at: Timestamp,
-        tries: u64,
-    ) -> Result<&'static str, DeliveryError> {
-        let outcome = self.decide(delivery, stored_at, tries).await?;
-        let is_a_sender_s = delivery.source.as_str() != bellhop_operators::SOURCE;
-        let matters = is_a_sender_s && !self.reading.sites_are_named();
-        let site = delivery.site.as_ref().filter(|_| matters);
-        let unseen = site.filter(|site| {
-            self.folded
-                .read(|ledger| ledger.sites().all(|seen| seen != *site))
-        });
-        if let Some(site) = unseen {
-            let seen = Command::SiteSeen {
-                site: site.clone(),
-                delivery: DeliveryRef {
-                    sequence: delivery.sequence,
-                    id: delivery.id.clone(),
-                },
-            };
-            let resource = Scope::Site(site.clone()).resource();
-            self.decisions
-                .decide(&resource, &seen, delivery.id.as_str())
-                .await?;
-        }
-        Ok(outcome)
-    }
-
-    async fn decide(
-        &self,
-        delivery: &Delivery,
-        stored_at: Timestamp,
-        tries: u64,
-    ) -> Result<&'static str, DeliveryError> {
-        let span = tracing::Span::current();
-        span.record("delivery", tracing::field::display(&delivery.id));
-        let (word, place) = match self.reading.of(delivery)? {
-            Meaning::Word(word, place) => (word, place),
-            Meaning::Order(mut word, place) => {
-                word.note.at = Some(stored_at);
-                let command = Command::Ordered(word);
-                return self.ordered(&command, &place, delivery.id.as_str()).await;
-            }
-            Meaning::ResourceDeleted(Place::Named { resource, .. }, number) => {
-                return self.resource_deleted(resource, number, delivery).await;
-            }
-            Meaning::ResourceDeleted(Place::NotOurs(not_ours), _) => {
-                self.note_other_site(&not_ours, delivery);
-                return Ok("nothing_to_do");
-            }
-            Meaning::Nothing(reason) => {
-                tracing::debug!(reason, "nothing to do");
-                return Ok("nothing_to_do");
-            }
-        };
-        self.late_starts.may_be_decided(&word, tries).await?;
-        let named = match place {
-            Place::Named { resource, .. } => Some(resource),
-            Place::NotOurs(not_ours) => {
-                self.note_other_site(&not_ours, delivery);
-                if self.folded.place_of(&word.reservation).is_none() {
-                    tracing::debug!(%not_ours, "nothing to do");
-                    return Ok("nothing_to_do");
-                }
-                None
-            }
-        };
-        span.record("reservation", tracing::field::display(&word.reservation));
-        self.decide_where_it_stands(&word, named, delivery.id.as_str())
-            .await?;
-        Ok("decided")
-    }
-
-    fn note_other_site(&self, not_ours: &NotOurs, delivery: &Delivery) {
-        if let NotOurs::Site(site) = not_ours {
-            self.other_sites.came(site.as_ref(), delivery.received_at);
-        }
-    }
-
-    /// An operator's word about a reservation is decided where that stands, even if it is moved meanwhile.
-    async fn ordered(
-        &self,
-        command: &Command,
-        place: &OrderPlace,
-        cause: &str,
-    ) -> Result<&'static str, DeliveryError> {
-        let find = || match place {
-            OrderPlace::Resource(resource) => Some(resource.clone()),
-            OrderPlace::Reservation(reservation) => self.folded.place_of(reservation),
-        };
-        // The operator saw the ledger's end, and this word is decided only once: it must not meet an older state.
-        let end = self.store.ledger_end().await?;
-        if !self.folded.reach_within(end, CATCHING_UP).await {
-            return Err(DeliveryError::Behind);
-        }
-        let Some(mut resource) = find() else {
-            tracing::warn!(
-                ?place,
-                "an operator's word about a reservation that is not known"
-            );
-            return Ok("nothing_to_do");
-        };
-        if let Command::Ordered(word) = command
-            && let Order::Adopt(adoption) = &word.order
-            && let Some(reservation) = &adoption.reservation
-            && let Some(obstacle) = self
-                .folded
-                .read(|ledger| ledger.obstacle_to_adoption(&resource, reservation))
-        {
-            tracing::warn!(%resource, obstacle, "a host is not adopted");
-            return Ok("nothing_to_do");
-        }
-        let left = self.release_of_one_left(&resource, command);
-        let command = left.as_ref().unwrap_or(command);
-        for _ in 0..MOVES {
-            self.decisions.decide(&resource, command, cause).await?;
-            match find() {
-                Some(stands) if stands != resource => resource = stands,
-                _ => return Ok("decided"),
-            }
-        }
-        Err(DeliveryError::Moving)
-    }
-
-    /// What an operator's release of an adopted host is whose reservation was moved elsewhere: that goes on where it stands, and
-    /// only what it left behind goes back. None where a command is no such release.
-    fn release_of_one_left(&self, resource: &ResourceId, command: &Command) -> Option<Command> {
-        let Command::Ordered(word) = command else {
-            return None;
-        };
-        let Order::Release { reservation } = &word.order else {
-            return None;
-        };
-        self.folded.read(|ledger| {
-            let (left, to) = ledger.adopted_host_left(resource)?;
-            (left == reservation).then(|| Command::MovedOut {
-                reservation: left.clone(),
-                to: to.clone(),
-            })
-        })
-    }
-
-    /// The sender knows a resource by its number: reservations of it may stand under an earlier name.
-    async fn resource_deleted(
-        &self,
-        named: ResourceId,
-        number: Option<i64>,
-        delivery: &Delivery,
-    ) -> Result<&'static str, DeliveryError> {
-        // Nobody says it again: a reservation that was told of just before must be known.
-        let end = self.store.ledger_end().await?;
-        if !self.folded.reach_within(end, CATCHING_UP).await {
-            return Err(DeliveryError::Behind);
-        }
-        let mut concerned = self.folded.resources_where(|id, resource| {
-            id.kind() == named.kind()
-                && resource.reservations.values().any(|known| {
-                    known.is_live() && number.is_some() && known.resource_number == number
-                })
-        });
-        if !concerned.contains(&named) {
-            concerned.push(named);
-        }
-        let command = Command::ResourceDeleted {
-            number,
-            delivery: DeliveryRef {
-                sequence: delivery.sequence,
-                id: delivery.id.clone(),
-            },
-        };
-        for resource in &concerned {
-            self.decisions
-                .decide(resource, &command, delivery.id.as_str())
-                .await?;
-        }
-        Ok("decided")
-    }
-
-    /// A word is decided where its reservation stands, which it may move itself. Another replica may move it meanwhile: then
-    /// it is decided anew on the new resource, unless it was the last word on the old. `named`: the resource that it names; none
-    /// where that is not ours.
-    async fn decide_where_it_stands(
-        &self,
-        word: &Word,
-        named: Option<ResourceId>,
-        cause: &str,
-    ) -> Result<(), DeliveryError> {
-        for _ in 0..MOVES {
-            let place = match (self.folded.place_of(&word.reservation), &named) {
-                (Some(stands), Some(named)) if stands != *named => {
-                    self.follow(word, stands, named, cause).await?
-                }
-                (Some(stands), _) => stands,
-                (None, Some(named)) => named.clone(),
-                (None, None) => return Ok(()),
-            };
-            tracing::Span::current().record("resource", tracing::field::display(&place));
-            // Where the reservation stands in another namespace than its site's, for whatever reason, it is unsettled.
-            let is_home = named
-                .as_ref()
-                .is_some_and(|named| named.namespace() == place.namespace());
-            let said = Box::new(Word {
-                site_named: word.site_named && is_home,
-                only_site: (word.only_site && is_home)
-                    || self
-                        .folded
-                        .read(|ledger| ledger.is_only_site(word.site.as_ref())),
-                ..word.clone()
-            });
-            let said = match &named {
-                Some(_) => Command::Said(said),
-                None => Command::SaidOfUnserved(said),
-            };
-            self.decisions.decide(&place, &said, cause).await?;
-            let known = self
-                .folded
-                .resource(&place)
-                .reservations
-                .remove(&word.reservation);
-            let over = known.is_some_and(|known| known.outcome().is_some());
-            if over
-                || self
-                    .folded
-                    .place_of(&word.reservation)
-                    .is_none_or(|stands| stands == place)
-            {
-                return Ok(());
-            }
-        }
-        Err(DeliveryError::Moving)
-    }
-
-    /// Takes a reservation elsewhere where the word, or the configuration, says so: a fact there, then one on the old resource.
-    /// What a crash between the two leaves is found by the sweep. Returns where the reservation stands then.
-    async fn follow(
-        &self,
-        word: &Word,
-        stands: ResourceId,
-        named: &ResourceId,
-        cause: &str,
-    ) -> Result<ResourceId, DeliveryError> {
-        let state = self.folded.resource(&stands);
-        let (to, command) = if let Some(started) = moved_by(word, named, &stands, &state) {
-            let former = state
-                .reservations
-                .get(&word.reservation)
-                .and_then(|known| known.user.clone());
-            let moved = Command::MovedIn {
-                word: Box::new(word.clone()),
-                from: stands.clone(),
-                started,
-                former,
-            };
-            (named.clone(), moved)
-        } else if let Some((to, rehoming)) = Rehoming::by_word(word, named, &stands, &state) {
-            (to, Command::Rehomed(Box::new(rehoming)))
-        } else {
-            if named.name() != stands.name() {
-                tracing::warn!(%named, %stands, "another name for the same resource: decided where the reservation stands");
-            }
-            return Ok(stands);
-        };
-        self.decisions.decide(&to, &command, cause).await?;
-        let to = self.folded.place_of(&word.reservation).unwrap_or(to);
-        self.decisions
-            .let_go(&stands, &word.reservation, &to, cause)
-            .await?;
-        Ok(to)
     }
 
     async fn settle(&self, handed: &Handed<Delivery>, result: Result<&'static str, DeliveryError>) {
@@ -547,8 +277,8 @@ fn acked(result: Result<(), EventStoreError>) {
     }
 }
 
-/// How long a delivery rests after an error. One that only comes before it is sure does not rest longer the more often it was handed out, by
-/// whichever process: until it is handled a provisioner that starts does not drive hosts.
+/// How long a delivery rests after an error. One that only comes before it is sure does not rest longer the more often it was
+/// handed out, by whichever process: until it is handled a provisioner that starts does not drive hosts.
 fn pause_after(error: &DeliveryError, tries: u64) -> Duration {
     match error {
         DeliveryError::NotSureYet(_) => pause(tries.min(EARLY_TRIES)),
@@ -563,17 +293,4 @@ fn pause(tries: u64) -> Duration {
         .min(8);
     let full = Duration::from_millis(200 << doublings).min(Duration::from_secs(30));
     full.mul_f64(rand::random_range(0.5..=1.0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_late_start_that_waits_for_an_extension_does_not_rest_longer_the_more_often_it_was_tried() {
-        for tries in 1..100 {
-            assert!(pause_after(&NotSureYet::Extension.into(), tries) <= Duration::from_secs(1));
-        }
-        assert!(pause_after(&DeliveryError::Behind, 50) >= Duration::from_secs(15));
-    }
 }

@@ -23,7 +23,7 @@ use crate::baremetalhost::watch::KnownHosts;
 use crate::broker_clock::ClockGuard;
 use crate::catch_up;
 use crate::decisions::Decisions;
-use crate::deliveries::{Deliveries, SERVICE};
+use crate::deliveries::{Deciding, Deliveries, SERVICE};
 use crate::drive::drive;
 use crate::folded::FoldedLedger;
 use crate::images::{ImageCatalogue, ImageCatalogueError};
@@ -185,12 +185,15 @@ async fn work_until(
     let other_sites = OtherSites::new(alarms.clone());
     let deliveries = Arc::new(Deliveries {
         store: store.clone(),
-        folded: folded.clone(),
-        decisions: decisions.clone(),
-        reading: Reading::new(&settings, images),
-        other_sites: other_sites.clone(),
         metrics: metrics.clone(),
-        late_starts: LateStarts::new(folded.clone(), clock.clone(), store.connections()),
+        deciding: Deciding {
+            store: store.clone(),
+            folded: folded.clone(),
+            decisions: decisions.clone(),
+            reading: Reading::new(&settings, images),
+            other_sites: other_sites.clone(),
+            late_starts: LateStarts::new(folded.clone(), clock.clone(), store.connections()),
+        },
     });
 
     // What is in hand at a stop is finished, and for that our own reading has to go on: it is stopped last.

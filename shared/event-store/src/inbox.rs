@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::error::{EventStoreError, Unreadable};
+use crate::message::read_or_panic;
 use crate::store::EventStore;
 use pull::Pull;
 
@@ -193,7 +194,7 @@ impl<T> Inbox<T> {
             body: &message.payload,
             stored_at,
         };
-        let item = (self.read)(&self.store, &raw);
+        let item = read_or_panic(|| (self.read)(&self.store, &raw));
         Ok(Handed {
             item,
             sequence,
@@ -298,4 +299,38 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use bellhop_nats_server::NatsServer;
+
+    use super::*;
+    use crate::settings::EventStoreSettings;
+    use crate::streams::DELIVERIES;
+
+    #[tokio::test]
+    async fn a_message_that_makes_its_reading_panic_can_t_be_read_and_the_next_one_comes() {
+        let server = NatsServer::start().unwrap();
+        let settings = EventStoreSettings::at(server.url());
+        let store = EventStore::connect(&settings, "test").await.unwrap();
+        store.prepare().await.unwrap();
+        for body in ["poison", "sound"] {
+            let sent = store.context.publish("deliveries.a.b.c.d", body.into());
+            sent.await.unwrap().await.unwrap();
+        }
+        let read: Read<Bytes> = |_, raw| {
+            assert!(raw.body.as_ref() != b"poison", "it is poison");
+            Ok(raw.body.clone())
+        };
+        let limits = ConsumerLimits::default();
+        let mut inbox = Inbox::new(&store, DELIVERIES, "test", "a test", limits, read);
+        let poison = inbox.next().await;
+        let error = poison.item.as_ref().unwrap_err().to_string();
+        assert!(error.contains("panicked"), "{error}");
+        assert_eq!(poison.body(), "poison");
+        assert_eq!(inbox.next().await.item.unwrap(), "sound");
+    }
 }

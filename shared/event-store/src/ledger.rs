@@ -199,7 +199,7 @@ impl EventStore {
                 stored_at: timestamp(found.time),
             };
             StoredEntry {
-                entry: read_resource(&raw),
+                entry: message::read_or_panic(|| read_resource(&raw)),
                 stored_at: raw.stored_at,
                 headers: header_list(Some(&found.headers)),
                 body: found.payload.clone(),

@@ -133,10 +133,32 @@ pub(crate) fn check_format(headers: &HeaderMap) -> Result<(), Unreadable> {
 /// Whether the broker refused a message because the subject's last sequence is another one.
 pub(crate) fn is_wrong_sequence(error: &PublishError) -> bool {
     // A replicated stream that can't tell the last sequence has an error code of its own.
-    let code = error
-        .source()
-        .and_then(|source| source.downcast_ref::<jetstream::Error>())
-        .map(jetstream::Error::error_code);
     error.kind() == PublishErrorKind::WrongLastSequence
-        || code == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
+        || code(error) == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
+}
+
+/// Whether the stream takes no message of this size, however often it is sent.
+pub(crate) fn is_too_large(error: &PublishError) -> bool {
+    let too_large = [
+        ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM,
+        ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM,
+    ];
+    code(error).is_some_and(|code| too_large.contains(&code))
+}
+
+/// Reads a stored message. One that makes the reading panic can't be read either, and must end nobody who takes it.
+pub(crate) fn read_or_panic<T>(
+    read: impl FnOnce() -> Result<T, Unreadable>,
+) -> Result<T, Unreadable> {
+    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
+    read.unwrap_or_else(|_| {
+        Err(Unreadable::Body {
+            problem: "reading it panicked".to_owned(),
+        })
+    })
+}
+
+fn code(error: &PublishError) -> Option<ErrorCode> {
+    let answer = error.source()?.downcast_ref::<jetstream::Error>()?;
+    Some(answer.error_code())
 }

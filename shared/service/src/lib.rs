@@ -17,6 +17,7 @@
 //! | [`notices`] | alarms and shown things: what is on until it is over |
 //! | [`health`] | dependencies, readiness, and the pages that show them |
 //! | [`one_line`](mod@one_line) | texts from outside, made fit for one line |
+//! | [`panics`] | a panic of one piece of work, as an error |
 //! | [`server`] | an HTTP server with limits, which ends in order |
 //! | [`tls`] | the certificate that a server shows, read again every few seconds |
 //! | [`shutdown`] | SIGTERM and SIGINT as a cancellation token, and the time to end after it |
@@ -31,6 +32,7 @@ pub mod health;
 pub mod metrics;
 pub mod notices;
 pub mod one_line;
+pub mod panics;
 pub mod server;
 pub mod settings;
 pub mod shutdown;

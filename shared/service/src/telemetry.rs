@@ -36,6 +36,7 @@ use tracing_subscriber::{Layer, fmt};
 use url::Url;
 
 use crate::one_line::one_line;
+use crate::panics;
 use crate::settings::{LogFormat, TelemetrySettings};
 
 /// Bellhop's crates all begin with this word.
@@ -147,6 +148,7 @@ pub fn install(
         .with(log.with_filter(wanted.and(discreet())))
         .with(trace_layer(&provider))
         .try_init()?;
+    panics::log_them();
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
     opentelemetry::global::set_tracer_provider(provider.clone());
     Ok(TelemetryGuard { provider })

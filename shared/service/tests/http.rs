@@ -64,6 +64,28 @@ async fn start(router: Router, limits: Limits) -> (SocketAddr, CancellationToken
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_handling_panics_ends_its_connection_and_nothing_else() {
+    async fn stumble() -> String {
+        panic!("a bug")
+    }
+    let router = Router::new()
+        .route("/stumble", get(stumble))
+        .route("/go", get(async || "went"));
+    let limits = Limits {
+        connections: 2,
+        ..Limits::default()
+    };
+    let (address, token, server) = start(router, limits).await;
+    // Each gives back its place.
+    for _ in 0..5 {
+        assert_eq!(ask(address, "/stumble").await, "");
+        assert!(ask(address, "/go").await.ends_with("went"));
+    }
+    token.cancel();
+    server.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_pages_say_how_the_service_is() {
     let health = health();
     let nats = health.dependency("nats");

@@ -1,6 +1,7 @@
 //! Telemetry in processes of their own, as it is installed once for each process; the collector is in the test.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::hint::black_box;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,11 @@ fn a_small_service() {
         guard
     });
     drop(runtime);
+    if std::env::var_os("STUMBLES").is_some() {
+        let stumbling =
+            std::thread::spawn(|| panic!("no host for {}", black_box("mara@example.org")));
+        assert!(stumbling.join().is_err());
+    }
     // Several batches, when the test asked for short ones.
     if std::env::var_os("OTEL_BSP_SCHEDULE_DELAY").is_some() {
         for _ in 0..5 {
@@ -59,6 +65,11 @@ fn a_small_service() {
 }
 
 fn run(environment: &[(&str, &str)]) -> String {
+    run_for_both(environment).0
+}
+
+/// What it writes to standard output, and to standard error.
+fn run_for_both(environment: &[(&str, &str)]) -> (String, String) {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--ignored", "--nocapture", "a_small_service"])
         .env_clear()
@@ -66,12 +77,35 @@ fn run(environment: &[(&str, &str)]) -> String {
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("\nENDED"), "{text}{errors}");
+    (text, errors)
+}
+
+#[test]
+fn a_panic_is_one_line_of_the_log_with_its_place_and_nothing_that_was_put_into_its_words() {
+    let (text, errors) = run_for_both(&[("STUMBLES", "1"), ("RUST_BACKTRACE", "1")]);
+    let lines: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains("a panic"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    let line: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
     assert!(
-        text.contains("\nENDED"),
-        "{text}{}",
-        String::from_utf8_lossy(&output.stderr)
+        line["place"]
+            .as_str()
+            .unwrap()
+            .contains("tests/telemetry.rs:"),
+        "{line}"
     );
-    text
+    assert!(
+        line["backtrace"].as_str().unwrap().contains("telemetry"),
+        "{line}"
+    );
+    assert!(
+        !text.contains("mara") && !errors.contains("mara"),
+        "{text}{errors}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

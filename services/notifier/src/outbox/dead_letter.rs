@@ -1,16 +1,18 @@
 //! What can't be delivered, or can't be read, is kept as a dead letter before it is given up.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bellhop_domain::id::Version;
 use bellhop_event_store::{
-    DeadLetter, DeadLetterClass, ErrorClass, EventStoreError, ReportState, Unreadable, kept,
+    DeadLetter, DeadLetterClass, Entry, ErrorClass, EventStoreError, Handed, ReportState,
+    Unreadable, kept,
 };
 use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::record::{Owed, outweighs};
-use super::{ACK_WAIT, Interrupted, OnItsWay, Outbox, STORE_PAUSE};
+use super::{Interrupted, OnItsWay, Outbox, STORE_PAUSE};
 use crate::owed::Report;
 
 /// Who we are in the dead letters.
@@ -21,12 +23,12 @@ pub(crate) const DEAD_LETTERS_ALARM: (&str, &str) = ("dead_letters", "dead_lette
 pub(crate) const DEAD_LETTERS_TEXT: &str = "reports could not be delivered and wait as dead letters: look at them with `bellhop \
      dead-letters list`, mend the cause, then send them again with `bellhop dead-letters replay --service notifier`, or give them up \
      with `bellhop dead-letters drop --service notifier --reason '…'`";
-/// How often an entry of a newer format is handed out before it is given up, each time with a rest of [`ACK_WAIT`]: an update of
+/// How often an entry of a newer format is handed out before it is given up, each time with a rest of [`super::ACK_WAIT`]: an update of
 /// all notifiers takes less.
 pub(super) const NEWER_FORMAT_TRIES: u64 = 20;
 const BURY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An entry of the ledger that this version can't read, as it is stored.
+/// An entry of the ledger that this version can't read or handle, as it is stored.
 pub(super) struct UnreadEntry {
     pub(super) version: Version,
     pub(super) headers: Vec<(String, String)>,
@@ -35,6 +37,20 @@ pub(super) struct UnreadEntry {
     pub(super) tries: u64,
     /// By which request it was read once more, if by any.
     pub(super) replay: Option<u64>,
+}
+
+impl UnreadEntry {
+    /// What was handed out.
+    pub(super) fn of(handed: &Handed<Entry>) -> Self {
+        Self {
+            version: Version(handed.sequence),
+            headers: handed.headers(),
+            body: handed.body(),
+            stored_at: handed.stored_at,
+            tries: handed.tries,
+            replay: None,
+        }
+    }
 }
 
 impl Outbox {
@@ -113,11 +129,17 @@ impl Outbox {
         if let Unreadable::NewerFormat { .. } = unreadable
             && entry.tries < NEWER_FORMAT_TRIES
         {
-            // While versions change, a notifier of the newer one takes it. The ledger's follower raises an alarm.
-            self.unless_stopping(tokio::time::sleep(ACK_WAIT)).await?;
+            // The ledger's follower raises an alarm.
             let error = EventStoreError::from(unreadable.clone());
             return Err(error.into());
         }
+        self.bury_entry(entry, &format!("can't be read: {unreadable}"))
+            .await;
+        Ok(())
+    }
+
+    /// Keeps an entry of the ledger, or what must be done for it, as a dead letter. `reason` goes on where its name ends.
+    pub(super) async fn bury_entry(&self, entry: UnreadEntry, reason: &str) {
         let version = entry.version;
         let mut headers = entry.headers;
         headers.push((kept::ENTRY.to_owned(), version.to_string()));
@@ -130,7 +152,7 @@ impl Outbox {
                 Some(request) => format!("{id}.replay-{request}"),
             },
             what: self.destination.name().to_owned(),
-            reason: format!("entry {version} of the ledger can't be read: {unreadable}"),
+            reason: format!("entry {version} of the ledger {reason}"),
             tries: entry.tries,
             first_at: entry.stored_at,
             last_at: Timestamp::now(),
@@ -142,22 +164,42 @@ impl Outbox {
         tracing::error!(
             sequence = version.0,
             destination = %self.destination,
-            reason = %unreadable,
-            "an entry of the ledger can't be read; it is kept as a dead letter"
+            reason,
+            "an entry of the ledger is a dead letter now"
         );
-        Ok(())
+        self.metrics.settled(self.destination, "dead_letter");
     }
 
     /// Stores a dead letter, however often the broker must be asked: only then may the report be given up.
     async fn store_letter(&self, letter: &DeadLetter) {
         let (kind, about) = DEAD_LETTERS_ALARM;
         self.alarms.raise(kind, about, DEAD_LETTERS_TEXT);
-        while let Err(error) = self.store.bury(letter, BURY_TIMEOUT).await {
+        let mut letter = Cow::Borrowed(letter);
+        while let Err(error) = self.store.bury(&letter, BURY_TIMEOUT).await {
             if error.class() == ErrorClass::Permanent {
-                tracing::error!(%error, id = letter.id, reason = letter.reason, "a dead letter can't be stored");
-                return;
+                if letter.body.is_empty() {
+                    tracing::error!(%error, id = letter.id, reason = letter.reason, "a dead letter can't be stored");
+                    return;
+                }
+                letter = Cow::Owned(without_body(&letter));
+                continue;
             }
             tokio::time::sleep(STORE_PAUSE).await;
         }
     }
+}
+
+/// What is left of a letter that is larger than the broker takes: a replay needs no more, as what it is about stands in the
+/// ledger.
+fn without_body(letter: &DeadLetter) -> DeadLetter {
+    let mut short = DeadLetter {
+        body: Bytes::new(),
+        reason: format!("{} (too large to be kept whole)", letter.reason),
+        ..letter.clone()
+    };
+    let needed = [kept::REPORT, kept::RESOURCE, kept::ENTRY];
+    short
+        .headers
+        .retain(|(name, _)| needed.contains(&name.as_str()));
+    short
 }

@@ -20,6 +20,7 @@ mod attempt;
 mod claim;
 mod dead_letter;
 mod in_hand;
+mod poison;
 mod record;
 mod replay;
 mod settle;
@@ -27,11 +28,13 @@ mod settle;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellhop_domain::id::{ReservationId, Version};
+use bellhop_domain::id::ReservationId;
 use bellhop_event_store::{
-    ConsumerLimits, Entry, EventStore, EventStoreError, Handed, Inbox, ReplayRequest, ReportKey,
+    ConsumerLimits, Entry, ErrorClass, EventStore, EventStoreError, Handed, Inbox, ReplayRequest,
+    ReportKey,
 };
 use bellhop_service::Alarms;
+use bellhop_service::panics::Panicked;
 use futures::future::join_all;
 use tokio::sync::{Semaphore, broadcast};
 use tokio::task::JoinSet;
@@ -65,6 +68,8 @@ const CONCURRENT_REQUESTS: usize = 16;
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 /// When the broker hands out again what a stopping notifier had in hand: after it was told that we take nothing more.
 const STOP_PAUSE: Duration = Duration::from_millis(500);
+/// The pause before what panicked is begun anew.
+const PANIC_PAUSE: Duration = Duration::from_secs(2);
 /// The pause before the broker is asked again.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
 
@@ -133,6 +138,9 @@ enum Interrupted {
     /// The broker could not be asked.
     #[error(transparent)]
     Store(#[from] EventStoreError),
+    /// A bug.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
 }
 
 /// One report on its way.
@@ -149,30 +157,45 @@ trait Work: Sized + Send + Sync + 'static {
         outbox: &Outbox,
         handed: &Handed<Self>,
     ) -> impl Future<Output = Result<(), Interrupted>> + Send;
+
+    /// Keeps what can't be handled as a dead letter.
+    fn buried_by(
+        outbox: &Outbox,
+        handed: &Handed<Self>,
+        why: Interrupted,
+    ) -> impl Future<Output = Result<(), Interrupted>> + Send;
 }
 
 impl Work for Entry {
     async fn done_by(outbox: &Outbox, handed: &Handed<Self>) -> Result<(), Interrupted> {
         match &handed.item {
-            Ok(entry) => outbox.settle_entry(entry).await,
-            Err(unreadable) => {
-                let entry = UnreadEntry {
-                    version: Version(handed.sequence),
-                    headers: handed.headers(),
-                    body: handed.body(),
-                    stored_at: handed.stored_at,
-                    tries: handed.tries,
-                    replay: None,
-                };
-                outbox.give_up(entry, unreadable).await
-            }
+            Ok(entry) => outbox.settle_entry(entry, handed.tries).await,
+            Err(unreadable) => outbox.give_up(UnreadEntry::of(handed), unreadable).await,
         }
+    }
+
+    async fn buried_by(
+        outbox: &Outbox,
+        handed: &Handed<Self>,
+        why: Interrupted,
+    ) -> Result<(), Interrupted> {
+        let reason = format!("can't be handled: {why}");
+        outbox.bury_entry(UnreadEntry::of(handed), &reason).await;
+        Ok(())
     }
 }
 
 impl Work for ReplayRequest {
     async fn done_by(outbox: &Outbox, handed: &Handed<Self>) -> Result<(), Interrupted> {
         outbox.replay(handed).await
+    }
+
+    async fn buried_by(
+        outbox: &Outbox,
+        handed: &Handed<Self>,
+        why: Interrupted,
+    ) -> Result<(), Interrupted> {
+        outbox.bury_request(handed, why).await
     }
 }
 
@@ -231,7 +254,7 @@ impl Outbox {
             }
         };
         let result = tokio::select! {
-            result = T::done_by(&self, &held.first) => result,
+            result = self.done_or_buried(&*held.first) => result,
             () = keep => return,
         };
         let handed = held.newest();
@@ -242,20 +265,31 @@ impl Outbox {
                 }
             }
             Err(Interrupted::Stopping) => handed.retry_after(STOP_PAUSE).await,
+            // While versions change, a notifier of the newer one takes it.
+            Err(Interrupted::Store(error)) if error.class() == ErrorClass::Permanent => {
+                tracing::warn!(%error, sequence = handed.sequence, "can't be handled by this version; it comes again");
+                handed.retry_after(ACK_WAIT).await;
+            }
             Err(Interrupted::Store(error)) => {
                 tracing::debug!(%error, "it comes again");
                 handed.retry_after(Duration::from_secs(2)).await;
             }
+            Err(Interrupted::Panicked(panicked)) => {
+                tracing::warn!(%panicked, sequence = handed.sequence, "it comes again");
+                handed.retry_after(PANIC_PAUSE).await;
+            }
         }
     }
 
-    async fn settle_entry(&self, entry: &Entry) -> Result<(), Interrupted> {
+    async fn settle_entry(&self, entry: &Entry, tries: u64) -> Result<(), Interrupted> {
         self.unless_stopping(self.followed.reach(entry.version))
             .await?;
+        #[cfg(test)]
+        crate::stumbling::over(entry, "what it owes");
         let owing = self.followed.read().owing(self.destination, entry);
         let of_reservations = owing.into_iter().map(|indexes| async move {
             for index in indexes {
-                self.settle(entry, index).await?;
+                self.settle(entry, index, tries).await?;
             }
             Ok(())
         });

@@ -8,7 +8,7 @@ use bellhop_domain::reservation::Fact;
 use bellhop_event_store::{AskedReport, EventStoreError, Handed, ReplayRequest, Unreadable};
 
 use super::dead_letter::UnreadEntry;
-use super::{ACK_WAIT, Interrupted, Outbox};
+use super::{Interrupted, Outbox};
 use crate::view::Place;
 
 impl Outbox {
@@ -16,7 +16,7 @@ impl Outbox {
     pub(super) async fn replay(&self, handed: &Handed<ReplayRequest>) -> Result<(), Interrupted> {
         let request = match &handed.item {
             Ok(request) => request,
-            Err(unreadable) => return self.cannot_read(handed.sequence, unreadable).await,
+            Err(unreadable) => return self.cannot_read(handed.sequence, unreadable),
         };
         tracing::info!(
             by = request.by,
@@ -55,7 +55,7 @@ impl Outbox {
             }
         };
         let Some(index) = asked.fact else {
-            return self.settle_entry(&entry).await;
+            return self.settle_entry(&entry, handed.tries).await;
         };
         // What is about no reservation owes no report.
         let Some(reservation) = entry.facts.get(index).and_then(Fact::reservation) else {
@@ -64,7 +64,7 @@ impl Outbox {
         self.unless_stopping(self.followed.reach(version)).await?;
         let key = self.key(reservation, Place { version, index });
         if self.owe_again(&key, asked.revision).await? {
-            self.settle(&entry, index).await?;
+            self.settle(&entry, index, handed.tries).await?;
         } else {
             tracing::info!(report = %key, "settled since it was asked for: not sent again");
         }
@@ -72,14 +72,13 @@ impl Outbox {
     }
 
     /// A newer version's operator asked: a notifier of that version can read it. Anything else is nobody's request.
-    async fn cannot_read(&self, sequence: u64, unreadable: &Unreadable) -> Result<(), Interrupted> {
+    fn cannot_read(&self, sequence: u64, unreadable: &Unreadable) -> Result<(), Interrupted> {
         tracing::error!(
             sequence,
             reason = %unreadable,
             "a request to send reports again can't be read: was it written by a newer version of Bellhop?"
         );
         if let Unreadable::NewerFormat { .. } = unreadable {
-            self.unless_stopping(tokio::time::sleep(ACK_WAIT)).await?;
             let error = EventStoreError::from(unreadable.clone());
             return Err(error.into());
         }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bellhop_domain::reservation::Fact;
-use bellhop_event_store::Entry;
+use bellhop_event_store::{Entry, ErrorClass};
+use bellhop_service::panics::caught;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
@@ -55,8 +56,13 @@ impl TurnedAway {
 }
 
 impl Outbox {
-    /// Settles one report, however long it takes.
-    pub(super) async fn settle(&self, entry: &Entry, index: usize) -> Result<(), Interrupted> {
+    /// Settles one report, however long it takes. `tries`: how often its entry was handed out.
+    pub(super) async fn settle(
+        &self,
+        entry: &Entry,
+        index: usize,
+        tries: u64,
+    ) -> Result<(), Interrupted> {
         let Some(reservation) = entry.facts.get(index).and_then(Fact::reservation) else {
             return Ok(());
         };
@@ -71,35 +77,44 @@ impl Outbox {
             entry,
             index,
         };
+        match caught(self.settle_or_panic(&report)).await {
+            Ok(settled) => settled,
+            Err(panicked) => self.bury_poison(&report, panicked, tries).await,
+        }
+    }
+
+    async fn settle_or_panic(&self, report: &OnItsWay<'_>) -> Result<(), Interrupted> {
         let alone = self.being_settled.alone_with(&report.key);
         let _alone = self.unless_stopping(alone).await?;
         // It stands as owed before it waits for anything, so that those behind it know that there is something to wait for.
         let Some(owed) = self.still_owed(&report.key).await? else {
             return Ok(());
         };
+        #[cfg(test)]
+        crate::stumbling::over(report.entry, "a report");
         let _counted = CountedAsOwed::new(self.metrics.owed(self.destination));
         let channel = match &self.way {
             Way::Sent(channel) => channel,
             Way::NotConfigured => {
                 let reason = format!("{} is not set", self.destination.variable());
                 match owed.replayed_at {
-                    None => self.drop_report(&report, &owed, reason).await,
+                    None => self.drop_report(report, &owed, reason).await,
                     // An operator wanted it to be sent.
-                    Some(_) => self.bury(&report, &owed, None, reason).await,
+                    Some(_) => self.bury(report, &owed, None, reason).await,
                 }
                 return Ok(());
             }
             Way::Shown => {
-                self.wait_for_previous(&report).await?;
-                let reason = self.show(&report).await?;
-                self.drop_report(&report, &owed, reason).await;
+                self.wait_for_previous(report).await?;
+                let reason = self.show(report).await?;
+                self.drop_report(report, &owed, reason).await;
                 return Ok(());
             }
         };
-        self.wait_for_previous(&report).await?;
+        self.wait_for_previous(report).await?;
         let (mut others_claim, mut turned_away) = (OthersClaim::default(), TurnedAway::default());
         loop {
-            let pause = match self.try_once(channel, &report, &mut others_claim).await? {
+            let pause = match self.try_once(channel, report, &mut others_claim).await? {
                 Next::Settled => return Ok(()),
                 Next::Pause(pause) => pause,
                 Next::Unavailable => turned_away.pause(channel),
@@ -147,7 +162,15 @@ impl Outbox {
         };
         for asked in 1.. {
             let mut settled_here = self.settled.subscribe();
-            match self.store.report(&previous).await? {
+            let known = match self.store.report(&previous).await {
+                // Whatever became of it: nobody learns it, and this one would wait for ever.
+                Err(error) if error.class() == ErrorClass::Permanent => {
+                    tracing::warn!(report = %previous, %error, "the next one does not wait for it");
+                    break;
+                }
+                known => known?,
+            };
+            match known {
                 Some((state, _)) if state.is_settled() => break,
                 None if began.elapsed() > PREVIOUS_UNTRACED => {
                     tracing::warn!(report = %previous, "no trace of the report before; the next one does not wait for it");

@@ -8,10 +8,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
+use crate::facts;
 use crate::view::LedgerView;
-
-#[path = "../../tests/facts/mod.rs"]
-mod facts;
 
 mod kept;
 mod rows;

@@ -12,6 +12,7 @@ use bellhop_domain::time;
 use bellhop_event_store::{AppendError, EventStore, EventStoreError};
 use bellhop_service::health::Dependency;
 use bellhop_service::notices::{Alarms, Shown};
+use bellhop_service::panics::{Panicked, caught};
 use bellhop_service::trace_context::{TraceParent, set_parent};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -106,6 +107,8 @@ pub(crate) enum LookError {
     Decision(#[from] DecisionError),
     #[error(transparent)]
     Store(#[from] EventStoreError),
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
 }
 
 impl Driver {
@@ -117,10 +120,14 @@ impl Driver {
             state,
             folded,
         };
-        let result = match &self.hands {
-            Hands::Live(cluster) => self.bring_about(&look, cluster).await,
-            Hands::Shadow(shadow) => self.show_what_would_be(&look, shadow).await,
-        };
+        let looked = caught(async {
+            match &self.hands {
+                Hands::Live(cluster) => self.bring_about(&look, cluster).await,
+                Hands::Shadow(shadow) => self.show_what_would_be(&look, shadow).await,
+            }
+        });
+        // Whatever a host says must not end what drives the others.
+        let result = looked.await.unwrap_or_else(|panicked| Err(panicked.into()));
         let key = id.to_string();
         let (next, outcome) = match result {
             Ok(next) => {

@@ -153,3 +153,32 @@ async fn a_delivery_of_a_newer_format_is_a_dead_letter_after_many_tries_and_hold
             .contains(&("Bellhop-Format".into(), "2".into()))
     );
 }
+
+#[tokio::test]
+async fn a_delivery_whose_facts_the_ledger_never_takes_is_a_dead_letter_and_holds_nobody_up() {
+    let mut world = World::with_host("node01").await;
+    let client = async_nats::connect(world.installation.nats().url()).await;
+    let context = async_nats::jetstream::new(client.unwrap());
+    let ledger = context.get_stream("LEDGER").await.unwrap();
+    let mut config = ledger.cached_info().config.clone();
+    config.max_message_size = 4000;
+    context.update_stream(config).await.unwrap();
+    let _provisioner = world.provisioner();
+    let mut large = start("5121", "node02");
+    large["resourceSpecs"] = "x".repeat(3800).into();
+    let large = world.says(large).await;
+    world.says(start("5120", "node01")).await;
+    world.until("HostProvisioned").await;
+    let buried = async {
+        loop {
+            let letters = world.store.dead_letters(1, 1).await.unwrap();
+            if let Some(letter) = letters.into_iter().next() {
+                return letter;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let letter = tokio::time::timeout(PATIENCE, buried).await.unwrap();
+    assert_eq!(letter.id, format!("provisioner-{large}"));
+    assert!(letter.reason.contains("max_msg_size"), "{}", letter.reason);
+}

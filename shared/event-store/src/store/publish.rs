@@ -8,7 +8,7 @@ use async_nats::jetstream::message::PublishMessage;
 use super::{EventStore, Stored};
 use crate::error::{OtherLedger, StoreError};
 use crate::ledger::NotTheLedger;
-use crate::message::{BadHeader, is_wrong_sequence};
+use crate::message::{BadHeader, is_too_large, is_wrong_sequence};
 
 /// How often to look whether the connection stands again.
 const RECONNECTED: Duration = Duration::from_millis(20);
@@ -111,6 +111,10 @@ impl EventStore {
                 PublishErrorKind::MaxPayloadExceeded => StoreError::NotAMessage {
                     what: what.to_owned(),
                     problem: "it is larger than NATS takes (max_payload)".to_owned(),
+                },
+                _ if is_too_large(&error) => StoreError::NotAMessage {
+                    what: what.to_owned(),
+                    problem: "it is larger than its stream takes (max_msg_size)".to_owned(),
                 },
                 _ => StoreError::Refused {
                     what: what.to_owned(),

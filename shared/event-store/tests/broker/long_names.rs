@@ -31,6 +31,26 @@ async fn a_name_too_long_for_a_subject_is_refused_for_good_and_the_connection_st
 }
 
 #[tokio::test]
+async fn what_is_larger_than_its_stream_takes_is_refused_for_good() {
+    let server = NatsServer::start().unwrap();
+    let store = store_at(&server).await;
+    let context = jetstream(&server).await;
+    for stream in ["DELIVERIES", "LEDGER"] {
+        let stream = context.get_stream(stream).await.unwrap();
+        let mut config = stream.cached_info().config.clone();
+        config.max_message_size = 10;
+        context.update_stream(config).await.unwrap();
+    }
+    let refused = store.store_delivery(&delivery("one"), SOON).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.class(), ErrorClass::Permanent, "{refused:?}");
+    let appended = store.append(&node("node01"), Version(0), &entry("1")).await;
+    let refused = appended.unwrap_err();
+    assert_eq!(refused.class(), ErrorClass::Permanent, "{refused:?}");
+    assert!(refused.to_string().contains("max_msg_size"), "{refused}");
+}
+
+#[tokio::test]
 async fn the_longest_names_that_the_reservation_system_allows_are_stored() {
     let server = NatsServer::start().unwrap();
     let store = store_at(&server).await;

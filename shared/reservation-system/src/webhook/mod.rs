@@ -240,6 +240,9 @@ pub enum Unreadable {
     /// The back end could not serialise the booking, and its id is lost. Look it up in the reservation system.
     #[error("`data` is a text instead of a booking: the sender failed to serialise it")]
     Degraded,
+    /// Reading or storing it panicked: a bug of ours, and the sender's word all the same.
+    #[error("handling it panicked, which is a bug of Bellhop")]
+    Panicked,
     /// A required field.
     #[error("`{field}` {problem}")]
     Field {
@@ -257,13 +260,13 @@ impl Unreadable {
             Self::Field { field, .. } => Some(field),
             Self::Degraded => Some("data"),
             Self::Batch => Some("events"),
-            Self::NotJson | Self::TooDeep | Self::NotAnObject => None,
+            Self::NotJson | Self::TooDeep | Self::NotAnObject | Self::Panicked => None,
         }
     }
 
-    /// Whether it is a form that real senders are known to use, so that the sender is not at fault.
+    /// Whether its sender is not at fault: it is a form that real senders are known to use, or we are at fault.
     pub fn is_known_form(&self) -> bool {
-        matches!(self, Self::Batch | Self::Degraded)
+        matches!(self, Self::Batch | Self::Degraded | Self::Panicked)
     }
 
     /// A short name of the reason, from a small fixed set: for metrics and dead letters.
@@ -274,6 +277,7 @@ impl Unreadable {
             Self::NotAnObject => "not_an_object",
             Self::Batch => "batch",
             Self::Degraded => "degraded",
+            Self::Panicked => "panicked",
             Self::Field {
                 problem: Problem::Missing,
                 ..
