@@ -8,7 +8,7 @@ use bellhop_domain::id::{ReservationId, Version, WebhookId};
 use bellhop_domain::ledger::Ledger;
 use bellhop_domain::reservation::Fact;
 use bellhop_domain::reservation::heard::MOST_WEBHOOKS;
-use bellhop_event_store::{Entry, EventStore, FollowError, LedgerEntry};
+use bellhop_event_store::{Entry, EntryId, EventStore, FollowError, LedgerEntry};
 use bellhop_service::panics::caught_now;
 use bellhop_service::{Alarms, Dependency};
 use jiff::Timestamp;
@@ -74,6 +74,19 @@ pub struct Place {
     pub version: Version,
     /// Which of its facts, from 0.
     pub index: usize,
+    /// The entry's id.
+    pub entry: Option<EntryId>,
+}
+
+impl Place {
+    /// The place of an entry's fact.
+    pub fn of(entry: &Entry, index: usize) -> Self {
+        Self {
+            version: entry.version,
+            index,
+            entry: entry.id,
+        }
+    }
 }
 
 impl LedgerView {
@@ -112,10 +125,7 @@ impl LedgerView {
             let to =
                 Destination::ALL.map(|destination| owed::owes(destination, &occasion, was_over));
             if to.contains(&true) {
-                let place = Place {
-                    version: entry.version,
-                    index,
-                };
+                let place = Place::of(entry, index);
                 let history = self.histories.entry(reservation.clone()).or_default();
                 history.owing.push(Owing { place, to });
             }
@@ -139,10 +149,7 @@ impl LedgerView {
             let Some(reservation) = fact.reservation() else {
                 continue;
             };
-            let place = Place {
-                version: entry.version,
-                index,
-            };
+            let place = Place::of(entry, index);
             if !self
                 .owing_to(destination, reservation)
                 .any(|owing| owing == place)

@@ -215,6 +215,7 @@ async fn a_report_that_is_tried_again_and_again_delays_no_other_reservation() {
     let key = ReportKey {
         reservation: unknown.id.clone(),
         version: tried,
+        entry: None,
         index: 0,
         destination: "notification",
     };
@@ -508,6 +509,7 @@ async fn a_report_that_its_receiver_always_stumbles_over_holds_no_other_up() {
     let key = ReportKey {
         reservation: stumbled_over.id,
         version: owed,
+        entry: None,
         index: 0,
         destination: "notification",
     };
@@ -775,6 +777,7 @@ async fn a_stop_in_the_middle_loses_nothing() {
     let key = ReportKey {
         reservation: story.id.clone(),
         version: ready,
+        entry: None,
         index: 0,
         destination: "notification",
     };

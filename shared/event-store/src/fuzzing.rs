@@ -84,6 +84,7 @@ fn of_a_report(source: &str, event: &str) {
         let report = ReportKey {
             reservation: ReservationId::new(Source::new(source), event),
             version: Version(version),
+            entry: None,
             index: 0,
             destination: "notification",
         };

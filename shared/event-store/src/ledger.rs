@@ -13,6 +13,7 @@ use bellhop_domain::reservation::Fact;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 pub use self::beside::EntryBeside;
 pub use self::capacity::CapacityEntry;
@@ -71,6 +72,12 @@ impl LedgerEntry {
     }
 }
 
+/// Which decision it is, whatever version it stands at: where the ledger is set back to a backup, another one may come to stand
+/// there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EntryId(Uuid);
+
 /// One decision about a resource as it stands in the ledger.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -78,6 +85,8 @@ pub struct Entry {
     pub resource: ResourceId,
     /// Its sequence in LEDGER.
     pub version: Version,
+    /// Its id; none where who stored it gave it none.
+    pub id: Option<EntryId>,
     /// When it was decided.
     pub at: Timestamp,
     /// Its facts.
@@ -246,7 +255,7 @@ fn decided<'a>(
 ) -> Result<Outgoing, BadHeader> {
     let body = serde_json::to_vec(body).expect("facts have only text keys and finite numbers");
     let names = names.collect::<Vec<_>>().join(",");
-    let id = uuid::Uuid::now_v7().to_string();
+    let id = Uuid::now_v7().to_string();
     let mut outgoing = Outgoing::new(&id, "bellhop/provisioner", &names, at, Bytes::from(body))?;
     outgoing.header(header::CAUSE, cause)?;
     Ok(outgoing)
@@ -271,6 +280,9 @@ fn read_resource(raw: &Raw<'_>) -> Result<Entry, Unreadable> {
     Ok(Entry {
         resource,
         version: Version(raw.sequence),
+        id: message::text(raw.headers, header::ID)
+            .and_then(|id| Uuid::parse_str(id).ok())
+            .map(EntryId),
         at: message::time(raw.headers)?,
         facts: body.facts,
         traceparent: message::text(raw.headers, header::TRACEPARENT).map(str::to_owned),

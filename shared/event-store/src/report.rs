@@ -1,4 +1,7 @@
 //! What became of each report. This is truth, not a cache: a report that stands here as delivered is never sent again.
+//!
+//! A ledger that was set back to a backup may come to hold another entry at the same version, which owes another report. What
+//! stands here says of which entry it is.
 
 use std::fmt;
 
@@ -9,6 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{EventStoreError, ReportError, StoreError, Unreadable};
+use crate::ledger::EntryId;
 use crate::store::{EventStore, PublishFailure};
 use crate::streams::{report_stream, report_subject};
 use crate::subject::encode_token;
@@ -24,6 +28,8 @@ pub struct ReportKey {
     pub reservation: ReservationId,
     /// The ledger's entry that holds the fact.
     pub version: Version,
+    /// That entry's id; none where it is not known, and then what stands under this key counts whatever entry it is of.
+    pub entry: Option<EntryId>,
     /// Which of its facts, from 0.
     pub index: usize,
     /// To whom, for example `notification`: lower-case letters and `-`.
@@ -87,6 +93,16 @@ pub enum ReportState {
     },
 }
 
+/// A report's state as it is stored.
+#[derive(Serialize, Deserialize)]
+struct Kept<S> {
+    #[serde(flatten)]
+    state: S,
+    /// Of which entry of the ledger. Not there in what earlier versions wrote, which counts for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    entry: Option<EntryId>,
+}
+
 /// One notifier's word that it is about to send a report. Until it is over no other one sends the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sending {
@@ -99,6 +115,17 @@ pub struct Sending {
 }
 
 impl ReportState {
+    /// Owed since now.
+    pub fn untried() -> Self {
+        Self::Owed {
+            attempts: 0,
+            last_error: None,
+            first_at: Timestamp::now(),
+            sending: None,
+            replayed_at: None,
+        }
+    }
+
     /// Whether nothing is owed any more.
     pub fn is_settled(&self) -> bool {
         !matches!(self, Self::Owed { .. })
@@ -119,13 +146,21 @@ impl EventStore {
         &self,
         key: &ReportKey,
     ) -> Result<Option<(ReportState, Revision)>, EventStoreError> {
-        self.report_under(&key.to_string()).await
+        self.report_of(&key.to_string(), key.entry).await
     }
 
     /// As [`EventStore::report`], for a key as it is written.
     pub(crate) async fn report_under(
         &self,
         key: &str,
+    ) -> Result<Option<(ReportState, Revision)>, EventStoreError> {
+        self.report_of(key, None).await
+    }
+
+    async fn report_of(
+        &self,
+        key: &str,
+        entry: Option<EntryId>,
     ) -> Result<Option<(ReportState, Revision)>, EventStoreError> {
         let name = report_stream(self);
         let stream = self.context.get_stream_no_info(&name).await;
@@ -136,10 +171,16 @@ impl EventStore {
             .await
         {
             Ok(message) => {
-                let state =
+                let kept: Kept<ReportState> =
                     serde_json::from_slice(&message.payload).map_err(|error| Unreadable::Body {
                         problem: error.to_string(),
                     })?;
+                let is_another_s = entry.is_some() && kept.entry.is_some() && entry != kept.entry;
+                let state = if is_another_s {
+                    ReportState::untried()
+                } else {
+                    kept.state
+                };
                 Ok(Some((state, Revision(message.sequence))))
             }
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
@@ -158,7 +199,11 @@ impl EventStore {
         last: Option<Revision>,
     ) -> Result<Revision, ReportError> {
         let what = format!("report {key}");
-        let body = serde_json::to_vec(state).expect("a report's state has only text keys");
+        let kept = Kept {
+            state,
+            entry: key.entry,
+        };
+        let body = serde_json::to_vec(&kept).expect("a report's state has only text keys");
         let message = PublishMessage::build()
             .payload(body.into())
             .expected_last_subject_sequence(last.map_or(0, |revision| revision.0));
@@ -196,15 +241,16 @@ mod tests {
     #[test]
     fn what_was_written_before_there_were_claims_is_still_read() {
         let old = r#"{"state":"owed","attempts":2,"last_error":"HTTP 500","first_at":"2026-11-23T10:00:00Z"}"#;
-        let state: ReportState = serde_json::from_str(old).unwrap();
+        let kept: Kept<ReportState> = serde_json::from_str(old).unwrap();
         assert!(matches!(
-            &state,
+            &kept.state,
             ReportState::Owed {
                 attempts: 2,
                 sending: None,
                 ..
             }
         ));
-        assert_eq!(serde_json::to_string(&state).unwrap(), old);
+        assert_eq!(serde_json::to_string(&kept).unwrap(), old);
+        assert_eq!(kept.entry, None);
     }
 }

@@ -243,6 +243,7 @@ async fn of_two_notifiers_that_settle_one_report_one_is_refused() {
     let key = ReportKey {
         reservation: reservation("5120"),
         version: Version(7),
+        entry: None,
         index: 1,
         destination: "notification",
     };

@@ -179,6 +179,7 @@ mod tests {
             .map(|fact| Entry {
                 resource: ResourceId::new(ResourceKind::new("baremetalhost"), "metal3", "node01"),
                 version: Version(1),
+                id: None,
                 at: Timestamp::UNIX_EPOCH,
                 facts: vec![serde_json::from_value(fact.clone()).unwrap()],
                 traceparent: None,

@@ -60,6 +60,7 @@ mod tests {
         ReportKey {
             reservation: ReservationId::new(Source::new("reservation-system"), event),
             version: bellhop_domain::id::Version(1),
+            entry: None,
             index: 0,
             destination: "notification",
         }

@@ -317,6 +317,7 @@ impl Outbox {
         ReportKey {
             reservation: reservation.clone(),
             version: place.version,
+            entry: place.entry,
             index: place.index,
             destination: self.destination.name(),
         }

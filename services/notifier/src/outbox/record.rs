@@ -54,13 +54,7 @@ impl Outbox {
                 }
                 Some(_) => return Ok(None),
                 None => {
-                    let state = ReportState::Owed {
-                        attempts: 0,
-                        last_error: None,
-                        first_at: Timestamp::now(),
-                        sending: None,
-                        replayed_at: None,
-                    };
+                    let state = ReportState::untried();
                     match self.store.set_report(key, &state, None).await {
                         // Now it is there, or another notifier made it: look again.
                         Ok(_) | Err(ReportError::Conflict { .. }) => {}
@@ -213,6 +207,7 @@ mod tests {
         Entry {
             resource: ResourceId::new(ResourceKind::new("baremetalhost"), "metal3", "node01"),
             version: Version(1),
+            id: None,
             at: Timestamp::UNIX_EPOCH,
             facts: vec![Fact::HostClaimed {
                 reservation: ReservationId::new(Source::new("reservation-system"), "5120"),
@@ -223,10 +218,7 @@ mod tests {
     }
 
     fn report<'a>(outbox: &Outbox, entry: &'a Entry) -> OnItsWay<'a> {
-        let place = Place {
-            version: entry.version,
-            index: 0,
-        };
+        let place = Place::of(entry, 0);
         OnItsWay {
             key: outbox.key(entry.facts[0].reservation().unwrap(), place),
             entry,

@@ -62,7 +62,7 @@ impl Outbox {
             return Ok(());
         };
         self.unless_stopping(self.followed.reach(version)).await?;
-        let key = self.key(reservation, Place { version, index });
+        let key = self.key(reservation, Place::of(&entry, index));
         if self.owe_again(&key, asked.revision).await? {
             self.settle(&entry, index, handed.tries).await?;
         } else {

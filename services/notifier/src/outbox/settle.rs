@@ -67,13 +67,7 @@ impl Outbox {
             return Ok(());
         };
         let report = OnItsWay {
-            key: self.key(
-                reservation,
-                Place {
-                    version: entry.version,
-                    index,
-                },
-            ),
+            key: self.key(reservation, Place::of(entry, index)),
             entry,
             index,
         };
@@ -142,10 +136,7 @@ impl Outbox {
 
     /// Waits until the report before this one, about the same reservation, is settled.
     async fn wait_for_previous(&self, report: &OnItsWay<'_>) -> Result<(), Interrupted> {
-        let place = Place {
-            version: report.key.version,
-            index: report.index,
-        };
+        let place = Place::of(report.entry, report.index);
         let previous =
             self.followed
                 .read()

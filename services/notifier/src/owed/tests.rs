@@ -702,6 +702,7 @@ fn each_report_knows_the_one_before_it_about_the_same_reservation() {
     let place = |version, index| Place {
         version: Version(version),
         index,
+        entry: None,
     };
     let previous = |destination, story: &Story, at| view.previous(destination, &story.id, at);
     assert_eq!(

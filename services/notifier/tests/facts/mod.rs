@@ -478,6 +478,7 @@ pub(crate) fn entries(history: Vec<Vec<Fact>>) -> Vec<Entry> {
     let entry = |(number, facts): (usize, Vec<Fact>)| Entry {
         resource: server(SERVER),
         version: Version(number as u64 + 1),
+        id: None,
         at: decided_at(number),
         facts,
         traceparent: None,

@@ -176,6 +176,7 @@ impl Scene {
         ReportKey {
             reservation: story.id.clone(),
             version,
+            entry: None,
             index,
             destination: destination.name(),
         }

@@ -69,6 +69,7 @@ async fn the_state_of_a_report_is_kept_however_long_its_reservation_s_id_is() {
     let key = |index| ReportKey {
         reservation: reservation(&"5".repeat(100_000)),
         version: Version(7),
+        entry: None,
         index,
         destination: "notification",
     };

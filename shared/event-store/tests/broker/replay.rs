@@ -344,6 +344,7 @@ fn key(version: u64, index: usize) -> ReportKey {
     ReportKey {
         reservation: reservation("5120"),
         version: Version(version),
+        entry: None,
         index,
         destination: "notification",
     }

@@ -140,6 +140,7 @@ async fn the_notifier_reports(broker: &Broker) {
     let key = ReportKey {
         reservation: reservation(),
         version: entry.version(),
+        entry: None,
         index: 0,
         destination: "notification",
     };
