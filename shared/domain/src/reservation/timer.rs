@@ -125,7 +125,7 @@ pub fn timers(
     timers
 }
 
-/// When [`super::decide`] should be asked next; none while nothing waits for time to pass.
+/// When [`super::decide()`] should be asked next; none while nothing waits for time to pass.
 pub fn next_due(resource: &Resource, policy: &Policy, up_since: Timestamp) -> Option<Timestamp> {
     timers(resource, policy, up_since)
         .into_iter()

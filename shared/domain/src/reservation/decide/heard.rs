@@ -6,6 +6,7 @@ use super::super::fact::Fact;
 use super::super::heard::{HeardSaid, HeardWord};
 use super::super::resource::{Outcome, Phase};
 use super::Decision;
+use super::said::announced;
 use crate::id::ReservationId;
 
 impl Decision<'_> {
@@ -30,6 +31,23 @@ impl Decision<'_> {
         }
         if is_news {
             self.heard(word, said);
+        }
+    }
+
+    /// A change of a reservation that is over: its user should know that it changes nothing.
+    fn came_too_late(&mut self, word: &Word) {
+        let Some(known) = self.resource.reservations.get(&word.reservation) else {
+            return;
+        };
+        let another = known.schedule() != Some(word.knowledge.schedule)
+            || known.is_of_another(word.resource_number, word.user.as_ref());
+        let changes = another && word.knowledge.schedule.end > self.now;
+        let newer = known
+            .times
+            .newest()
+            .is_none_or(|newest| word.knowledge.is_newer_than(newest));
+        if changes && newer {
+            self.add(Fact::ChangeCameTooLate(announced(word)));
         }
     }
 

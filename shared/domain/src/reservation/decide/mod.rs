@@ -4,7 +4,7 @@
 //! is an empty list. Deciding the same command again after its facts were folded gives no facts, so a repeated delivery,
 //! observation or timer has no second effect.
 //!
-//! `said`: what a delivery says; `heard`: what of that is only recorded; `ordered`: what an operator orders; `settled`: where a
+//! `said`: what a delivery says; `moved`: that its booking is another one now; `waits`: what its start waits for; `heard`: what of that is only recorded; `ordered`: what an operator orders; `settled`: where a
 //! site's hosts are; `observed` and `held`: what the driver read; `passed`: what time itself decides.
 
 #![deny(
@@ -14,11 +14,13 @@
 
 mod heard;
 mod held;
+mod moved;
 mod observed;
 mod ordered;
 mod passed;
 mod said;
 mod settled;
+mod waits;
 
 use jiff::Timestamp;
 

@@ -2,15 +2,13 @@
 
 use super::super::command::{Said, Word};
 use super::super::fact::{
-    AcceptedStart, Announced, DeliveryRef, EndCause, EndOutcome, Ended, Fact, FailureReason,
-    MovedIn, Note, Refused, Started, TenantKey, Terms, WaitReason,
+    Announced, DeliveryRef, EndCause, EndOutcome, Ended, Fact, FailureReason, Refused, Started,
+    TenantKey, Terms,
 };
 use super::super::heard::HeardSaid;
 use super::super::knowledge::KnownTimes;
-use super::super::resource::{Occupancy, Outcome, Phase, Waiting};
+use super::super::resource::{Outcome, Phase};
 use super::Decision;
-use crate::id::{ReservationId, ResourceId, UserId};
-use crate::time;
 
 impl Decision<'_> {
     pub(super) fn said(&mut self, word: &Word) {
@@ -201,116 +199,6 @@ impl Decision<'_> {
         }));
     }
 
-    /// The booking says that it is on this resource now. What its start gave it comes with it: nobody sends another.
-    /// `former`: whose it was where it stood.
-    pub(super) fn moved_in(
-        &mut self,
-        word: &Word,
-        from: &ResourceId,
-        started: Option<&AcceptedStart>,
-        former: Option<&UserId>,
-    ) {
-        let known = self.resource.reservations.get(&word.reservation);
-        if known.is_some_and(|known| known.outcome().is_some()) {
-            return;
-        }
-        // Known here already is not moved here: another delivery may have named this resource first.
-        let arrived = known.and_then(|known| known.arrived.as_ref());
-        if arrived.is_some_and(|arrived| !word.knowledge.is_newer_than(arrived)) {
-            return self.learn(word);
-        }
-        self.add(Fact::ReservationMovedIn(Box::new(MovedIn {
-            from: from.clone(),
-            announced: announced(word),
-            started: started.cloned(),
-            site_named: word.site_named,
-            rehomed: false,
-        })));
-        if let (Some(former), Some(user)) = (former, &word.user)
-            && former != user
-        {
-            self.owner_changed(&word.reservation, former, user);
-        }
-        if self.tell_who_is_before_if_waiting(&word.reservation) {
-            self.postpone(&word.reservation);
-        }
-    }
-
-    /// Returns whether it waits.
-    pub(super) fn tell_who_is_before_if_waiting(&mut self, reservation: &ReservationId) -> bool {
-        let phase = self
-            .resource
-            .reservations
-            .get(reservation)
-            .map(|known| known.phase.clone());
-        let Some(Phase::Waiting(waiting)) = phase else {
-            return false;
-        };
-        self.tell_who_is_before(reservation, &waiting.key, &waiting.terms);
-        true
-    }
-
-    fn owner_changed(&mut self, reservation: &ReservationId, from: &UserId, to: &UserId) {
-        self.add(Fact::OwnerWithdrawn {
-            reservation: reservation.clone(),
-            user: from.clone(),
-        });
-        self.add(Fact::OwnerChanged {
-            reservation: reservation.clone(),
-            to: to.clone(),
-        });
-    }
-
-    /// The reservation stands on another resource already: what it has here goes back.
-    pub(super) fn moved_out(&mut self, reservation: &ReservationId, to: &ResourceId) {
-        if self
-            .resource
-            .reservations
-            .get(reservation)
-            .is_some_and(|known| known.is_live())
-        {
-            self.add(Fact::ReservationMovedOut {
-                reservation: reservation.clone(),
-                to: to.clone(),
-            });
-        }
-    }
-
-    /// Whether the reservation waits for a key, and whoever said this is its owner: a start that comes again after the booking
-    /// was given to another user brings the former owner's (R9).
-    fn waits_for_the_key_of(&self, word: &Word) -> bool {
-        let Some(known) = self.resource.reservations.get(&word.reservation) else {
-            return false;
-        };
-        let (Phase::Waiting(waiting) | Phase::Postponed(waiting)) = &known.phase else {
-            return false;
-        };
-        let by_its_owner = word.user == known.user || (word.user.is_none() && !known.owner_changed);
-        waiting.key != TenantKey::InDelivery && by_its_owner
-    }
-
-    pub(super) fn key_brought(
-        &mut self,
-        reservation: &ReservationId,
-        delivery: &DeliveryRef,
-        note: Option<Note>,
-    ) {
-        self.add(Fact::KeyBrought {
-            reservation: reservation.clone(),
-            delivery: delivery.clone(),
-            note,
-        });
-        if let Some(Phase::Waiting(waiting)) = self
-            .resource
-            .reservations
-            .get(reservation)
-            .map(|known| &known.phase)
-        {
-            let terms = waiting.terms.clone();
-            self.tell_who_is_before(reservation, &TenantKey::InDelivery, &terms);
-        }
-    }
-
     /// The sender deleted the resource, and all its bookings with it, silently: nothing more will be said of them.
     pub(super) fn resource_deleted(&mut self, number: Option<i64>, delivery: &DeliveryRef) {
         let meant: Vec<_> = self
@@ -344,129 +232,11 @@ impl Decision<'_> {
         }
     }
 
-    /// A postponed reservation's time has come.
-    pub(super) fn resume(&mut self, reservation: &ReservationId) {
-        self.add(Fact::ReservationResumed {
-            reservation: reservation.clone(),
-        });
-        self.tell_who_is_before_if_waiting(reservation);
-    }
-
     fn is_extended_beyond(&self, word: &Word) -> bool {
         self.resource
             .reservations
             .get(&word.reservation)
             .is_some_and(|reservation| reservation.times.extends_beyond(&word.knowledge))
-    }
-
-    fn learn(&mut self, word: &Word) {
-        let Some(before) = self.resource.reservations.get(&word.reservation).cloned() else {
-            return;
-        };
-        if !before.times.clone().learn(word.knowledge.clone()) {
-            return;
-        }
-        self.add(Fact::ReservationChanged(announced(word)));
-        let Some(known) = self.resource.reservations.get(&word.reservation) else {
-            return;
-        };
-        if known.times.newest() != Some(&word.knowledge) {
-            return;
-        }
-        let later = before.schedule().map(|schedule| schedule.start)
-            < known.schedule().map(|schedule| schedule.start);
-        if let (Some(from), Some(to)) = (&before.user, &word.user)
-            && from != to
-        {
-            self.owner_changed(&word.reservation, from, to);
-            self.tell_who_is_before_if_waiting(&word.reservation);
-        }
-        if later {
-            self.postpone(&word.reservation);
-        }
-    }
-
-    /// Takes back what a reservation has whose start is far off now; but for an adopted host, which is in use: only an end or an
-    /// operator's word releases that.
-    pub(super) fn postpone(&mut self, reservation: &ReservationId) {
-        if self.has_adopted(reservation) {
-            return;
-        }
-        let Some(known) = self.resource.reservations.get(reservation) else {
-            return;
-        };
-        let Some(schedule) = known.schedule() else {
-            return;
-        };
-        let far_off = schedule.start > time::after(self.now, self.policy.start_lead);
-        if far_off && matches!(known.phase, Phase::Waiting(_) | Phase::Holding) {
-            self.add(Fact::ReservationPostponed {
-                reservation: reservation.clone(),
-                until: schedule.start,
-            });
-        }
-    }
-
-    fn has_adopted(&self, reservation: &ReservationId) -> bool {
-        self.resource.holding().is_some_and(|holding| {
-            holding.reservation == *reservation && holding.adopted_at.is_some()
-        })
-    }
-
-    /// A change of a reservation that is over: its user should know that it changes nothing. Returns whether that is told now.
-    pub(super) fn came_too_late(&mut self, word: &Word) -> bool {
-        let Some(known) = self.resource.reservations.get(&word.reservation) else {
-            return false;
-        };
-        let another = known.schedule() != Some(word.knowledge.schedule)
-            || known.is_of_another(word.resource_number, word.user.as_ref());
-        let changes = another && word.knowledge.schedule.end > self.now;
-        let newer = known
-            .times
-            .newest()
-            .is_none_or(|newest| word.knowledge.is_newer_than(newest));
-        if changes && newer {
-            self.add(Fact::ChangeCameTooLate(announced(word)));
-        }
-        changes && newer
-    }
-
-    /// Its time is over, and it waited to the end. For what it waits may have become another thing since its user was told:
-    /// nothing is said anew while a host is being taken back.
-    pub(super) fn waited_in_vain(&mut self, reservation: &ReservationId) {
-        let waited_for = match self
-            .resource
-            .reservations
-            .get(reservation)
-            .map(|known| &known.phase)
-        {
-            Some(Phase::Waiting(waiting)) => self.waited_for(reservation, waiting),
-            // It waited for nothing but a key.
-            Some(Phase::Postponed(waiting)) if !waiting.can_claim() => {
-                self.what_is_before(reservation, &waiting.key, &waiting.terms)
-            }
-            Some(
-                Phase::Announced { .. }
-                | Phase::Postponed(_)
-                | Phase::Holding
-                | Phase::Moved
-                | Phase::Over(_),
-            )
-            | None => None,
-        };
-        self.fail(reservation, FailureReason::NotClaimedInTime { waited_for });
-    }
-
-    /// For what it waited last. Of a host that is being taken back, what is in the way of that says more.
-    fn waited_for(&self, reservation: &ReservationId, waiting: &Waiting) -> Option<WaitReason> {
-        let before = self.what_is_before(reservation, &waiting.key, &waiting.terms);
-        let says_less = matches!(before, None | Some(WaitReason::Release { .. }));
-        match &waiting.told {
-            Some(told @ (WaitReason::Host { .. } | WaitReason::Paused { .. })) if says_less => {
-                Some(told.clone())
-            }
-            told => before.or_else(|| told.clone()),
-        }
     }
 
     fn start(&mut self, word: &Word, key: &TenantKey, terms: &Terms) {
@@ -547,44 +317,6 @@ impl Decision<'_> {
         too_late
     }
 
-    /// Tells who starts why the resource is not there at once, where it isn't.
-    fn tell_who_is_before(&mut self, reservation: &ReservationId, key: &TenantKey, terms: &Terms) {
-        if let Some(reason) = self.what_is_before(reservation, key, terms) {
-            self.add(Fact::ReservationWaits {
-                reservation: reservation.clone(),
-                reason,
-            });
-        }
-    }
-
-    /// What stands between the reservation and the resource, as far as that is known without a look at the host.
-    fn what_is_before(
-        &self,
-        reservation: &ReservationId,
-        key: &TenantKey,
-        terms: &Terms,
-    ) -> Option<WaitReason> {
-        match key {
-            TenantKey::Missing { reason } if !terms.without_key => {
-                let text = reason.clone();
-                return Some(WaitReason::Key { text });
-            }
-            TenantKey::Missing { .. } | TenantKey::InDelivery => {}
-        }
-        if self.is_unsettled(reservation) {
-            return Some(WaitReason::Site);
-        }
-        match &self.resource.occupancy {
-            Occupancy::Free => None,
-            Occupancy::Held(holding) => Some(WaitReason::Holder {
-                holder: holding.reservation.clone(),
-            }),
-            Occupancy::Releasing(release) => Some(WaitReason::Release {
-                holder: release.reservation.clone(),
-            }),
-        }
-    }
-
     fn end(&mut self, word: &Word, cause: EndCause) {
         self.end_as(word, cause, self.end_outcome(&word.reservation));
     }
@@ -611,7 +343,7 @@ impl Decision<'_> {
     }
 }
 
-fn announced(word: &Word) -> Announced {
+pub(super) fn announced(word: &Word) -> Announced {
     Announced {
         reservation: word.reservation.clone(),
         user: word.user.clone(),
