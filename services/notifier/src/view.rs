@@ -115,7 +115,7 @@ impl LedgerView {
             if !was_over && owed::start_payload(fact).is_some() {
                 history.start.get_or_insert(entry.version);
             }
-            history.over |= is_final(fact);
+            history.over |= fact.is_outcome();
             if let Fact::HostAssigned { .. } = fact {
                 history.assigned_at = Some(entry.at);
             }
@@ -267,16 +267,6 @@ impl LedgerView {
             start: StartPayload::None,
         })
     }
-}
-
-fn is_final(fact: &Fact) -> bool {
-    matches!(
-        fact,
-        Fact::ReservationEnded(_)
-            | Fact::ReservationFailed { .. }
-            | Fact::ReservationRefused(_)
-            | Fact::ReservationMissed { .. }
-    )
 }
 
 /// A [`LedgerView`] that follows the ledger, shared by all who compose reports.

@@ -1,15 +1,20 @@
 //! Decide, append, and again where someone else was first.
 
+mod at_end;
 mod permits;
+#[cfg(test)]
+mod replicas;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bellhop_domain::id::{ReservationId, ResourceId, Version};
-use bellhop_domain::ledger::Ledger;
+use bellhop_domain::ledger::{Ledger, StandsElsewhere, Upon};
 use bellhop_domain::reservation::{Command, Fact, Policy, Resource, decide};
 use bellhop_event_store::{AppendError, ErrorClass, EventStore, EventStoreError, NewEntry};
 use bellhop_service::trace_context::current_traceparent;
 use jiff::Timestamp;
+use tokio::sync::Mutex;
 use tracing::{Instrument, Span};
 
 use crate::folded::FoldedLedger;
@@ -26,6 +31,8 @@ pub(crate) struct Decisions {
     store: EventStore,
     folded: FoldedLedger,
     policy: Policy,
+    /// Whoever appends at the ledger's end: of several in one process only one can be right.
+    at_end: Arc<Mutex<()>>,
 }
 
 /// A decision could not be recorded.
@@ -40,6 +47,9 @@ pub(crate) enum DecisionError {
     /// Our own reading of the ledger did not come.
     #[error("the ledger's entry {version} was not read within {} s", READING.as_secs())]
     Behind { version: Version },
+    /// A reservation stands on another resource by now, and what becomes of it is decided there.
+    #[error(transparent)]
+    StandsElsewhere(#[from] StandsElsewhere),
     /// Others were first again and again.
     #[error("{TRIES} decisions in a row on {resource} were overtaken")]
     Overtaken { resource: ResourceId },
@@ -51,6 +61,7 @@ impl DecisionError {
         match self {
             Self::Append(error) => error.class(),
             Self::Store(error) => error.class(),
+            Self::StandsElsewhere(_) => ErrorClass::Conflict,
             Self::Behind { .. } | Self::Overtaken { .. } => ErrorClass::Transient,
         }
     }
@@ -62,11 +73,13 @@ impl Decisions {
             store,
             folded,
             policy,
+            at_end: Arc::default(),
         }
     }
 
     /// Decides on `resource` as it stands now; when this returns, what follows is in the ledger and folded. Where another
-    /// replica decides at once, one of the two wins, and the other decides again upon what the winner left.
+    /// replica decides at once, one of the two wins, and the other decides again upon what the winner left. What would end a
+    /// reservation that stands elsewhere by now is not recorded here: it is let go.
     pub(crate) async fn decide(
         &self,
         resource: &ResourceId,
@@ -95,6 +108,13 @@ impl Decisions {
             {
                 Err(DecisionError::Append(AppendError::Conflict { .. })) => {
                     self.catch_up_on(resource).await?;
+                }
+                Err(DecisionError::StandsElsewhere(StandsElsewhere { reservation, place })) => {
+                    Box::pin(self.let_go(resource, &reservation, &place, cause)).await?;
+                    // What is said of it is decided where it stands, by whoever asked.
+                    if self.folded.resource(resource).version == state.version {
+                        return Ok(());
+                    }
                 }
                 other => return other.map(drop),
             }
@@ -139,7 +159,11 @@ impl Decisions {
             traceparent,
             cause: cause.to_owned(),
         };
-        let version = self.store.append(resource, expected, &entry).await?;
+        let upon = (self.folded).read(|ledger| ledger.recorded_upon(resource, &entry.facts))?;
+        let version = match upon {
+            Upon::Resource => self.store.append(resource, expected, &entry).await?,
+            Upon::WholeLedger => self.append_at_end(resource, expected, &entry).await?,
+        };
         log(resource, &entry);
         self.read_up_to(version).await?;
         Ok(entry.facts)

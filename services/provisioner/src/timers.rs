@@ -237,9 +237,8 @@ async fn fire(
         if stop.is_cancelled() {
             return;
         }
-        let is_left = folded.read(|ledger| ledger.adopted_host_left(resource).is_some());
         let fired = async {
-            let pass = if sure.up_to_date && sure.clock_is_right && !is_left {
+            let pass = if sure.up_to_date && sure.clock_is_right {
                 guard
                     .lets_pass(resource, folded, decisions, up_since)
                     .await?

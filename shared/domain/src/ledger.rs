@@ -1,11 +1,14 @@
 //! All resources, the capacity and the releases that were permitted lately, folded from the facts in the order of the ledger, and
 //! the index that says where a reservation stands.
 
+mod standing;
+
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::standing::{StandsElsewhere, Upon};
 use crate::capacity::{self, Capacity};
 use crate::id::{ReservationId, ResourceId, SiteId, Version};
 use crate::quota::{self, Quota};
@@ -30,7 +33,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// The format of the serialised form.
-    pub const FORMAT: u32 = 15;
+    pub const FORMAT: u32 = 16;
 
     /// Takes in one message about a resource. One that was taken in before changes nothing.
     pub fn apply(
@@ -55,6 +58,7 @@ impl Ledger {
                 fact,
             });
             self.place(fact, id);
+            self.note_left(fact, id);
             self.take_along(fact, id, version);
         }
         for site in facts.iter().filter_map(Fact::site) {
@@ -217,8 +221,7 @@ impl Ledger {
     /// its user works: only an operator, who looked, takes this host back, as what a move leaves behind.
     pub fn adopted_host_left(&self, id: &ResourceId) -> Option<(&ReservationId, &ResourceId)> {
         let holding = self.resource(id)?.holding()?;
-        let place = self.place_of(&holding.reservation)?;
-        (holding.adopted_at.is_some() && place != id).then_some((&holding.reservation, place))
+        Some((&holding.reservation, holding.left_for.as_ref()?))
     }
 
     fn has_adopted(&self, id: &ResourceId, reservation: &ReservationId) -> bool {
@@ -300,6 +303,24 @@ impl Ledger {
                 known.moved = Some(moved.clone());
             }
             (Some(_), _) => {}
+        }
+    }
+
+    /// A host that was adopted for a reservation stays as it is when that is moved elsewhere.
+    fn note_left(&mut self, fact: &Fact, id: &ResourceId) {
+        let at = match fact {
+            Fact::ReservationMovedIn(moved) => [id, &moved.from],
+            Fact::HostAdopted(_) => [id, id],
+            _ => return,
+        };
+        let Some(reservation) = fact.reservation() else {
+            return;
+        };
+        let place = self.places.get(reservation).map(|place| &place.resource);
+        for id in at {
+            if let Some(resource) = self.resources.get_mut(id) {
+                resource.note_left(reservation, place.filter(|place| *place != id));
+            }
         }
     }
 

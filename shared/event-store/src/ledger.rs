@@ -8,6 +8,7 @@ mod identity;
 
 use std::time::Duration;
 
+use async_nats::jetstream::message::PublishMessage;
 use bellhop_domain::id::{ResourceId, Version};
 use bellhop_domain::reservation::Fact;
 use bytes::Bytes;
@@ -137,6 +138,24 @@ impl EventStore {
             .await
     }
 
+    /// As [`EventStore::append`], where `expected` is the version of the newest entry of the whole ledger: nothing may have been
+    /// appended since, on whatever resource. For what is decided about more than its resource.
+    ///
+    /// # Errors
+    /// As for [`EventStore::append`]; after [`AppendError::Conflict`] the ledger has entries after `expected`.
+    pub async fn append_at_end(
+        &self,
+        resource: &ResourceId,
+        expected: Version,
+        entry: &NewEntry,
+    ) -> Result<Version, AppendError> {
+        let what = format!("facts on {resource}");
+        let message = outgoing(resource, entry).map_err(|bad| not_a_message(&what, &bad))?;
+        let message = message.into_message().expected_last_sequence(expected.0);
+        self.append_expecting(&of_resource(resource), expected, message, &what)
+            .await
+    }
+
     async fn append_to(
         &self,
         subject: &str,
@@ -146,6 +165,17 @@ impl EventStore {
     ) -> Result<Version, AppendError> {
         let message = message.into_message();
         let message = message.expected_last_subject_sequence(expected.0);
+        self.append_expecting(subject, expected, message, what)
+            .await
+    }
+
+    async fn append_expecting(
+        &self,
+        subject: &str,
+        expected: Version,
+        message: PublishMessage,
+        what: &str,
+    ) -> Result<Version, AppendError> {
         match self
             .publish_to_ledger(self.subject(subject), message, what, APPEND_TIMEOUT)
             .await

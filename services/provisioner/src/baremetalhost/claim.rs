@@ -235,6 +235,7 @@ pub(crate) mod tests {
             owner_changed: false,
             hold_until: None,
             adopted_at: None,
+            left_for: None,
             adoption_refused: None,
         }
     }

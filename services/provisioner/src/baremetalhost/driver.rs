@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellhop_domain::id::{HostRef, LedgerId, ReservationId, ResourceId, Version};
+use bellhop_domain::ledger::StandsElsewhere;
 use bellhop_domain::reservation::{
     Command, Desired, Holding, HostLeft, HostSites, Observation, Release, Resource, Scope, Stage,
     desired, vigil,
@@ -145,6 +146,16 @@ impl Driver {
                     },
                     "conflict",
                 )
+            }
+            // The reservation was moved meanwhile: what was read here is not its end.
+            Err(LookError::Decision(DecisionError::StandsElsewhere(elsewhere))) => {
+                let StandsElsewhere { reservation, place } = &elsewhere;
+                let let_go = self.decisions.let_go(id, reservation, place, "observation");
+                let next = match let_go.await {
+                    Ok(()) if self.folded.resource(id).version > look.state.version => Next::Again,
+                    _ => Next::Failed,
+                };
+                (next, "conflict")
             }
             // Someone else was first at the host: begin again at the read, but never spin.
             Err(LookError::Cluster(error)) if error.is_conflict() => (Next::Failed, "conflict"),

@@ -55,24 +55,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use bellhop_domain::id::{ResourceKind, Version};
-    use bellhop_domain::ledger::Ledger;
-    use bellhop_domain::reservation::Policy;
-    use bellhop_event_store::{EventStore, EventStoreSettings, LedgerEntry};
+    use bellhop_event_store::LedgerEntry;
     use bellhop_nats_server::NatsServer;
-    use tokio_util::sync::CancellationToken;
 
+    use super::super::replicas::replica;
     use super::*;
-    use crate::folded::FoldedLedger;
-
-    async fn replica(server: &NatsServer) -> Decisions {
-        let settings = EventStoreSettings::at(server.url());
-        let store = EventStore::connect(&settings, "test").await.unwrap();
-        store.prepare().await.unwrap();
-        let folded = FoldedLedger::from(Ledger::default(), Version(0).into());
-        let (following, reads) = (folded.clone(), store.clone());
-        tokio::spawn(async move { following.follow(&reads, &CancellationToken::new()).await });
-        Decisions::new(store, folded, Policy::default())
-    }
 
     /// Asks for ten, one after the other. Returns for which it may go ahead.
     async fn ask_for_ten(replica: &Decisions, name: &str, most: usize) -> Vec<String> {

@@ -148,8 +148,6 @@ impl Deciding {
             tracing::warn!(%resource, obstacle, "a host is not adopted");
             return Ok("nothing_to_do");
         }
-        let left = self.release_of_one_left(&resource, command);
-        let command = left.as_ref().unwrap_or(command);
         for _ in 0..MOVES {
             self.decisions.decide(&resource, command, cause).await?;
             match find() {
@@ -158,24 +156,6 @@ impl Deciding {
             }
         }
         Err(DeliveryError::Moving)
-    }
-
-    /// What an operator's release of an adopted host is whose reservation was moved elsewhere: that goes on where it stands, and
-    /// only what it left behind goes back. None where a command is no such release.
-    fn release_of_one_left(&self, resource: &ResourceId, command: &Command) -> Option<Command> {
-        let Command::Ordered(word) = command else {
-            return None;
-        };
-        let Order::Release { reservation } = &word.order else {
-            return None;
-        };
-        self.folded.read(|ledger| {
-            let (left, to) = ledger.adopted_host_left(resource)?;
-            (left == reservation).then(|| Command::MovedOut {
-                reservation: left.clone(),
-                to: to.clone(),
-            })
-        })
     }
 
     /// The sender knows a resource by its number: reservations of it may stand under an earlier name.

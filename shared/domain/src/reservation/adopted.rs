@@ -7,13 +7,27 @@ use jiff::Timestamp;
 
 use super::command::Word;
 use super::resource::{Binding, Occupancy, Outcome, Phase, Reservation, Resource};
-use crate::id::{ReservationId, SiteId};
+use crate::id::{ReservationId, ResourceId, SiteId};
 use crate::time;
 
 /// The sender says that a reservation ended within a minute; its queue may be slow. A deletion that comes later clears up.
 const END_IS_SAID_WITHIN: Duration = Duration::from_secs(10 * 60);
 
 impl Resource {
+    /// Notes where else the reservation stands for which the held host was adopted.
+    pub(crate) fn note_left(
+        &mut self,
+        reservation: &ReservationId,
+        stands_on: Option<&ResourceId>,
+    ) {
+        if let Occupancy::Held(holding) = &mut self.occupancy
+            && holding.reservation == *reservation
+            && holding.adopted_at.is_some()
+        {
+            holding.left_for = stands_on.cloned();
+        }
+    }
+
     /// Since when a host is held of which nobody knows whose it is.
     pub fn unknown_since(&self) -> Option<Timestamp> {
         let holding = self.holding()?;

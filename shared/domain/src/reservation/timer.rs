@@ -141,6 +141,9 @@ fn holder_timers(
 ) -> Vec<(Timestamp, Timer)> {
     let id = &holding.reservation;
     let mut timers = Vec::new();
+    if holding.left_for.is_some() {
+        return timers;
+    }
     let Some((holder, end)) = resource
         .reservations
         .get(id)

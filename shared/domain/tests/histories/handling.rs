@@ -108,7 +108,7 @@ impl World {
         let resource = place.unwrap_or(0);
         let before = self.state(replica, resource).unwrap_or_default();
         let command = Command::Ordered(Box::new(ordered.word.clone()));
-        let mut decision = self.decide(resource, before, None, command);
+        let mut decision = self.decide(replica, resource, before, None, command);
         let ledger = &self.replicas[replica].ledger;
         let cant_be_adopted = match &ordered.word.order {
             Order::Adopt(adoption) => adoption.reservation.as_ref().is_some_and(|reservation| {
@@ -133,7 +133,7 @@ impl World {
                 number: Some(deleted.number),
                 delivery: deleted.reference.clone(),
             };
-            self.decide(resource, before, None, command)
+            self.decide(replica, resource, before, None, command)
         };
         let concerned = (0..HOSTS).filter(|resource| {
             let state = self.state(replica, *resource).unwrap_or_default();
@@ -173,14 +173,21 @@ impl World {
                     started,
                     former: known.and_then(|known| known.user.clone()),
                 };
-                let decision = self.decide(sent.resource, state(sent.resource), None, command);
+                let decision =
+                    self.decide(replica, sent.resource, state(sent.resource), None, command);
                 if !decision.facts.is_empty() {
                     return decision;
                 }
             }
         }
         let place = stands.unwrap_or(sent.resource);
-        self.decide(place, state(place), None, Command::Said(Box::new(word)))
+        self.decide(
+            replica,
+            place,
+            state(place),
+            None,
+            Command::Said(Box::new(word)),
+        )
     }
 
     /// Whether a word that was decided on a resource was decided where its reservation stands.
@@ -216,6 +223,7 @@ impl World {
         let resource = self.names.iter().position(|name| *name == on)?;
         let before = self.state(replica, resource)?;
         let decision = self.decide(
+            replica,
             resource,
             before,
             None,

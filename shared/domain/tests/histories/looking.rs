@@ -94,7 +94,8 @@ impl World {
                 for observation in plan.observation.into_iter().chain(plan.then) {
                     let before = look.state.clone();
                     let command = Command::Observed(observation);
-                    let decision = self.decide(look.resource, before, look.host.clone(), command);
+                    let decision =
+                        self.decide(replica, look.resource, before, look.host.clone(), command);
                     if !decision.facts.is_empty() {
                         look.step = LookStep::Decided(Box::new(decision));
                         return Ok(Some(look));
@@ -245,6 +246,7 @@ impl World {
             text: "refused".to_owned(),
         });
         let decision = self.decide(
+            replica,
             look.resource,
             look.state.clone(),
             look.host.clone(),

@@ -26,6 +26,7 @@ mod looking;
 mod mutant;
 mod orders;
 mod owners;
+mod places;
 mod process;
 mod reached;
 mod replica;

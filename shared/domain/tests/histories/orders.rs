@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bellhop_domain::id::{ReservationId, SiteId};
 use bellhop_domain::reservation::{
-    Adoption, Image, Note, Occupancy, OperatorWord, Order, Phase, Scope, TenantKey, Terms,
+    Adoption, Holding, Image, Note, Occupancy, OperatorWord, Order, Phase, Scope, TenantKey, Terms,
 };
 
 use bellhop_domain::time;
@@ -274,10 +274,12 @@ impl World {
         }
     }
 
-    pub(crate) fn operators_release_whom_nobody_knows(&mut self) {
+    pub(crate) fn operators_take_back_what_nobody_else_does(&mut self) {
         for resource in 0..HOSTS {
-            let unknown = self.holder(resource).is_some_and(|id| id.is_unknown());
-            if unknown {
+            let holding = self.resource(resource).and_then(|state| state.holding());
+            let nobody_else =
+                |holding: &Holding| holding.reservation.is_unknown() || holding.left_for.is_some();
+            if holding.is_some_and(nobody_else) {
                 self.says(resource, Says::Release { earlier: false });
             }
         }

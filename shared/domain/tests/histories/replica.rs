@@ -1,7 +1,7 @@
 //! One provisioner: what it knows, and what it has in its hands when it stops.
 
 use bellhop_domain::id::ReservationId;
-use bellhop_domain::ledger::Ledger;
+use bellhop_domain::ledger::{Ledger, Upon};
 use bellhop_domain::preparing::Sight;
 use bellhop_domain::reservation::{Command, Fact, Resource};
 
@@ -49,6 +49,10 @@ pub(crate) struct Decision {
     pub(crate) command: Command,
     pub(crate) facts: Vec<Fact>,
     pub(crate) at: i64,
+    /// Upon what it may be recorded, as its replica knew the ledger; none where it may not.
+    pub(crate) upon: Option<Upon>,
+    /// How many entries of the ledger that one had read.
+    pub(crate) followed: usize,
 }
 
 /// A delivery in a replica's hands.

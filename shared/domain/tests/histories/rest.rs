@@ -33,7 +33,7 @@ impl World {
             self.go_on(1, u32::MAX)?;
         }
         self.rest()?;
-        self.operators_release_whom_nobody_knows();
+        self.operators_take_back_what_nobody_else_does();
         self.rest()?;
         self.judge_rest()
     }

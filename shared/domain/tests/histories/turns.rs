@@ -126,7 +126,7 @@ impl World {
                 reservation,
                 judgement: judgement.clone(),
             };
-            let decision = self.decide(resource, before, None, command);
+            let decision = self.decide(replica, resource, before, None, command);
             if !decision.facts.is_empty() {
                 self.append(decision)?;
                 self.follow(replica);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bellhop_domain::capacity;
 use bellhop_domain::id::{ReservationId, ResourceId, ResourceKind, Version};
-use bellhop_domain::ledger::Ledger;
+use bellhop_domain::ledger::{Ledger, Upon};
 use bellhop_domain::reservation::timer::{next_due, timers};
 use bellhop_domain::reservation::{
     Command, Fact, Occupancy, Phase, Policy, Recorded, Resource, Scope, Stage, decide,
@@ -24,6 +24,8 @@ use super::sender::{Sent, at};
 
 /// So many resources have a host; the others are what operators' words for more than one of them are facts on.
 pub(crate) const HOSTS: usize = 2;
+/// So many decisions that are not recorded, one after the other, are no coincidence.
+const SPINNING: u32 = 100;
 /// A gap in which a process was not running is one that it notices (R5).
 pub(crate) const AWAY: i64 = 90;
 
@@ -48,6 +50,8 @@ pub(crate) struct World {
     pub(crate) policy: Policy,
     pub(crate) names: Vec<ResourceId>,
     pub(crate) entries: Vec<Entry>,
+    /// How many decisions in a row were not recorded.
+    pub(crate) refused: u32,
     /// The whole ledger, folded.
     pub(crate) truth: Ledger,
     pub(crate) replicas: [Replica; 2],
@@ -115,6 +119,7 @@ impl World {
                 .map(Scope::resource)
                 .collect(),
             entries: Vec::new(),
+            refused: 0,
             truth: Ledger::default(),
             replicas: [replica(), replica()],
             cluster: Cluster::new(setting.mutant),
@@ -403,7 +408,7 @@ impl World {
                 may_release: true,
                 clock_is_right: true,
             };
-            let decision = self.decide(resource, before, None, command);
+            let decision = self.decide(replica, resource, before, None, command);
             self.judge.fires(&decision, &self.waiting)?;
             if decision.facts.is_empty() {
                 continue;
@@ -458,6 +463,7 @@ impl World {
     /// Decides in a state that may be old.
     pub(crate) fn decide(
         &self,
+        replica: usize,
         resource: usize,
         before: Resource,
         read: Option<Host>,
@@ -468,6 +474,10 @@ impl World {
             Some(mutant) => mutant.decide(&before, &command, now, &self.policy),
             None => decide(&before, &command, now, &self.policy),
         };
+        let Replica {
+            ledger, followed, ..
+        } = &self.replicas[replica];
+        let upon = ledger.recorded_upon(&self.names[resource], &facts).ok();
         Decision {
             resource,
             before,
@@ -475,6 +485,11 @@ impl World {
             command,
             facts,
             at: self.now,
+            upon: match upon {
+                _ if self.is(Mutant::ReservationUnguarded) => Some(Upon::Resource),
+                upon => upon,
+            },
+            followed: *followed,
         }
     }
 
@@ -482,9 +497,25 @@ impl World {
     pub(crate) fn append(&mut self, decision: Decision) -> Result<bool, String> {
         let resource = decision.resource;
         let current = self.resource(resource).cloned().unwrap_or_default();
-        if current.version != decision.before.version && !self.is(Mutant::ExpectedVersionOff) {
-            return Ok(false);
+        let is_upon_the_newest = match decision.upon {
+            _ if self.is(Mutant::ExpectedVersionOff) => true,
+            Some(Upon::Resource) => current.version == decision.before.version,
+            Some(Upon::WholeLedger) => {
+                current.version == decision.before.version
+                    && self.entries.len() == decision.followed
+            }
+            None => false,
+        };
+        if !is_upon_the_newest {
+            self.refused += 1;
+            return match self.refused {
+                SPINNING.. => Err(format!(
+                    "{decision:?} is never recorded: the service would spin"
+                )),
+                _ => Ok(false),
+            };
         }
+        self.refused = 0;
         self.tell(|| format!("{:?}\n         => {:?}", decision.command, decision.facts));
         self.judge.appended(
             &decision,

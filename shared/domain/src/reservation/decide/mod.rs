@@ -25,7 +25,7 @@ mod waits;
 use jiff::Timestamp;
 
 use super::command::{Command, Policy};
-use super::fact::{EndOutcome, Fact, FailureReason};
+use super::fact::{EndOutcome, Fact, FailureReason, Note};
 use super::resource::{Phase, Recorded, Resource, Stage};
 use crate::id::ReservationId;
 
@@ -91,7 +91,24 @@ impl Decision<'_> {
         self.facts.push(fact);
     }
 
+    /// What becomes of a holder here while its adopted host was left here: it goes on where it stands.
+    fn let_go_of_what_is_left(&mut self, reservation: &ReservationId, note: Option<Note>) -> bool {
+        let to = self.resource.left_for(reservation).cloned();
+        let Some(to) = to else {
+            return false;
+        };
+        self.add(Fact::ReservationMovedOut {
+            reservation: reservation.clone(),
+            to,
+            note,
+        });
+        true
+    }
+
     fn fail(&mut self, reservation: &ReservationId, reason: FailureReason) {
+        if self.let_go_of_what_is_left(reservation, None) {
+            return;
+        }
         self.add(Fact::ReservationFailed {
             reservation: reservation.clone(),
             reason,

@@ -83,6 +83,7 @@ impl Decision<'_> {
             self.add(Fact::ReservationMovedOut {
                 reservation: reservation.clone(),
                 to: to.clone(),
+                note: None,
             });
         }
     }

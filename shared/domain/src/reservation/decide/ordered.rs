@@ -98,7 +98,8 @@ impl Decision<'_> {
 
     fn end_by_operator(&mut self, reservation: &ReservationId, note: Note) {
         let known = self.resource.reservations.get(reservation);
-        if known.is_some_and(Reservation::is_live) {
+        let is_live = known.is_some_and(Reservation::is_live);
+        if is_live && !self.let_go_of_what_is_left(reservation, Some(note.clone())) {
             self.add(Fact::ReservationEnded(Ended {
                 note: Some(note),
                 ..self.ended_without_delivery(reservation.clone(), EndCause::Operator)

@@ -57,6 +57,7 @@ impl Resource {
             owner_changed: false,
             hold_until: None,
             adopted_at: None,
+            left_for: None,
             adoption_refused: None,
         };
         *phase = Phase::Holding;
@@ -155,6 +156,7 @@ impl Resource {
             owner_changed: false,
             hold_until: None,
             adopted_at: Some(said_at),
+            left_for: None,
             adoption_refused: None,
             given_upon: recorded.version,
             user_data_of: recorded.version,

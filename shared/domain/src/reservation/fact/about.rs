@@ -61,6 +61,17 @@ impl Fact {
         })
     }
 
+    /// Whether its reservation is over with it (R7).
+    pub fn is_outcome(&self) -> bool {
+        matches!(
+            self,
+            Self::ReservationEnded(_)
+                | Self::ReservationFailed { .. }
+                | Self::ReservationRefused(_)
+                | Self::ReservationMissed { .. }
+        )
+    }
+
     /// Who ordered it, and why, where an operator did.
     pub fn note(&self) -> Option<&Note> {
         match self {
@@ -72,7 +83,7 @@ impl Fact {
             | Self::StartAllowed { note, .. }
             | Self::DeadlineExtended { note, .. } => Some(note),
             Self::HostAdopted(adopted) => Some(&adopted.note),
-            Self::KeyBrought { note, .. } => note.as_ref(),
+            Self::KeyBrought { note, .. } | Self::ReservationMovedOut { note, .. } => note.as_ref(),
             Self::ReservationEnded(ended) => ended.note.as_ref(),
             _ => None,
         }

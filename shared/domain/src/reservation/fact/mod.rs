@@ -36,6 +36,9 @@ pub enum Fact {
         reservation: ReservationId,
         /// Where it stands now.
         to: ResourceId,
+        /// Where an operator took back the adopted host that it left here: who, and why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<Note>,
     },
     /// The start of a reservation that had started was moved to later: it gives back what it has, and starts again then.
     ReservationPostponed {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fact::{DeliveryRef, Fact, TenantKey, Terms, WaitReason};
 use super::orders::Orders;
-use crate::id::{HostRef, ReservationId, Version};
+use crate::id::{HostRef, ReservationId, ResourceId, Version};
 
 pub use binding::{Binding, HostSites};
 pub(super) use reservation::note_reason;
@@ -124,6 +124,9 @@ pub struct Holding {
     pub hold_until: Option<Timestamp>,
     /// Since when it has a host that somebody else prepared; none where we did.
     pub adopted_at: Option<Timestamp>,
+    /// Where the reservation stands by now, whose adopted host stays as it is here: nothing that becomes of it there, and no time,
+    /// takes this host back, only an operator's word.
+    pub left_for: Option<ResourceId>,
     /// Why the API server refuses our `consumerRef` on that host; none once it is there.
     pub adoption_refused: Option<String>,
 }
@@ -183,6 +186,14 @@ impl Resource {
             Occupancy::Held(holding) => Some(holding),
             Occupancy::Free | Occupancy::Releasing(_) => None,
         }
+    }
+
+    /// Where the holder stands by now, whose adopted host is left here; none where it stands here, or is another one.
+    pub fn left_for(&self, holder: &ReservationId) -> Option<&ResourceId> {
+        self.holding()
+            .filter(|holding| holding.reservation == *holder)?
+            .left_for
+            .as_ref()
     }
 
     /// Notes that the host of `release` is given back. The secret of an adopted one is not of our making.

@@ -291,6 +291,7 @@ impl Story {
                 self.recorded(&Fact::ReservationMovedOut {
                     reservation: a(),
                     to: another_resource(),
+                    note: None,
                 });
             }
             Place::Completed => self.ended(EndOutcome::Completed),

@@ -2,8 +2,8 @@
 
 use bellhop_domain::id::ReservationId;
 use bellhop_domain::reservation::{
-    Command, EndCause, EndOutcome, Fact, FailureReason, Observation, Occupancy, Phase, Policy,
-    Progress, Resource, Said, Word, decide, fact::Ended, vigil,
+    Command, EndCause, EndOutcome, Fact, FailureReason, Observation, Occupancy, Order, Phase,
+    Policy, Progress, Resource, Said, Word, decide, fact::Ended, vigil,
 };
 use bellhop_domain::time;
 use jiff::Timestamp;
@@ -55,8 +55,8 @@ impl Judge {
                 !record.is_over || may_follow,
                 "R7: {fact:?} about a reservation that is over"
             );
-            record.is_over |= is_final(fact);
-            *self.finals.entry(id.clone()).or_default() += u32::from(is_final(fact));
+            record.is_over |= fact.is_outcome();
+            *self.finals.entry(id.clone()).or_default() += u32::from(fact.is_outcome());
             self.shared_rightly(decision, id, fact)?;
             self.judge_one(decision, id, fact, host)?;
         }
@@ -103,7 +103,9 @@ impl Judge {
                 record.unwiped = false;
             }
             Fact::ReservationPostponed { .. } | Fact::ReservationMovedOut { .. }
-                if record.adopted.is_some() && holds(decision, id) =>
+                if record.adopted.is_some()
+                    && holds(decision, id)
+                    && !takes_back_what_is_left(decision, id) =>
             {
                 return Err(format!("R12: {fact:?} takes back an adopted host"));
             }
@@ -359,22 +361,25 @@ fn holds(decision: &Decision, id: &ReservationId) -> bool {
     holding.is_some_and(|holding| holding.reservation == *id)
 }
 
+/// Whether an operator takes back an adopted host that its reservation left for another one, or it is gone before it was ours.
+fn takes_back_what_is_left(decision: &Decision, id: &ReservationId) -> bool {
+    let is_left = decision.before.left_for(id).is_some();
+    is_left
+        && match &decision.command {
+            Command::Ordered(word) => {
+                matches!(&word.order, Order::Release { reservation } if reservation == id)
+            }
+            Command::Observed(observation) => matches!(observation, Observation::HostGone),
+            _ => false,
+        }
+}
+
 /// Whether the end of an adopted host of which nobody knew whose it is came: its user had it.
 fn ends_the_unknown_one(decision: &Decision) -> bool {
     decision
         .facts
         .iter()
         .any(|fact| matches!(fact, Fact::ReservationEnded(ended) if ended.reservation.is_unknown()))
-}
-
-pub(super) fn is_final(fact: &Fact) -> bool {
-    matches!(
-        fact,
-        Fact::ReservationEnded(_)
-            | Fact::ReservationFailed { .. }
-            | Fact::ReservationRefused(_)
-            | Fact::ReservationMissed { .. }
-    )
 }
 
 fn is_too_many_errors(fact: &Fact) -> bool {

@@ -139,6 +139,12 @@ impl Judge {
                     && holds,
                 "R2: {fact:?} by {order:?}"
             ),
+            Fact::ReservationMovedOut { note: Some(_), .. } => ensure!(
+                matches!(order, Some(Order::Release { reservation }) if Some(reservation) == id)
+                    && holds
+                    && id.is_some_and(|id| before.left_for(id).is_some()),
+                "R2: {fact:?} by {order:?}"
+            ),
             Fact::HeldResourceDeleted { .. } => {
                 ensure!(deletes && holds, "R5: {fact:?} of {:?}", before.occupancy)
             }

@@ -7,7 +7,6 @@ use bellhop_domain::reservation::{Fact, Reservation};
 
 use super::super::replica::Decision;
 use super::super::world::Verdict;
-use super::facts::is_final;
 use super::{Judge, ensure};
 
 /// One of the sender's resources, as far as it was told.
@@ -80,7 +79,7 @@ impl Judge {
             | Fact::ReservationMovedOut { .. } => {
                 self.sharing.prepared.remove(&key);
             }
-            _ if is_final(fact) => {
+            _ if fact.is_outcome() => {
                 self.sharing.prepared.remove(&key);
             }
             _ => {}
