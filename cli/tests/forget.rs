@@ -278,3 +278,24 @@ async fn a_delivery_that_waits_in_a_spool_is_to_be_drained_first() {
         "{named:?}"
     );
 }
+
+#[tokio::test]
+async fn a_file_of_a_spool_that_can_t_be_read_now_stops_it_since_it_may_be_the_user_s() {
+    let desk = Desk::new().await;
+    let spool = tempfile::tempdir().unwrap();
+    for folder in ["refused", "damaged"] {
+        std::fs::create_dir(spool.path().join(folder)).unwrap();
+    }
+    let dir = spool.path().to_str().unwrap();
+    assert!(desk.forget(&["--yes", "--spool-dir", dir]).status.success());
+    // No permission stops a test that is run by root.
+    let unread = spool.path().join("00000000000000000001.batch");
+    std::fs::create_dir(&unread).unwrap();
+    let refused = desk.forget(&["--yes", "--spool-dir", dir]);
+    assert!(!refused.status.success(), "{refused:?}");
+    let said = text(&refused.stderr);
+    assert!(
+        said.contains(unread.to_str().unwrap()) && said.contains("may hold something of this user"),
+        "{said}"
+    );
+}

@@ -419,6 +419,22 @@ async fn a_spool_is_shown_while_its_ingress_runs_and_drained_when_it_does_not() 
     let store = store_at(&server).await;
     assert_eq!(store.deliveries_end().await.unwrap(), 2);
 
+    // What can't be read now is named, and is no reason to say that all is well. No permission stops a test that is run by root.
+    std::fs::create_dir(folder.join("00000000000000000001.batch")).unwrap();
+    let shown = succeeded(&run(&server, "show"));
+    assert!(
+        shown.starts_with("waiting 00000000000000000001.batch can't be read now: "),
+        "{shown}"
+    );
+    let left = run(&server, "drain");
+    assert_eq!(left.status.code(), Some(1));
+    let message = text(&left.stderr);
+    assert!(
+        message.contains("1 file(s) of the spool can't be read now")
+            && message.contains("they wait on"),
+        "{message}"
+    );
+
     let unset = bellhop(&server, &["spool", "show"]).output().unwrap();
     assert_eq!(unset.status.code(), Some(2));
     assert!(text(&unset.stderr).contains("SPOOL_DIR"), "{unset:?}");

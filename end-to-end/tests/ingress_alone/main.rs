@@ -5,6 +5,7 @@ mod full_disk;
 mod overload;
 mod rolling_update;
 mod stop;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -208,6 +208,11 @@ impl Pass {
         (outcomes, end)
     }
 
+    /// Whether nothing waits on of what it found. Else there is a pause before the next one.
+    pub(super) fn is_complete(&self) -> bool {
+        self.trouble.is_none() && self.unread.is_none()
+    }
+
     fn could_not_read(&mut self, path: PathBuf, source: io::Error) {
         let unread = self.unread.get_or_insert(Unread {
             files: 0,

@@ -167,7 +167,7 @@ impl Spool {
             if pass.trouble.is_none() || pass.unread.is_some() {
                 self.note_unread(pass.unread.as_ref());
             }
-            if pass.trouble.is_none() && pass.unread.is_none() {
+            if pass.is_complete() {
                 continue;
             }
             failures += 1;

@@ -420,6 +420,38 @@ async fn a_damaged_file_keeps_nobody_from_being_received_and_what_can_be_read_of
 }
 
 #[tokio::test]
+async fn files_that_can_t_be_read_now_are_alarmed_until_they_can_and_hold_no_other_up() {
+    let home = TempDir::new().unwrap();
+    let mut harness = Harness::start_with(&with_spool(home.path(), &PATIENT)).await;
+    harness.lose_broker().await;
+    assert_eq!(harness.post(&start(0)).await.status, StatusCode::ACCEPTED);
+    let file = spool::list(home.path()).unwrap().next().unwrap().path;
+    // In its place something that can't be read; no permission stops a test that is run by root.
+    let hidden = file.with_extension("hidden");
+    std::fs::rename(&file, &hidden).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    assert_eq!(harness.post(&start(1)).await.status, StatusCode::ACCEPTED);
+    harness.nats.restart().unwrap();
+    let is_alarmed = async || {
+        let (_, readyz) = harness.page("/readyz?verbose").await;
+        readyz.contains("[!]alarm spool_unread spool: 1 file(s) of the spool can't be read now")
+    };
+    harness.until("alarmed", is_alarmed).await;
+    harness
+        .until("stored", async || {
+            harness.has_metric("bellhop_spool_drained_total 1").await
+        })
+        .await;
+    assert_eq!(stored(&harness).await, texts([start(1)]));
+
+    std::fs::remove_dir(&file).unwrap();
+    std::fs::rename(&hidden, &file).unwrap();
+    until_drained(&harness, home.path()).await;
+    harness.until("calm", async || !is_alarmed().await).await;
+    assert_eq!(stored(&harness).await, texts([start(0), start(1)]));
+}
+
+#[tokio::test]
 async fn a_second_ingress_with_the_same_folder_does_not_start() {
     telemetry::install_for_tests();
     let home = TempDir::new().unwrap();

@@ -38,6 +38,28 @@ async fn a_host_that_someone_else_uses_is_waited_for_and_not_written() {
 }
 
 #[tokio::test]
+async fn a_ready_host_that_its_user_switched_off_is_left_off_without_a_word() {
+    let world = World::with_host("node01").await;
+    let provisioner = world.provisioner();
+    world.says(start("1", "node01")).await;
+    world.until("HostProvisioned").await;
+    let (writes, facts) = (world.cluster.writes().len(), world.fact_names().await);
+    world
+        .cluster
+        .edit_as_someone_else(NS, "node01", &json!({"spec": {"online": false}}))
+        .unwrap();
+    world
+        .until_host("node01", |host| host["status"]["poweredOn"] == false)
+        .await;
+    world.quiet().await;
+    assert_eq!(world.cluster.writes().len(), writes);
+    assert_eq!(world.fact_names().await, facts);
+    assert!(!provisioner.readyz().await.contains("[!]alarm"));
+    world.says(end("1", "node01")).await;
+    world.until("HostReleased").await;
+}
+
+#[tokio::test]
 async fn a_name_that_could_be_a_path_or_a_wild_card_is_only_a_name_that_no_host_has() {
     let world = World::with_host("node01").await;
     let _provisioner = world.provisioner();

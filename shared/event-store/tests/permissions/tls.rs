@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::*;
 use bellhop_event_store::EventStoreError;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// An authority's certificate in `ca.crt`, and a certificate for 127.0.0.1 by it.
 pub(super) fn certificates(folder: &Path) {
@@ -55,4 +56,34 @@ async fn nothing_is_sent_in_the_clear_where_an_authority_is_set() {
         matches!(refused, Err(EventStoreError::Connect { .. })),
         "{refused:?}"
     );
+}
+
+#[tokio::test]
+async fn who_is_in_the_broker_s_place_without_its_certificate_hears_nothing_of_who_we_are() {
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let broker = Broker::start(NatsServer::builder());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let settings = EventStoreSettings {
+        nats_url: format!("nats://{}", listener.local_addr().unwrap()),
+        nats_ca_file: Some(folder.path().join("ca.crt")),
+        ..broker.settings(User::Administrator)
+    };
+    let heard = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let info = r#"{"server_id":"x","version":"2.12.0","max_payload":1000000,"headers":true,"nonce":"abc","tls_required":false}"#;
+        let greeting = format!("INFO {info}\r\n");
+        stream.write_all(greeting.as_bytes()).await.unwrap();
+        let mut heard = [0; 4096];
+        let length = stream.read(&mut heard).await.unwrap();
+        heard[..length].to_vec()
+    });
+    let refused = EventStore::connect(&settings, "bellhop-setup").await;
+    assert!(
+        matches!(refused, Err(EventStoreError::Connect { .. })),
+        "{refused:?}"
+    );
+    // The first message of a TLS handshake, if anything; in the clear it would be `CONNECT`, with the public key.
+    let heard = heard.await.unwrap();
+    assert!(heard.is_empty() || heard[..2] == [0x16, 3], "{heard:?}");
 }
