@@ -1,15 +1,20 @@
-//! A broker of three servers: its leader is lost, an acknowledgement is lost.
+//! A broker of three servers: its leader is lost, an acknowledgement is lost, a user is forgotten by each server.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bellhop_end_to_end::chaos::proxy::{Proxy, Way};
 use bellhop_end_to_end::records;
-use bellhop_end_to_end::site::{MARA, NAMESPACE, TOMAS, is_clean, node};
+use bellhop_end_to_end::site::{MARA, NAMESPACE, TOMAS, is_clean, is_provisioned, node};
 use bellhop_end_to_end::{A_WHILE, PATIENCE, System, SystemSettings, wait_for};
 use bellhop_nats_server::{NatsCluster, NatsServer};
 use bellhop_simulator::cluster::HostState;
 use bellhop_simulator::reservation_system::Booking;
+
+/// In which each server has tidied up by itself, if no stop made it do so.
+const TIDYING_UP: Duration = Duration::from_secs(600);
 
 fn cluster() -> NatsCluster {
     NatsServer::builder().start_cluster(3).unwrap()
@@ -181,4 +186,92 @@ async fn restored(ways: &[Proxy]) {
         way.lose_no_answer();
         way.set(Way::Open);
     }
+}
+
+/// The files below a folder that hold a text.
+fn files_with(path: &Path, text: &str) -> Vec<PathBuf> {
+    if path.is_dir() {
+        let entries = std::fs::read_dir(path).into_iter().flatten();
+        let below = entries.flat_map(|entry| files_with(&entry.unwrap().path(), text));
+        return below.collect();
+    }
+    // One that the broker has just put another one in the place of holds nothing.
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let holds = bytes
+        .windows(text.len())
+        .any(|window| window == text.as_bytes());
+    holds.then(|| path.to_owned()).into_iter().collect()
+}
+
+/// Whether a file is of the log in which the servers agree on what is stored.
+fn is_of_agreement(path: &Path) -> bool {
+    path.components().any(|part| part.as_os_str() == "$SYS")
+}
+
+/// What is private of a user, and where: the servers whose streams hold some of it, and those that hold some anywhere.
+fn holders_of(system: &mut System, private: &[String]) -> (Vec<usize>, Vec<usize>) {
+    let (mut in_streams, mut anywhere) = (Vec::new(), Vec::new());
+    for number in 0..3 {
+        let store = server(system, number).store_dir().to_owned();
+        let files = private.iter().flat_map(|text| files_with(&store, text));
+        let files: Vec<_> = files.collect();
+        if files.iter().any(|file| !is_of_agreement(file)) {
+            in_streams.push(number);
+        }
+        if !files.is_empty() {
+            anywhere.push(number);
+        }
+    }
+    (in_streams, anywhere)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_forgotten_is_in_the_streams_of_no_server_and_in_no_file_once_each_has_tidied_up() {
+    let system = System::start_on_cluster(cluster(), SystemSettings::default()).await;
+    let mut system = system.unwrap();
+    let forgotten = system.ready(MARA, 1).await.unwrap();
+    let other = system.ready(TOMAS, 2).await.unwrap();
+    let (hers, his) = ([MARA.email(), MARA.key()], [TOMAS.email(), TOMAS.key()]);
+    wait_for(PATIENCE, async || {
+        let hers = holders_of(&mut system, &hers).0;
+        (hers.len() == 3 && holders_of(&mut system, &his).0.len() == 3).then_some(())
+    })
+    .await
+    .unwrap();
+
+    system.reservations.end_event(forgotten.id).await.unwrap();
+    system.wait_for_host(1, is_clean).await.unwrap();
+    let told = system.wait_for_told(&forgotten, "RESERVATION_COMPLETED");
+    assert!(told.await.is_some());
+    let user = MARA.id();
+    let forget = ["forget", &user, "--yes", "--by", "ada", "--reason", "asked"];
+    let done = wait_for(PATIENCE, async || {
+        let done = system.command(&forget).await.ok()?;
+        done.status.success().then_some(done)
+    });
+    let done = done.await.unwrap();
+    assert_eq!(holders_of(&mut system, &hers).0, [0; 0], "{done:?}");
+    for stream in ["DELIVERIES", "DEAD_LETTERS", "LEDGER"] {
+        let messages = system.messages(stream).await.unwrap();
+        assert!(!messages.is_empty() || stream == "DEAD_LETTERS");
+        for message in messages.iter().map(|message| message.everything()) {
+            assert!(!hers.iter().any(|text| message.contains(text)), "{message}");
+        }
+    }
+
+    // What they agreed on before they stored it goes when each tidies up: minutes later by itself, mostly when it is stopped in
+    // order.
+    wait_for(TIDYING_UP, async || {
+        let still_there = holders_of(&mut system, &hers).1;
+        for number in &still_there {
+            server(&mut system, *number).stop().unwrap();
+            server(&mut system, *number).restart().unwrap();
+            wait_for(PATIENCE, async || leader(&system, "DELIVERIES").await).await?;
+        }
+        still_there.is_empty().then_some(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(holders_of(&mut system, &his).0.len(), 3);
+    assert!(is_provisioned(&system.host(2)) && system.has(&other, 2));
 }

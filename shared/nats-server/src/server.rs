@@ -255,6 +255,22 @@ impl NatsServer {
         Ok(())
     }
 
+    /// Stops the server in order (SIGTERM) and waits for its end.
+    ///
+    /// # Errors
+    /// It doesn't run, or does not end.
+    pub fn stop(&mut self) -> Result<(), StartError> {
+        self.signal("TERM", "stop")?;
+        let Some(mut child) = self.child.take() else {
+            return Ok(());
+        };
+        let ended = child.wait().map(drop);
+        ended.map_err(|source| StartError::Signal {
+            what: "stop",
+            source,
+        })
+    }
+
     /// Starts the server again on the same port and store, killing it first if it runs, and waits until it answers.
     ///
     /// # Errors
