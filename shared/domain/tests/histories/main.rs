@@ -4,7 +4,7 @@
 //! lost ledger, which are adopted; words of operators; resources that the sender deletes; two sites whose hosts have the same
 //! names, said to be served from the beginning, later, or only at the end; places for as many hosts as may be prepared at once,
 //! or no limit; starts that can't be served; time that jumps. After each step the rules of the project are judged by the facts and
-//! by the hosts; [`judge`] says which rule by what. `sites.rs` plays sites in different namespaces, and ones that are not served.
+//! by the hosts; [`judge`] says which rule by what. `tests/sites` plays sites in different namespaces, and ones that are not served.
 //!
 //! [`sender`], [`orders`], [`cluster`] and [`host`] are the world outside; [`replica`], [`process`], [`handling`], [`looking`], [`turns`] and [`driver`]
 //! are the provisioner, as the real one is; [`world`] and [`rest`] bring them together, [`action`] by action. [`mutant`] has
