@@ -3,7 +3,7 @@
 
 use bellhop_domain::id::{ReservationId, ResourceId};
 use bellhop_domain::ledger::Ledger;
-use bellhop_domain::reservation::{Note, Orders, Phase, Reservation, Scope, TenantKey};
+use bellhop_domain::reservation::{Note, Orders, Phase, Reservation, Scope, WithoutEffect};
 use bellhop_domain::typed::word;
 use bellhop_operators::OperatorOrder;
 use jiff::Timestamp;
@@ -25,15 +25,19 @@ pub(super) fn needless(order: &OperatorOrder, ledger: &Ledger) -> Option<Needles
     let orders = |resource: &ResourceId| orders(resource, ledger);
     match order {
         OperatorOrder::Extend { reservation, until } => {
-            let known = stands(reservation, ledger)?;
-            let held = ledger
-                .place_of(reservation)
-                .filter(|_| known.phase == Phase::Holding);
-            extended(reservation, *until, known, held)
+            if *until <= Timestamp::now() {
+                return Some(Refused(format!("--until {until} has passed already")));
+            }
+            let why = stands(reservation, ledger)?.why_not_extended(*until)?;
+            Some(without_effect(reservation, why, ledger))
         }
-        OperatorOrder::Allow { reservation } => allowed(reservation, stands(reservation, ledger)?),
+        OperatorOrder::Allow { reservation } => {
+            let why = stands(reservation, ledger)?.why_not_allowed()?;
+            Some(without_effect(reservation, why, ledger))
+        }
         OperatorOrder::Retry { reservation, .. } => {
-            keyed(reservation, stands(reservation, ledger)?)
+            let why = stands(reservation, ledger)?.why_no_key()?;
+            Some(without_effect(reservation, why, ledger))
         }
         OperatorOrder::Hold { resource } => {
             let note = orders(resource).held?;
@@ -79,58 +83,35 @@ fn stands<'a>(reservation: &ReservationId, ledger: &'a Ledger) -> Option<&'a Res
     ledger.resource(place)?.reservations.get(reservation)
 }
 
-/// `held`: the resource that it has, where it has one.
-fn extended(
-    id: &ReservationId,
-    until: Timestamp,
-    known: &Reservation,
-    held: Option<&ResourceId>,
-) -> Option<Needless> {
-    if until <= Timestamp::now() {
-        return Some(Refused(format!("--until {until} has passed already")));
-    }
-    match known.end() {
-        None => Some(Refused(format!(
+/// Why nothing follows from a word about a reservation, in words.
+fn without_effect(id: &ReservationId, why: WithoutEffect, ledger: &Ledger) -> Needless {
+    let phase = stands(id, ledger).map(|known| &known.phase);
+    let is = phase.map_or("it is not known", told);
+    match why {
+        WithoutEffect::NotHere => Refused(format!("nothing can be said of {id} here: {is}")),
+        WithoutEffect::EndUnknown => Refused(format!(
             "nobody knows when {id} ends, so no deadline takes its host: there is nothing to extend"
-        ))),
-        Some(end) if end == until => Some(Already(format!("{id} ends at {end}"))),
-        Some(end) if end > until => {
+        )),
+        WithoutEffect::EndsAt { end } => Already(format!("{id} ends at {end}")),
+        WithoutEffect::EndsLater { end } => {
+            let held = ledger
+                .place_of(id)
+                .filter(|_| phase == Some(&Phase::Holding));
             let way = held.map_or_else(String::new, |held| {
                 let held = word(held);
                 format!(". To end it, `bellhop release {held} --reason '…'`")
             });
-            Some(Refused(format!(
+            Refused(format!(
                 "{id} ends at {end}: a deadline is moved to later only{way}"
-            )))
+            ))
         }
-        Some(_) => None,
-    }
-}
-
-fn allowed(id: &ReservationId, known: &Reservation) -> Option<Needless> {
-    match &known.phase {
-        Phase::Waiting(waiting) if waiting.allowed => {
-            Some(Already(format!("{id} was allowed already")))
+        WithoutEffect::Allowed => Already(format!("{id} was allowed already")),
+        WithoutEffect::AsksNoOperator => {
+            Refused(format!("{id} does not wait for an operator: {is}"))
         }
-        Phase::Waiting(waiting) if waiting.waits_for_operator() => None,
-        phase => Some(Refused(format!(
-            "{id} does not wait for an operator: {}",
-            told(phase)
-        ))),
-    }
-}
-
-fn keyed(id: &ReservationId, known: &Reservation) -> Option<Needless> {
-    match &known.phase {
-        Phase::Waiting(waiting) | Phase::Postponed(waiting)
-            if waiting.key != TenantKey::InDelivery =>
-        {
-            None
-        }
-        phase => Some(Refused(format!(
-            "{id} does not wait for a key, and the one that it has is not exchanged: {}",
-            told(phase)
-        ))),
+        WithoutEffect::LacksNoKey => Refused(format!(
+            "{id} does not wait for a key, and the one that it has is not exchanged: {is}"
+        )),
     }
 }
 

@@ -74,6 +74,7 @@ pub mod rehoming;
 pub mod resource;
 pub mod timer;
 pub mod vigil;
+mod without_effect;
 
 pub use alarm::{Alarm, AlarmKind};
 pub use command::{
@@ -95,3 +96,4 @@ pub use resource::{
     Binding, Changes, Holding, HostSites, Occupancy, Outcome, Phase, Recorded, Release,
     Reservation, Resource, SPENT_SECRETS, SpentSecret, Stage,
 };
+pub use without_effect::WithoutEffect;

@@ -21,6 +21,7 @@ mod unserved;
 mod waiting;
 #[path = "../ways/mod.rs"]
 mod ways;
+mod without_effect;
 
 use std::time::Duration;
 

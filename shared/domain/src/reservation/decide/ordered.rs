@@ -4,9 +4,9 @@ use jiff::Timestamp;
 
 use super::super::command::{Adoption, OperatorWord, Order};
 use super::super::desired::{Desired, desired};
-use super::super::fact::{Adopted, DeliveryRef, EndCause, Ended, Fact, Note, TenantKey};
+use super::super::fact::{Adopted, DeliveryRef, EndCause, Ended, Fact, Note};
 use super::super::orders::About;
-use super::super::resource::{Occupancy, Phase, Reservation};
+use super::super::resource::{Occupancy, Reservation};
 use super::Decision;
 use crate::id::{ReservationId, UserId};
 
@@ -74,9 +74,7 @@ impl Decision<'_> {
 
     fn extend(&mut self, reservation: &ReservationId, until: Timestamp, note: Note) {
         let known = self.resource.reservations.get(reservation);
-        let longer = known
-            .is_some_and(|known| known.is_live() && known.end().is_some_and(|end| end < until));
-        if longer {
+        if known.is_some_and(|known| known.why_not_extended(until).is_none()) {
             self.add(Fact::DeadlineExtended {
                 reservation: reservation.clone(),
                 until,
@@ -107,13 +105,9 @@ impl Decision<'_> {
         }
     }
 
-    /// Only where it waits for just that: what nobody has asked yet, nobody can have looked at.
     fn allow(&mut self, reservation: &ReservationId, note: Note) {
-        let waits = matches!(
-            self.resource.reservations.get(reservation).map(|known| &known.phase),
-            Some(Phase::Waiting(waiting)) if waiting.waits_for_operator() && !waiting.allowed
-        );
-        if waits {
+        let known = self.resource.reservations.get(reservation);
+        if known.is_some_and(|known| known.why_not_allowed().is_none()) {
             self.add(Fact::StartAllowed {
                 reservation: reservation.clone(),
                 note,
@@ -132,12 +126,8 @@ impl Decision<'_> {
         let Some(known) = self.resource.reservations.get(reservation) else {
             return;
         };
-        let lacks = matches!(
-            &known.phase,
-            Phase::Waiting(waiting) | Phase::Postponed(waiting) if waiting.key != TenantKey::InDelivery
-        );
         let is_its_owner_s = user.is_none() || user == known.user.as_ref();
-        if lacks && is_its_owner_s {
+        if known.why_no_key().is_none() && is_its_owner_s {
             self.key_brought(reservation, delivery, Some(note));
         }
     }
