@@ -5,59 +5,17 @@
 #[allow(dead_code, reason = "the tests beside this one need more of it")]
 mod harness;
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
+use bellhop_service::captured_log::CapturedLog;
 use serde_json::json;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::harness::{Harness, SECRET, flat, signature, vector, vector_signature};
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-
-    fn lines_with(&self, text: &str) -> usize {
-        self.text()
-            .lines()
-            .filter(|line| line.contains(text))
-            .count()
-    }
-}
-
 #[tokio::test]
 async fn each_decision_is_one_line_and_nothing_private_is_in_any_of_them() {
-    let log = Log::default();
     // Everything that our own crates could ever write, and what libraries write unasked.
-    let filter = tracing_subscriber::EnvFilter::new("info,bellhop=trace");
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(log.clone())
-        .with_ansi(false)
-        .init();
+    let log = CapturedLog::of_process("info,bellhop=trace");
+
+    let count = |text: &str| log.lines_with(text).len();
 
     let home = tempfile::tempdir().unwrap();
     let spool = home.path().to_str().unwrap();
@@ -91,12 +49,12 @@ async fn each_decision_is_one_line_and_nothing_private_is_in_any_of_them() {
     harness.page("/readyz?verbose").await;
 
     holds_nothing_private(&log.text(), &signature(SECRET, &unreadable));
-    assert_eq!(log.lines_with("webhook accepted"), 5);
-    assert_eq!(log.lines_with("no action needed"), 2);
-    assert_eq!(log.lines_with("received before"), 1);
-    assert_eq!(log.lines_with("it is kept as a dead letter"), 3);
-    assert_eq!(log.lines_with("a webhook is refused"), 2);
-    assert_eq!(log.lines_with("probe answered"), 0);
+    assert_eq!(count("webhook accepted"), 5);
+    assert_eq!(count("no action needed"), 2);
+    assert_eq!(count("received before"), 1);
+    assert_eq!(count("it is kept as a dead letter"), 3);
+    assert_eq!(count("a webhook is refused"), 2);
+    assert_eq!(count("probe answered"), 0);
     assert!(
         log.text()
             .contains(r#"reservation="reservation-system:5120""#)
@@ -114,10 +72,10 @@ async fn each_decision_is_one_line_and_nothing_private_is_in_any_of_them() {
     harness
         .until("drained", async || {
             let files = bellhop_ingress::spool::list(home.path()).unwrap().count();
-            files == 0 && log.lines_with("webhooks of the spool are stored in NATS") > 0
+            files == 0 && count("webhooks of the spool are stored in NATS") > 0
         })
         .await;
-    assert!(log.lines_with("spooled=true") > 0);
+    assert!(count("spooled=true") > 0);
     holds_nothing_private(&log.text(), &signature(SECRET, &unreadable));
 }
 

@@ -20,14 +20,14 @@
 //! | [`panics`] | a panic of one piece of work, as an error |
 //! | [`server`] | an HTTP server with limits, which ends in order |
 //! | [`tls`] | the certificate that a server shows, read again every few seconds |
+//! | [`captured_log`] | what is logged, for tests |
 //! | [`shutdown`] | SIGTERM and SIGINT as a cancellation token, and the time to end after it |
 //! | [`tasks`] | a service's tasks by name, which end in time |
 //!
 //! A service's `main` is then: [`telemetry::install_crypto_provider`], [`settings::parse`], [`telemetry::install`],
 //! [`shutdown::on_signals`], its own work, [`telemetry::TelemetryGuard::shutdown`].
 
-#[cfg(test)]
-mod captured_log;
+pub mod captured_log;
 pub mod health;
 pub mod metrics;
 pub mod notices;
