@@ -7,11 +7,12 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{EventStoreError, StoreError, Unreadable};
+use crate::error::{EventStoreError, StoreError};
 use crate::inbox::timestamp;
-use crate::message::{self, BadHeader, Outgoing, header};
+use crate::message::{self, header};
+use crate::operators_records::outgoing;
 use crate::store::{EventStore, not_a_message};
-use crate::streams::{DEAD_LETTERS, DELIVERIES};
+use crate::streams::DELIVERIES;
 
 const ALL: &str = "deliveries.>";
 /// No letter: it has fewer tokens.
@@ -95,7 +96,8 @@ impl EventStore {
     /// As for [`EventStore::store_delivery`].
     pub async fn record_erasure(&self, erasure: &Erasure) -> Result<(), StoreError> {
         let what = "the record of an erasure";
-        let message = outgoing(erasure)
+        let id = format!("erasure.{}", erasure.at);
+        let message = outgoing(erasure, &id, "erasure", erasure.at)
             .map_err(|bad| not_a_message(what, &bad))?
             .into_message();
         let stored = self.publish(self.subject(ERASURES), message, what, TIMEOUT);
@@ -111,38 +113,11 @@ impl EventStore {
     /// Where the broker does not answer, or one can't be read.
     pub async fn erasures(
         &self,
-        mut from: u64,
+        from: u64,
         limit: usize,
     ) -> Result<Vec<(u64, Erasure)>, EventStoreError> {
-        let stream = self.stream(DEAD_LETTERS).await?;
-        let mut erasures = Vec::new();
-        while erasures.len() < limit {
-            let Some(found) = self.next_in(&stream, ERASURES, from).await? else {
-                break;
-            };
-            message::check_format(&found.headers)?;
-            erasures.push((found.sequence, read(&found.payload)?));
-            from = found.sequence + 1;
-        }
-        Ok(erasures)
+        self.operators_records(ERASURES, from, limit).await
     }
-}
-
-fn outgoing(erasure: &Erasure) -> Result<Outgoing, BadHeader> {
-    let body = serde_json::to_vec(erasure).expect("an erasure has only text keys");
-    Outgoing::new(
-        &format!("erasure.{}", erasure.at),
-        "bellhop/operator",
-        "erasure",
-        erasure.at,
-        Bytes::from(body),
-    )
-}
-
-fn read(body: &[u8]) -> Result<Erasure, Unreadable> {
-    serde_json::from_slice(body).map_err(|error| Unreadable::Body {
-        problem: error.to_string(),
-    })
 }
 
 #[cfg(test)]
@@ -150,11 +125,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::operators_records::read;
 
     #[test]
     fn an_erasure_is_read_for_ever_as_it_was_written() {
         let written = r#"{"user":"0b1d","by":"mara","at":"2026-11-24T10:02:11Z","because":"asked for","deliveries":3,"dead_letters":1}"#;
-        let erasure = read(written.as_bytes()).unwrap();
+        let erasure: Erasure = read(written.as_bytes()).unwrap();
         assert_eq!(serde_json::to_string(&erasure).unwrap(), written);
     }
 }

@@ -32,6 +32,7 @@ pub mod fuzzing;
 pub mod inbox;
 pub mod ledger;
 mod message;
+mod operators_records;
 pub mod report;
 pub mod retention;
 pub mod settings;

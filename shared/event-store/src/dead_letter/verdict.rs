@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use async_nats::jetstream::stream::RawMessageErrorKind;
-use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{BuriedLetter, LETTERS};
-use crate::error::{EventStoreError, StoreError, Unreadable};
-use crate::message::{self, BadHeader, Outgoing};
+use crate::error::{EventStoreError, StoreError};
+use crate::operators_records::{outgoing, read};
 use crate::store::{EventStore, PublishFailure, not_a_message};
 use crate::streams::DEAD_LETTERS;
 
@@ -130,20 +129,10 @@ impl EventStore {
     /// Where the broker does not answer, or one can't be read.
     pub async fn verdicts(
         &self,
-        mut from: u64,
+        from: u64,
         limit: usize,
     ) -> Result<Vec<(u64, Decided)>, EventStoreError> {
-        let stream = self.stream(DEAD_LETTERS).await?;
-        let mut verdicts = Vec::new();
-        while verdicts.len() < limit {
-            let Some(found) = self.next_in(&stream, VERDICTS, from).await? else {
-                break;
-            };
-            message::check_format(&found.headers)?;
-            verdicts.push((found.sequence, read(&found.payload)?));
-            from = found.sequence + 1;
-        }
-        Ok(verdicts)
+        self.operators_records(VERDICTS, from, limit).await
     }
 
     /// Writes a verdict down, unless another one stands about the same letter.
@@ -166,7 +155,11 @@ impl EventStore {
             first_at: letter.first_at,
             last_at: letter.last_at,
         };
-        let message = outgoing(&decided)
+        let (id, what_it_is) = (
+            format!("verdict.{}", decided.sequence),
+            format!("dead-letter.{}", decided.verdict.word()),
+        );
+        let message = outgoing(&decided, &id, &what_it_is, decided.at)
             .map_err(|bad| not_a_message(&what, &bad))?
             .into_message()
             .expected_last_subject_sequence(0);
@@ -224,23 +217,6 @@ fn subject(sequence: u64) -> String {
     format!("dead_letters.verdicts.{sequence}")
 }
 
-fn outgoing(decided: &Decided) -> Result<Outgoing, BadHeader> {
-    let body = serde_json::to_vec(decided).expect("a verdict has only text keys");
-    Outgoing::new(
-        &format!("verdict.{}", decided.sequence),
-        "bellhop/operator",
-        &format!("dead-letter.{}", decided.verdict.word()),
-        decided.at,
-        Bytes::from(body),
-    )
-}
-
-fn read(body: &[u8]) -> Result<Decided, Unreadable> {
-    serde_json::from_slice(body).map_err(|error| Unreadable::Body {
-        problem: error.to_string(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -255,7 +231,7 @@ mod tests {
             (r#""verdict":"drop","because":"a test""#, "drop"),
         ] {
             let written = format!(r#"{{"sequence":7,{verdict},{about}"#);
-            let decided = read(written.as_bytes()).unwrap();
+            let decided: Decided = read(written.as_bytes()).unwrap();
             assert_eq!(decided.verdict.word(), word);
             assert_eq!(serde_json::to_string(&decided).unwrap(), written);
         }
