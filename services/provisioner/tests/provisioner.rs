@@ -27,6 +27,8 @@ mod interrupted;
 mod kubernetes;
 #[path = "provisioner/orders.rs"]
 mod orders;
+#[path = "provisioner/outward.rs"]
+mod outward;
 #[path = "provisioner/replicas.rs"]
 mod replicas;
 #[path = "provisioner/reservations.rs"]

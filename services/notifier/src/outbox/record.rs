@@ -161,6 +161,7 @@ pub(super) fn outweighs(known: &ReportState, ours: &ReportState, owed: &Owed) ->
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use bellhop_domain::id::{ReservationId, ResourceId, ResourceKind, Source, Version};
     use bellhop_domain::reservation::Fact;
@@ -179,9 +180,12 @@ mod tests {
 
     /// What a notifier has in hand, as far as these tests need it.
     async fn outbox(server: &NatsServer, name: &str) -> Outbox {
-        let store = EventStore::connect(&EventStoreSettings::at(server.url()), name)
-            .await
-            .unwrap();
+        let settings = EventStoreSettings {
+            // In seconds: a letter that comes again later is another one.
+            duplicate_window: 1,
+            ..EventStoreSettings::at(server.url())
+        };
+        let store = EventStore::connect(&settings, name).await.unwrap();
         store.prepare().await.unwrap();
         let metrics = Metrics::new("test", "0");
         let (alarms, shown) = (Alarms::new(&metrics), Shown::new(&metrics));
@@ -257,7 +261,8 @@ mod tests {
         assert!(other.owe_again(key, Some(asked_for)).await.unwrap());
         let again = other.still_owed(key).await.unwrap().unwrap();
 
-        // Its answer of before the replay comes only now.
+        // Its answer of before the replay comes only now, when the broker has forgotten the first letter's id.
+        tokio::time::sleep(Duration::from_secs(2)).await;
         late.bury(&report, &of_the_late, None, "refused".into())
             .await;
         late.drop_report(&report, &of_the_late, "it is over".into())
