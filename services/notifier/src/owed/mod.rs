@@ -127,7 +127,7 @@ pub fn owes(destination: Destination, occasion: &Occasion<'_>, was_over: bool) -
     let silent = match fact {
         Fact::ChangeCameTooLate(_) => false,
         // Before that the fact beside it says what became of the word.
-        Fact::WordHeard(_) => !was_over,
+        Fact::WordHeard(word) => !was_over && word.said != HeardSaid::EndBeforeExtension,
         _ => was_over,
     };
     if silent || reservation.webhook.is_none() {

@@ -235,6 +235,7 @@ fn histories() -> Vec<Vec<Vec<Fact>>> {
             story.heard(said),
         ]));
     }
+    histories.push(ready_then(vec![story.heard(HeardSaid::EndBeforeExtension)]));
     histories.push(vec![
         vec![story.announced()],
         vec![story.missed()],

@@ -202,7 +202,7 @@ fn row<'a>(about: &About<'a>) -> Option<Row<'a>> {
                 .to_owned(),
         ),
         Fact::ReservationEnded(ended) => end(ended, about),
-        Fact::WordHeard(word) => when_over(word, about),
+        Fact::WordHeard(word) => heard(word, about),
         _ => return None,
     })
 }
@@ -215,8 +215,8 @@ fn failed_by(reason: &FailureReason, start: StartPayload<'_>) -> EventType {
     }
 }
 
-/// What became of a webhook whose reservation was over when it came.
-fn when_over<'a>(word: &'a HeardWord, about: &About<'_>) -> Row<'a> {
+/// What became of a webhook that changed nothing: its reservation was over when it came, or it was out of date.
+fn heard<'a>(word: &'a HeardWord, about: &About<'_>) -> Row<'a> {
     let outcome = about.reservation.outcome();
     let (event_type, success, effect) = match word.said {
         // Who was deleted or served before wants nothing of it any more.
@@ -232,6 +232,15 @@ fn when_over<'a>(word: &'a HeardWord, about: &About<'_>) -> Row<'a> {
         ),
         HeardSaid::Changed => (EventType::EventUpdated, true, "the change has no effect"),
         HeardSaid::End => (EventType::EventEnd, true, "there was nothing to end"),
+        HeardSaid::EndBeforeExtension => {
+            let text = "this is older than what is known of the reservation, which was extended: it ends nothing";
+            return Row {
+                event_type: EventType::EventEnd,
+                payload: Payload::Of(&word.payload),
+                success: true,
+                response: text.to_owned(),
+            };
+        }
         HeardSaid::Deleted => (EventType::EventDeleted, true, "there was nothing to end"),
     };
     let outcome = match outcome {

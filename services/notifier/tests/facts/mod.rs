@@ -191,7 +191,7 @@ impl Story {
         let payload = match said {
             HeardSaid::Start | HeardSaid::StartAnew => PAYLOAD.to_owned(),
             HeardSaid::Changed => PAYLOAD.replace("START", "UPDATED"),
-            HeardSaid::End => PAYLOAD.replace("START", "END"),
+            HeardSaid::End | HeardSaid::EndBeforeExtension => PAYLOAD.replace("START", "END"),
             HeardSaid::Deleted => PAYLOAD.replace("START", "DELETED"),
         };
         Fact::WordHeard(Box::new(HeardWord {

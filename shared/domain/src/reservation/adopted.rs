@@ -39,7 +39,7 @@ impl Resource {
     /// The site of the held host, where it is known: by an operator, or by those that had the host before.
     fn site_of_held_host(&self) -> Option<&SiteId> {
         let holder = self.reservations.get(&self.holding()?.reservation)?;
-        let bound = self.bound_to.as_ref().and_then(|bound| bound.site.as_ref());
+        let bound = self.bound_to.as_ref().and_then(Binding::site);
         holder.site.as_ref().or(bound)
     }
 
@@ -50,27 +50,27 @@ impl Resource {
             (Some(known), Some(named)) => known == named,
             _ => word.only_site,
         };
-        let Some(number) = word.resource_number else {
-            return site_is_meant;
-        };
-        let named = Binding {
-            site: word.site.clone(),
-            number,
-        };
-        let number_is_meant = match &self.bound_to {
-            Some(bound) => bound.may_be(&named),
-            // Who else named this resource meant the same one.
-            None => self
+        let named = Binding::new(word.site.clone(), word.resource_number);
+        let number_is_meant = named
+            .filter(|named| named.number().is_some())
+            .is_none_or(|named| self.is_by_its_number(&named));
+        site_is_meant && number_is_meant
+    }
+
+    /// Whether the held host may be this resource. Where its number is not known, who else named this resource meant the same one.
+    fn is_by_its_number(&self, named: &Binding) -> bool {
+        match &self.bound_to {
+            Some(bound) if bound.number().is_some() => bound.may_be(named),
+            Some(_) | None => self
                 .reservations
                 .values()
                 .filter_map(Reservation::binding)
-                .filter(|other| match (self.site_of_held_host(), &other.site) {
+                .filter(|other| match (self.site_of_held_host(), other.site()) {
                     (Some(known), Some(site)) => known == site,
                     _ => true,
                 })
-                .all(|other| other.may_be(&named)),
-        };
-        site_is_meant && number_is_meant
+                .all(|other| other.may_be(named)),
+        }
     }
 
     /// Whether a reservation is, by its site, of another host of that name than the held one.

@@ -49,6 +49,8 @@ pub enum HeardSaid {
     Changed,
     /// It ended.
     End,
+    /// It ended, by a word that is older than a known extension, and so ends nothing.
+    EndBeforeExtension,
     /// It was deleted.
     Deleted,
 }
@@ -62,6 +64,7 @@ pub struct Heard {
     start: Option<Knowledge>,
     changed: Option<Knowledge>,
     end: Option<Knowledge>,
+    end_before_extension: Option<Knowledge>,
     deleted: Option<Knowledge>,
     /// The times of a start that came under this id when its reservation was over, until that one is over too.
     started_anew: Option<Schedule>,
@@ -73,10 +76,13 @@ impl Heard {
         self.webhooks.len() < MOST_WEBHOOKS && !self.webhooks.contains(webhook)
     }
 
-    /// Whether a word says what none of its kind said before: it is newer than the newest of them, and no copy of that.
+    /// Whether a word says what none of its kind said before: it is newer than the newest of them, and no copy of that. One that
+    /// ended it may look older than an extension that was heard later.
     pub(super) fn is_news(&self, said: HeardSaid, knowledge: &Knowledge) -> bool {
-        self.newest(said)
-            .is_none_or(|known| knowledge.is_newer_than(known) && !knowledge.says_the_same(known))
+        let end = self.end.as_ref();
+        let also = end.filter(|_| said == HeardSaid::EndBeforeExtension);
+        let mut before = self.newest(said).into_iter().chain(also);
+        before.all(|known| knowledge.is_newer_than(known) && !knowledge.says_the_same(known))
     }
 
     /// The newest word of the sender that it ended or was deleted.
@@ -123,7 +129,7 @@ impl Heard {
                 match word.said {
                     HeardSaid::StartAnew => self.started_anew = Some(word.knowledge.schedule),
                     HeardSaid::End | HeardSaid::Deleted => self.started_anew = None,
-                    HeardSaid::Start | HeardSaid::Changed => {}
+                    HeardSaid::Start | HeardSaid::Changed | HeardSaid::EndBeforeExtension => {}
                 }
             }
             _ => {}
@@ -144,6 +150,7 @@ impl Heard {
             HeardSaid::Start | HeardSaid::StartAnew => self.start.as_ref(),
             HeardSaid::Changed => self.changed.as_ref(),
             HeardSaid::End => self.end.as_ref(),
+            HeardSaid::EndBeforeExtension => self.end_before_extension.as_ref(),
             HeardSaid::Deleted => self.deleted.as_ref(),
         }
     }
@@ -153,6 +160,7 @@ impl Heard {
             HeardSaid::Start | HeardSaid::StartAnew => &mut self.start,
             HeardSaid::Changed => &mut self.changed,
             HeardSaid::End => &mut self.end,
+            HeardSaid::EndBeforeExtension => &mut self.end_before_extension,
             HeardSaid::Deleted => &mut self.deleted,
         }
     }

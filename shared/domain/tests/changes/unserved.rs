@@ -1,5 +1,7 @@
 //! Bookings that are moved to what is not served.
 
+use bellhop_domain::reservation::Binding;
+
 use super::*;
 
 #[test]
@@ -22,7 +24,7 @@ fn a_booking_that_is_moved_to_what_is_not_served_gives_its_host_back_and_is_over
     );
     let one = site.ledger.resource(&node("one")).unwrap();
     assert!(matches!(desired(one), Desired::Release(_)));
-    assert_eq!(one.bound_to.as_ref().map(|bound| bound.number), Some(31));
+    assert_eq!(one.bound_to.as_ref().and_then(Binding::number), Some(31));
     // What happens to it there is no business of ours.
     site.now += 10;
     let Command::SaidOfUnserved(mut word) = site.of_unserved(Said::Changed, 32) else {

@@ -540,7 +540,8 @@ fn an_end_that_is_older_than_a_known_extension_does_not_release_an_adopted_host(
     story.now += MINUTE;
     let extended = story.word("a", Said::Changed, 5 * HOUR, None);
     story.decide(&Command::Said(Box::new(extended)));
-    assert_eq!(story.decide(&Command::Said(Box::new(end))), []);
+    let facts = story.decide(&Command::Said(Box::new(end)));
+    assert_eq!(names(&facts), ["WordHeard"]);
     assert!(matches!(desired(&story.resource), Desired::Keep(_)));
 }
 
@@ -594,10 +595,7 @@ fn a_pause_of_a_site_covers_what_it_may_be_meant_for_until_the_host_is_clean() {
 
 #[test]
 fn an_adopted_host_is_bound_to_the_resource_that_its_reservation_or_its_end_names() {
-    let bound = Some(Binding {
-        site: Some(site("site-1")),
-        number: 31,
-    });
+    let bound = Binding::new(Some(site("site-1")), Some(31));
     // Its reservation was announced to us before.
     let mut story = moving_over();
     let word = story.word("a", Said::Announced, 3 * HOUR, None);
@@ -619,6 +617,80 @@ fn an_adopted_host_is_bound_to_the_resource_that_its_reservation_or_its_end_name
     let word = story.word("b", start(), 8 * HOUR, None);
     story.decide(&Command::Said(Box::new(of_site(word, "site-2", 31))));
     assert_eq!(names(&story.observed(clean())), ["ReservationWaits"]);
+}
+
+/// What a start of `reservation` for `resource`, of which it tells so much, leads to once its host is clean.
+fn given_to(story: &mut Story, reservation: &str, of: (Option<&str>, Option<i64>)) -> Vec<Fact> {
+    let mut word = story.word("b", start(), Story::hours("b").1, None);
+    word.reservation = id(reservation);
+    (word.site, word.resource_number) = (of.0.map(site), of.1);
+    story.decide(&Command::Said(Box::new(word)));
+    let facts = story.observed(clean());
+    if names(&facts) == ["HostAssigned"] {
+        story.ordered(Order::Release {
+            reservation: id(reservation),
+        });
+        story.observed(Observation::Released {
+            left: HostLeft::Off,
+            not_wiped: false,
+        });
+    }
+    facts
+}
+
+#[test]
+fn a_host_that_was_adopted_with_its_site_alone_is_bound_to_that_and_to_what_comes_to_light_later() {
+    let mut story = moving_over();
+    adopt_of_site(&mut story, "site-1");
+    assert_eq!(
+        story.resource.bound_to,
+        Binding::new(Some(site("site-1")), None)
+    );
+    story.observed(provisioned());
+    let holder = story.resource.holding().unwrap().reservation.clone();
+    story.ordered(Order::Release {
+        reservation: holder,
+    });
+    story.observed(Observation::Released {
+        left: HostLeft::Off,
+        not_wiped: false,
+    });
+    // One of another site waits for an operator, whether or not its number is told.
+    for (other, number) in [("b", Some(31)), ("c", None)] {
+        let mut story = story.clone();
+        let facts = given_to(&mut story, other, (Some("site-2"), number));
+        assert!(
+            matches!(&facts[..], [Fact::ReservationWaits { reason: WaitReason::Operator { text }, .. }] if text.contains("site-1") && text.contains("site-2")),
+            "{facts:?}"
+        );
+    }
+    assert_eq!(
+        names(&given_to(&mut story, "b", (Some("site-1"), Some(31)))),
+        ["HostAssigned"]
+    );
+    // What a later one does not tell is known all the same.
+    for of in [(None, Some(31)), (Some("site-1"), None)] {
+        let mut story = story.clone();
+        assert_eq!(names(&given_to(&mut story, "c", of)), ["HostAssigned"]);
+        assert_eq!(
+            story.resource.bound_to,
+            Binding::new(Some(site("site-1")), Some(31))
+        );
+        let facts = given_to(&mut story, "d", (Some("site-1"), Some(77)));
+        assert_eq!(names(&facts), ["ReservationWaits"]);
+    }
+}
+
+#[test]
+fn where_two_numbers_have_the_name_of_a_host_whose_site_alone_is_known_an_end_of_one_holds_it() {
+    let mut story = moving_over();
+    adopt_of_site(&mut story, "site-1");
+    story.observed(provisioned());
+    let word = story.word("b", Said::Announced, 6 * HOUR, None);
+    story.decide(&Command::Said(Box::new(of_site(word, "site-1", 77))));
+    let word = story.word("a", Said::End, 3 * HOUR, None);
+    story.decide(&Command::Said(Box::new(of_site(word, "site-1", 31))));
+    assert!(matches!(desired(&story.resource), Desired::Keep(_)));
 }
 
 #[test]

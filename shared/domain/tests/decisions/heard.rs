@@ -1,5 +1,7 @@
 //! What is recorded though it changes nothing: the other webhooks of a booking, and words about what is over.
 
+use bellhop_domain::reservation::HeardSaid;
+
 use super::*;
 
 fn keyless() -> Said {
@@ -157,6 +159,44 @@ fn an_end_that_comes_after_the_end_was_moved_is_another_word() {
     assert_eq!(names(&decided(&mut story, &at_second_end)), ["WordHeard"]);
     assert_eq!(decided(&mut story, &at_first_end), []);
     assert_eq!(decided(&mut story, &at_second_end), []);
+}
+
+#[test]
+fn an_end_that_is_older_than_an_extension_is_recorded_once_and_ends_nothing() {
+    for mut story in [announced(), waiting(), ready()] {
+        story.now = 4 * HOUR;
+        let mut old = story.word("a", Said::End, 3 * HOUR, None);
+        old.knowledge.said_at = at(2 * HOUR);
+        let extended = story.word("a", Said::Changed, 5 * HOUR, Some(story.now));
+        decided(&mut story, &extended);
+        let outcome = story.resource.reservations[&id("a")].outcome();
+        let facts = decided(&mut story, &old);
+        let [Fact::WordHeard(word)] = &facts[..] else {
+            panic!("{facts:?}");
+        };
+        assert_eq!(word.said, HeardSaid::EndBeforeExtension);
+        let known = &story.resource.reservations[&id("a")];
+        assert_eq!(known.outcome(), outcome);
+        assert_eq!(decided(&mut story, &old), []);
+        assert_eq!(
+            names(&decided(&mut story, &under("13", &old))),
+            ["WebhookHeard"]
+        );
+        // It says nothing of the host of a service before ours either.
+        assert!(story.resource.ended_with_the_service_before().is_none());
+    }
+}
+
+#[test]
+fn an_end_that_comes_again_after_a_later_extension_is_no_other_word() {
+    let mut story = ready();
+    story.now = 3 * HOUR;
+    let ended = story.word("a", Said::End, 3 * HOUR, None);
+    assert_eq!(names(&decided(&mut story, &ended)), ["ReservationEnded"]);
+    story.now += MINUTE;
+    let extended = story.word("a", Said::Changed, 5 * HOUR, Some(story.now));
+    decided(&mut story, &extended);
+    assert_eq!(decided(&mut story, &ended), []);
 }
 
 #[test]

@@ -60,12 +60,15 @@ fn an_end_older_than_a_known_extension_ends_nothing_and_the_one_at_the_new_end_d
     story.extended("a", 5 * HOUR);
     let mut old = story.word("a", Said::End, 3 * HOUR, None);
     old.knowledge.said_at = at(2 * HOUR - 1);
-    assert_eq!(story.decide(&Command::Said(Box::new(old))), []);
+    let facts = story.decide(&Command::Said(Box::new(old.clone())));
+    assert_eq!(names(&facts), ["WordHeard"]);
     assert!(story.resource.holding().is_some());
+    assert_eq!(story.decide(&Command::Said(Box::new(old.clone()))), []);
     story.now = 5 * HOUR;
     let new = story.word("a", Said::End, 5 * HOUR, None);
     let facts = story.decide(&Command::Said(Box::new(new)));
     assert_eq!(end(&facts), Some((EndCause::End, EndOutcome::Completed)));
+    assert_eq!(story.decide(&Command::Said(Box::new(old))), []);
 }
 
 #[test]

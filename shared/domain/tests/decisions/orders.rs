@@ -308,14 +308,14 @@ fn a_host_waits_for_an_operator_where_another_resource_of_its_name_is_reserved()
         reservation: id("b"),
     });
     assert_eq!(names(&story.observed(clean())), ["HostAssigned"]);
-    assert_eq!(story.resource.bound_to.as_ref().unwrap().number, 44);
+    assert_eq!(story.resource.bound_to.as_ref().unwrap().number(), Some(44));
 }
 
 #[test]
 fn a_host_waits_for_an_operator_where_another_site_s_resource_has_its_number() {
-    let binding = |site: Option<&str>| bellhop_domain::reservation::Binding {
-        site: site.map(bellhop_domain::id::SiteId::new),
-        number: 31,
+    let binding = |site: Option<&str>| {
+        let site = site.map(bellhop_domain::id::SiteId::new);
+        bellhop_domain::reservation::Binding::new(site, Some(31)).unwrap()
     };
     assert!(binding(Some("lab-1")).may_be(&binding(Some("lab-1"))));
     assert!(binding(Some("lab-1")).may_be(&binding(None)));

@@ -191,3 +191,27 @@ fn the_end_of_who_waited_in_vain_is_a_row_beside_that_of_its_failure() {
         .collect();
     assert_eq!(types, ["EVENT_START", "EVENT_START", "EVENT_END"]);
 }
+
+#[test]
+fn an_end_that_is_older_than_an_extension_is_a_row_which_says_that_it_ends_nothing() {
+    let story = Story::of("5120");
+    let ended = story.ended(EndCause::End, EndOutcome::Completed);
+    let heard = || story.heard(HeardSaid::EndBeforeExtension);
+    let before = ready_then(vec![heard()]);
+    let mut after = ready_then(vec![ended.clone()]);
+    after.push(vec![heard()]);
+    for history in [before.clone(), after.clone()] {
+        let row = last_row(history);
+        assert_eq!(row["eventType"], "EVENT_END");
+        assert_eq!(row["success"], true);
+        let response = row["response"].as_str().unwrap();
+        assert!(response.contains("it ends nothing"), "{response}");
+    }
+    // Nobody is told, and the end that comes at last is told as ever.
+    let told = |history| reports(Destination::Notification, history).len();
+    assert_eq!(told(before.clone()), told(Story::of("5120").to_ready()));
+    let mut history = before;
+    history.push(vec![ended]);
+    assert_eq!(told(history.clone()), told(after));
+    assert_eq!(last_row(history)["statusCode"], 200);
+}

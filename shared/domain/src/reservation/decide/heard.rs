@@ -21,6 +21,7 @@ impl Decision<'_> {
                 HeardSaid::StartAnew
             }
             Said::Start { .. } | Said::UnservableStart { .. } => HeardSaid::Start,
+            Said::End if self.is_extended_beyond(word) => HeardSaid::EndBeforeExtension,
             Said::End => HeardSaid::End,
             Said::Deleted => HeardSaid::Deleted,
         };
@@ -48,6 +49,13 @@ impl Decision<'_> {
             .is_none_or(|newest| word.knowledge.is_newer_than(newest));
         if changes && newer {
             self.add(Fact::ChangeCameTooLate(announced(word)));
+        }
+    }
+
+    /// An end that is older than a known extension, which ends nothing (R3).
+    pub(super) fn ended_before_extension(&mut self, word: &Word) {
+        if self.is_news(word, HeardSaid::EndBeforeExtension) {
+            self.heard(word, HeardSaid::EndBeforeExtension);
         }
     }
 

@@ -107,9 +107,8 @@ impl Decision<'_> {
     /// `in_vain`: it waited to the end of its time. Whichever comes first, this word or our own timer, it has failed then.
     fn end_said(&mut self, word: &Word, in_vain: bool) {
         if self.is_extended_beyond(word) {
-            return;
-        }
-        if in_vain {
+            self.ended_before_extension(word);
+        } else if in_vain {
             self.waited_in_vain(&word.reservation);
             self.heard(word, HeardSaid::End);
         } else {
@@ -232,7 +231,7 @@ impl Decision<'_> {
         }
     }
 
-    fn is_extended_beyond(&self, word: &Word) -> bool {
+    pub(super) fn is_extended_beyond(&self, word: &Word) -> bool {
         self.resource
             .reservations
             .get(&word.reservation)

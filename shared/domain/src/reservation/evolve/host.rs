@@ -82,10 +82,11 @@ impl Resource {
         self.bind_to(reservation);
     }
 
-    /// The host is the one of that reservation's resource from now on, where it tells which that is.
+    /// The host is the one of that reservation's resource from now on, as far as it tells which that is.
     pub(super) fn bind_to(&mut self, holder: &ReservationId) {
-        let binding = self.reservations.get(holder).and_then(Reservation::binding);
-        self.bound_to = binding.or_else(|| self.bound_to.take());
+        if let Some(named) = self.reservations.get(holder).and_then(Reservation::binding) {
+            self.bound_to = Some(named.with_what_was_known(self.bound_to.take()));
+        }
     }
 
     /// A host that our claim never reached is as whoever had it before left it.

@@ -151,7 +151,8 @@ pub enum Fact {
     },
     /// The booking was changed after the reservation was over: that changes nothing.
     ChangeCameTooLate(Announced),
-    /// A word came that changes nothing of what becomes of its reservation: that is over, or nothing can be given to its start.
+    /// A word came that changes nothing of what becomes of its reservation: that is over, was extended since the word, or nothing
+    /// can be given to its start.
     /// Recorded for the webhook log, and so that the same said again is nothing new.
     WordHeard(Box<HeardWord>),
     /// Another webhook told of the reservation too, by a word that led to nothing else: reports go out under it where the

@@ -9,28 +9,56 @@ use super::super::command::Policy;
 use super::{Occupancy, Phase, Reservation, Resource};
 use crate::id::{ReservationId, SiteId};
 
-/// One of the sender's resources, whatever it is called.
+/// One of the sender's resources, whatever it is called, as far as it is told which: by its site, by its number, or by both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binding {
-    /// Its site, where told.
-    pub site: Option<SiteId>,
-    /// The sender's number of it.
-    pub number: i64,
+    site: Option<SiteId>,
+    number: Option<i64>,
 }
 
 impl Binding {
+    /// None where neither its site nor the sender's number of it is told.
+    pub fn new(site: Option<SiteId>, number: Option<i64>) -> Option<Self> {
+        (site.is_some() || number.is_some()).then_some(Self { site, number })
+    }
+
+    /// Its site, where told.
+    pub fn site(&self) -> Option<&SiteId> {
+        self.site.as_ref()
+    }
+
+    /// The sender's number of it, where told.
+    pub fn number(&self) -> Option<i64> {
+        self.number
+    }
+
     /// Whether two may be the same resource: what one of them doesn't tell is no difference.
     pub fn may_be(&self, other: &Self) -> bool {
         let sites = self.site.as_ref().zip(other.site.as_ref());
-        self.number == other.number && sites.is_none_or(|(one, other)| one == other)
+        let numbers = self.number.zip(other.number);
+        sites.is_none_or(|(one, other)| one == other)
+            && numbers.is_none_or(|(one, other)| one == other)
+    }
+
+    /// What is known of it where `before` is what was known of the same host, which may be another resource's now.
+    pub(in crate::reservation) fn with_what_was_known(self, before: Option<Self>) -> Self {
+        match before {
+            Some(before) if self.may_be(&before) => Self {
+                site: self.site.or(before.site),
+                number: self.number.or(before.number),
+            },
+            _ => self,
+        }
     }
 }
 
 impl fmt::Display for Binding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.site {
-            Some(site) => write!(f, "{} of site {site}", self.number),
-            None => write!(f, "{}", self.number),
+        match (&self.site, self.number) {
+            (Some(site), Some(number)) => write!(f, "{number} of site {site}"),
+            (None, Some(number)) => write!(f, "{number}"),
+            (Some(site), None) => write!(f, "one of site {site}"),
+            (None, None) => f.write_str("one that nobody told"),
         }
     }
 }
@@ -58,17 +86,15 @@ impl Resource {
                 "the host was released, not wiped, after reservation {before} (automatedCleaningMode is disabled)"
             ));
         }
-        let bound = self.bound_to.as_ref()?;
-        (!known.may_be_of(bound)).then(|| {
-            let named = match (known.binding(), &known.site) {
-                (Some(named), _) => named.to_string(),
-                (None, Some(site)) => format!("one of site {site}"),
-                (None, None) => "one that nobody told".to_owned(),
+        let (bound, named) = (self.bound_to.as_ref()?, known.binding()?);
+        (!named.may_be(bound)).then(|| {
+            let was_of = match bound.number {
+                Some(_) => format!(
+                    "was given to reservations of the resource with the number {bound} so far"
+                ),
+                None => format!("is, as far as is known, {bound}"),
             };
-            format!(
-                "the host was given to reservations of the resource with the number {bound} so far, and this one names \
-                 another, {named}, of the same name"
-            )
+            format!("the host {was_of}, and this one names another, {named}, of the same name")
         })
     }
 
@@ -79,7 +105,7 @@ impl Resource {
             known.is_live()
                 || matches!(&self.occupancy, Occupancy::Releasing(release) if release.reservation == *id)
         };
-        let bound = self.bound_to.as_ref().and_then(|bound| bound.site.as_ref());
+        let bound = self.bound_to.as_ref().and_then(Binding::site);
         let all = || self.reservations.iter();
         let sites: Option<BTreeSet<&SiteId>> = if all().any(|(id, known)| is_concerned(id, known)) {
             all()

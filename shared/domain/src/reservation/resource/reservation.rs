@@ -219,20 +219,9 @@ impl Reservation {
         self.times.schedule()
     }
 
-    /// The sender's resource that it is for, where told.
+    /// The sender's resource that it is for, as far as told.
     pub fn binding(&self) -> Option<Binding> {
-        Some(Binding {
-            site: self.site.clone(),
-            number: self.resource_number?,
-        })
-    }
-
-    /// Whether its booking may be of that one of the sender's resources: what it doesn't tell is no difference.
-    pub(super) fn may_be_of(&self, bound: &Binding) -> bool {
-        let sites = self.site.as_ref().zip(bound.site.as_ref());
-        self.resource_number
-            .is_none_or(|number| number == bound.number)
-            && sites.is_none_or(|(one, other)| one == other)
+        Binding::new(self.site.clone(), self.resource_number)
     }
 
     /// Whether a booking of this resource, or of this user, is another one than what is known of it.

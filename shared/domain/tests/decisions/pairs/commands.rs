@@ -238,6 +238,15 @@ fn said() -> Vec<Asked> {
             story.now = 3 * HOUR;
             Command::Said(Box::new(word))
         }),
+        asked(
+            "end that is older than what is known, and earlier",
+            |story| {
+                let mut word = word(story, Said::End);
+                word.knowledge.schedule.end = at(2 * HOUR);
+                word.knowledge.said_at = at(0);
+                Command::Said(Box::new(word))
+            },
+        ),
         asked("deleted", |story| says(story, Said::Deleted)),
     ]
 }
