@@ -268,7 +268,7 @@ fn message(about: &About<'_>) -> Option<Message> {
             let text = format!(
                 "Your reservation of server {name} could not be served: {}. Nothing was prepared. If you still need the \
                  server, {BOOK_AGAIN}.",
-                match refused.knowledge.schedule {
+                match refused.announced.knowledge.schedule {
                     Schedule { start, end } if end <= start => format!(
                         "its end ({}) does not come after its start ({})",
                         time(end),

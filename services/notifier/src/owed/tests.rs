@@ -385,7 +385,8 @@ fn a_name_of_full_stops_is_named_whole() {
 fn whose_booking_ends_before_it_begins_is_told_so_and_not_that_it_came_late() {
     let mut refused = Story::of("5120").refused();
     if let Fact::ReservationRefused(refused) = &mut refused {
-        refused.knowledge.schedule.end = refused.knowledge.schedule.start;
+        let schedule = &mut refused.announced.knowledge.schedule;
+        schedule.end = schedule.start;
     }
     for (destination, field) in [
         (Destination::Notification, "message"),

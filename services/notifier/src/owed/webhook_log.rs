@@ -183,7 +183,7 @@ fn row<'a>(about: &About<'a>) -> Option<Row<'a>> {
         Fact::ReservationRefused(refused) => start(
             Payload::Of(&refused.payload),
             false,
-            match refused.knowledge.schedule {
+            match refused.announced.knowledge.schedule {
                 Schedule { start, end } if end <= start => format!(
                     "refused: the reservation's end ({}) does not come after its start ({})",
                     text::time(end),

@@ -262,13 +262,15 @@ impl Story {
 
     pub(crate) fn refused(&self) -> Fact {
         Fact::ReservationRefused(Refused {
-            reservation: self.id.clone(),
-            user: self.user.clone(),
-            webhook: self.webhook.clone(),
-            resource_number: self.number,
-            site: None,
-            knowledge: knowledge(schedule(), "2026-12-03T17:45:00Z"),
-            delivery: delivery(),
+            announced: Announced {
+                reservation: self.id.clone(),
+                user: self.user.clone(),
+                webhook: self.webhook.clone(),
+                resource_number: self.number,
+                site: None,
+                knowledge: knowledge(schedule(), "2026-12-03T17:45:00Z"),
+                delivery: delivery(),
+            },
             payload: PAYLOAD.to_owned(),
         })
     }

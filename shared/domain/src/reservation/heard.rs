@@ -108,7 +108,9 @@ impl Heard {
         }
         match fact {
             Fact::ReservationStarted(started) => self.note(HeardSaid::Start, &started.knowledge),
-            Fact::ReservationRefused(refused) => self.note(HeardSaid::Start, &refused.knowledge),
+            Fact::ReservationRefused(refused) => {
+                self.note(HeardSaid::Start, &refused.announced.knowledge)
+            }
             // Its start was recorded where it stood.
             Fact::ReservationMovedIn(moved) if moved.started.is_some() => {
                 self.note(HeardSaid::Start, &moved.announced.knowledge);

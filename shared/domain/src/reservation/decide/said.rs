@@ -303,13 +303,7 @@ impl Decision<'_> {
             .is_some_and(|schedule| schedule.end <= self.now || schedule.end <= schedule.start);
         if too_late {
             self.add(Fact::ReservationRefused(Refused {
-                reservation: word.reservation.clone(),
-                user: word.user.clone(),
-                webhook: word.webhook.clone(),
-                resource_number: word.resource_number,
-                site: word.site.clone(),
-                knowledge: word.knowledge.clone(),
-                delivery: word.delivery.clone(),
+                announced: announced(word),
                 payload: word.payload.clone(),
             }));
         }

@@ -17,9 +17,7 @@ mod moving;
 
 use jiff::Timestamp;
 
-use super::fact::{
-    Announced, DeliveryRef, EndCause, Ended, Fact, Refused, Started, TenantKey, WaitReason,
-};
+use super::fact::{Announced, DeliveryRef, EndCause, Ended, Fact, Started, TenantKey, WaitReason};
 use super::heard::Heard;
 use super::knowledge::KnownTimes;
 use super::orders::About;
@@ -99,7 +97,7 @@ impl Resource {
                     *overdue = true;
                 }
             }
-            Fact::ReservationRefused(refused) => self.refused(refused, recorded),
+            Fact::ReservationRefused(refused) => self.refused(&refused.announced, recorded),
             Fact::ReservationEnded(ended) => self.ended(ended, recorded),
             Fact::ReservationFailed { reservation, .. } => {
                 self.over(reservation, Outcome::Failed, recorded);
@@ -359,14 +357,14 @@ impl Resource {
         });
     }
 
-    fn refused(&mut self, refused: &Refused, recorded: &Recorded<'_>) {
-        let reservation = self.known(&refused.reservation, recorded);
-        reservation.times.learn(refused.knowledge.clone());
-        reservation.user = refused.user.clone().or_else(|| reservation.user.take());
-        reservation.webhook = Some(refused.webhook.clone());
-        reservation.resource_number = refused.resource_number.or(reservation.resource_number);
-        reservation.site = refused.site.clone().or_else(|| reservation.site.take());
-        self.over(&refused.reservation, Outcome::Refused, recorded);
+    fn refused(&mut self, announced: &Announced, recorded: &Recorded<'_>) {
+        let reservation = self.known(&announced.reservation, recorded);
+        reservation.times.learn(announced.knowledge.clone());
+        reservation.user = announced.user.clone().or_else(|| reservation.user.take());
+        reservation.webhook = Some(announced.webhook.clone());
+        reservation.resource_number = announced.resource_number.or(reservation.resource_number);
+        reservation.site = announced.site.clone().or_else(|| reservation.site.take());
+        self.over(&announced.reservation, Outcome::Refused, recorded);
     }
 
     fn ended(&mut self, ended: &Ended, recorded: &Recorded<'_>) {

@@ -21,7 +21,7 @@ impl Fact {
             Self::ReservationMovedIn(moved) => &moved.announced.reservation,
             Self::WordHeard(word) => &word.reservation,
             Self::ReservationStarted(started) => &started.reservation,
-            Self::ReservationRefused(refused) => &refused.reservation,
+            Self::ReservationRefused(refused) => &refused.announced.reservation,
             Self::ReservationEnded(ended) => &ended.reservation,
             Self::ReservationWaits { reservation, .. }
             | Self::WebhookHeard { reservation, .. }
@@ -98,7 +98,7 @@ impl Fact {
             | Self::ChangeCameTooLate(announced) => announced.site.as_ref(),
             Self::ReservationMovedIn(moved) => moved.announced.site.as_ref(),
             Self::ReservationStarted(started) => started.site.as_ref(),
-            Self::ReservationRefused(refused) => refused.site.as_ref(),
+            Self::ReservationRefused(refused) => refused.announced.site.as_ref(),
             Self::ReservationEnded(ended) => ended.site.as_ref(),
             Self::WordHeard(word) => word.site.as_ref(),
             Self::SiteSeen { site, .. } => Some(site),
@@ -114,7 +114,7 @@ impl Fact {
             | Self::ChangeCameTooLate(announced) => Some(&announced.webhook),
             Self::ReservationMovedIn(moved) => Some(&moved.announced.webhook),
             Self::ReservationStarted(started) => Some(&started.webhook),
-            Self::ReservationRefused(refused) => Some(&refused.webhook),
+            Self::ReservationRefused(refused) => Some(&refused.announced.webhook),
             Self::ReservationEnded(ended) => ended.webhook.as_ref(),
             Self::WordHeard(word) => Some(&word.webhook),
             Self::WebhookHeard { webhook, .. } => Some(webhook),

@@ -95,23 +95,9 @@ pub struct Started {
 /// See [`super::Fact::ReservationRefused`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
-    /// Which.
-    pub reservation: ReservationId,
-    /// Whose, where told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<UserId>,
-    /// Under which webhook it came.
-    pub webhook: WebhookId,
-    /// The sender's number of the resource.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resource_number: Option<i64>,
-    /// The site of its resource, where told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub site: Option<SiteId>,
-    /// Its times.
-    pub knowledge: Knowledge,
-    /// The delivery.
-    pub delivery: DeliveryRef,
+    /// What its start said.
+    #[serde(flatten)]
+    pub announced: Announced,
     /// The delivery's payload without key, e-mail and name, for the webhook log.
     pub payload: String,
 }

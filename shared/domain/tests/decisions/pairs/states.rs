@@ -1,6 +1,6 @@
 //! Every state that a reservation, A, and its resource can be in.
 
-use bellhop_domain::reservation::fact::{Ended, Refused};
+use bellhop_domain::reservation::fact::{Announced, Ended, Refused};
 use bellhop_domain::reservation::resource::Waiting;
 use bellhop_domain::reservation::{
     Adoption, Note, Occupancy, OperatorWord, Order, Outcome, Phase, Reservation,
@@ -306,13 +306,15 @@ impl Story {
             Place::Refused => {
                 let word = self.word("a", start(), Self::hours("a").1, None);
                 self.recorded(&Fact::ReservationRefused(Refused {
-                    reservation: a(),
-                    user: word.user,
-                    webhook: word.webhook,
-                    resource_number: word.resource_number,
-                    site: word.site,
-                    knowledge: word.knowledge,
-                    delivery: word.delivery,
+                    announced: Announced {
+                        reservation: a(),
+                        user: word.user,
+                        webhook: word.webhook,
+                        resource_number: word.resource_number,
+                        site: word.site,
+                        knowledge: word.knowledge,
+                        delivery: word.delivery,
+                    },
                     payload: word.payload,
                 }));
             }
