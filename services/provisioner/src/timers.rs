@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bellhop_domain::id::{AskerId, ResourceId};
 use bellhop_domain::ledger::Ledger;
-use bellhop_domain::reservation::Command;
 use bellhop_domain::reservation::timer::{self, Timer};
+use bellhop_domain::reservation::{Command, Policy};
 use bellhop_domain::time;
 use bellhop_event_store::EventStore;
 use bellhop_service::notices::Alarms;
@@ -164,28 +164,11 @@ impl ReleaseGuard {
         decisions: &Decisions,
         up_since: Timestamp,
     ) -> Result<Pass, DecisionError> {
-        let now = Timestamp::now();
-        let timers = folded.read(|ledger| {
-            let state = ledger.resource(resource)?;
-            Some(timer::timers(state, decisions.policy(), up_since))
-        });
-        let timers = timers.unwrap_or_default();
-        let due = || timers.iter().filter(|(due, _)| *due <= now);
-        // Another reservation proves that this one is over: that is no missing end any more, and decided first.
-        if due().any(|(_, timer)| matches!(timer, Timer::ProvenOver(_))) {
-            return Ok(Pass::Free);
-        }
-        let hold = due().find_map(|(due, timer)| match timer {
-            Timer::Hold(reservation) => Some((due, reservation)),
-            _ => None,
-        });
-        let asker = match hold {
-            None => return Ok(Pass::No),
-            // It begins anew.
-            Some((due, _)) if *due < up_since => return Ok(Pass::Free),
-            Some((due, reservation)) => {
-                AskerId::new(format!("{reservation} on {resource} until {due}"))
-            }
+        let due = folded.read(|ledger| due_release(ledger, resource, decisions.policy(), up_since));
+        let asker = match due {
+            DueRelease::None => return Ok(Pass::No),
+            DueRelease::Free => return Ok(Pass::Free),
+            DueRelease::Of(asker) => asker,
         };
         self.stopped = self.stopped
             || !decisions
@@ -215,11 +198,56 @@ enum Pass {
 }
 
 impl Pass {
-    /// Whether it is good still: a permit is, for a short time.
-    fn is_good(&self, ledger: &Ledger) -> bool {
+    /// Whether it is good still, in the light of the newest state. A permit is, for a short time, and for that hold alone; and of
+    /// what was free another provisioner may have made a hold that passed since.
+    fn is_good(&self, ledger: &Ledger, due: &DueRelease) -> bool {
         match self {
-            Self::No | Self::Free => true,
-            Self::With(asker) => ledger.deadline_releases().permits(asker, Timestamp::now()),
+            Self::No => true,
+            Self::Free => !matches!(due, DueRelease::Of(_)),
+            Self::With(asker) => {
+                let is_of_another = matches!(due, DueRelease::Of(other) if other != asker);
+                !is_of_another && ledger.deadline_releases().permits(asker, Timestamp::now())
+            }
+        }
+    }
+}
+
+/// What there is on a resource to be released for now.
+enum DueRelease {
+    None,
+    /// What is due takes away no host of which it is not known that its reservation is over.
+    Free,
+    /// A hold that passed: who asks for a permit.
+    Of(AskerId),
+}
+
+fn due_release(
+    ledger: &Ledger,
+    resource: &ResourceId,
+    policy: &Policy,
+    up_since: Timestamp,
+) -> DueRelease {
+    let now = Timestamp::now();
+    let Some(state) = ledger.resource(resource) else {
+        return DueRelease::None;
+    };
+    let timers = timer::timers(state, policy, up_since);
+    let due = || timers.iter().filter(|(due, _)| *due <= now);
+    // Another reservation proves that this one is over: that is no missing end any more, and decided first.
+    if due().any(|(_, timer)| matches!(timer, Timer::ProvenOver(_))) {
+        return DueRelease::Free;
+    }
+    let hold = due().find_map(|(due, timer)| match timer {
+        Timer::Hold(reservation) => Some((due, reservation)),
+        _ => None,
+    });
+    match hold {
+        None => DueRelease::None,
+        // It begins anew.
+        Some((due, _)) if *due < up_since => DueRelease::Free,
+        // The same whenever its hold ends: what a killed provisioner was given for it is not lost when the hold begins anew.
+        Some((_, reservation)) => {
+            DueRelease::Of(AskerId::new(format!("{reservation} on {resource}")))
         }
     }
 }
@@ -251,7 +279,10 @@ async fn fire(
                 clock_is_right: sure.clock_is_right,
             };
             decisions
-                .decide_while(resource, &command, "time", |ledger| pass.is_good(ledger))
+                .decide_while(resource, &command, "time", |ledger| {
+                    let due = due_release(ledger, resource, decisions.policy(), up_since);
+                    pass.is_good(ledger, &due)
+                })
                 .await
         };
         if let Err(error) = fired.await {

@@ -29,6 +29,8 @@ mod kubernetes;
 mod orders;
 #[path = "provisioner/outward.rs"]
 mod outward;
+#[path = "provisioner/permits.rs"]
+mod permits;
 #[path = "provisioner/replicas.rs"]
 mod replicas;
 #[path = "provisioner/reservations.rs"]
