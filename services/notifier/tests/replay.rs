@@ -5,6 +5,8 @@
 mod facts;
 mod scene;
 
+use std::time::Duration;
+
 use bellhop_domain::id::Version;
 use bellhop_domain::reservation::{EndCause, EndOutcome};
 use bellhop_event_store::dead_letter::in_order;
@@ -313,4 +315,62 @@ async fn an_entry_that_still_can_t_be_read_is_a_dead_letter_again() {
     })
     .await;
     assert!(after.iter().all(|letter| letter.body == "garbage"));
+}
+
+#[tokio::test]
+async fn a_request_of_a_newer_format_is_a_dead_letter_once_nobody_of_that_version_took_it() {
+    const REQUESTS: &str = "dead_letters.replays.notification";
+    let scene = Scene::set().await;
+    // As a newer version's operator stores it.
+    let mut letter = DeadLetter {
+        service: "notifier",
+        class: DeadLetterClass::Delivery,
+        id: "newer".into(),
+        what: Notification.name().into(),
+        reason: "a test".into(),
+        tries: 1,
+        first_at: Timestamp::now(),
+        last_at: Timestamp::now(),
+        traceparent: None,
+        headers: Vec::new(),
+        body: "{}".into(),
+    };
+    for (name, value) in [
+        ("ce-id", "request"),
+        ("Bellhop-Format", "2"),
+        (kept::SUBJECT, REQUESTS),
+    ] {
+        letter.headers.push((name.into(), value.into()));
+    }
+    let patience = Duration::from_secs(5);
+    scene.store.bury(&letter, patience).await.unwrap();
+    replay_all(&scene.store).await;
+    // As often as it is handed out within some minutes.
+    let limits = ConsumerLimits::default();
+    let mut inbox =
+        scene
+            .store
+            .replay_requests(Notification.replay_consumer(), Notification.name(), limits);
+    for tries in 1..20 {
+        let handed = inbox.next().await;
+        assert_eq!(handed.tries, tries);
+        assert!(handed.item.is_err());
+        // The last time it rests until nobody reads here any more.
+        let rest = if tries == 19 { 2 } else { 0 };
+        handed.retry_after(Duration::from_secs(rest)).await;
+    }
+    drop(inbox);
+
+    let _notifier = scene.notifier().await;
+    let letter = eventually("it is a dead letter", async || {
+        scene.dead_letters().await.pop()
+    })
+    .await;
+    assert!(letter.reason.contains("format 2, newer than"), "{letter:?}");
+    // A version that reads it can have it asked once more, as it came.
+    let plan = scene.store.plan_replay(letter).await.unwrap();
+    assert_eq!(
+        plan.to_string(),
+        format!("delivery request goes to {REQUESTS}")
+    );
 }

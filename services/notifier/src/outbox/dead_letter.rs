@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bellhop_domain::id::Version;
 use bellhop_event_store::{
-    DeadLetter, DeadLetterClass, Entry, ErrorClass, EventStoreError, Handed, ReportState,
-    Unreadable, kept,
+    DeadLetter, DeadLetterClass, Entry, ErrorClass, EventStoreError, Handed, ReplayRequest,
+    ReportState, Unreadable, kept,
 };
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -23,7 +23,7 @@ pub(crate) const DEAD_LETTERS_ALARM: (&str, &str) = ("dead_letters", "dead_lette
 pub(crate) const DEAD_LETTERS_TEXT: &str = "reports could not be delivered and wait as dead letters: look at them with `bellhop \
      dead-letters list`, mend the cause, then send them again with `bellhop dead-letters replay --service notifier`, or give them up \
      with `bellhop dead-letters drop --service notifier --reason '…'`";
-/// How often an entry of a newer format is handed out before it is given up, each time with a rest of [`super::ACK_WAIT`]: an update of
+/// How often an entry, or a request, of a newer format is handed out before it is given up, each time with a rest of [`super::ACK_WAIT`]: an update of
 /// all notifiers takes less.
 pub(super) const NEWER_FORMAT_TRIES: u64 = 20;
 const BURY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -167,6 +167,27 @@ impl Outbox {
             reason,
             "an entry of the ledger is a dead letter now"
         );
+        self.metrics.settled(self.destination, "dead_letter");
+    }
+
+    /// Keeps what an operator asked for as it is, for a version that can read it: its replay asks for it once more.
+    pub(super) async fn bury_unread_request(&self, handed: &Handed<ReplayRequest>, reason: String) {
+        let mut headers = handed.headers();
+        headers.push((kept::SUBJECT.to_owned(), handed.subject().to_owned()));
+        self.store_letter(&DeadLetter {
+            service: SERVICE,
+            class: DeadLetterClass::Delivery,
+            id: format!("request-{}", handed.sequence),
+            what: self.destination.name().to_owned(),
+            reason,
+            tries: handed.tries,
+            first_at: handed.stored_at,
+            last_at: Timestamp::now(),
+            traceparent: None,
+            headers,
+            body: handed.body(),
+        })
+        .await;
         self.metrics.settled(self.destination, "dead_letter");
     }
 

@@ -7,7 +7,7 @@
 use bellhop_domain::reservation::Fact;
 use bellhop_event_store::{AskedReport, EventStoreError, Handed, ReplayRequest, Unreadable};
 
-use super::dead_letter::UnreadEntry;
+use super::dead_letter::{NEWER_FORMAT_TRIES, UnreadEntry};
 use super::{Interrupted, Outbox};
 use crate::view::Place;
 
@@ -16,7 +16,7 @@ impl Outbox {
     pub(super) async fn replay(&self, handed: &Handed<ReplayRequest>) -> Result<(), Interrupted> {
         let request = match &handed.item {
             Ok(request) => request,
-            Err(unreadable) => return self.cannot_read(handed.sequence, unreadable),
+            Err(unreadable) => return self.cannot_read(handed, unreadable).await,
         };
         tracing::info!(
             by = request.by,
@@ -71,16 +71,28 @@ impl Outbox {
         Ok(())
     }
 
-    /// A newer version's operator asked: a notifier of that version can read it. Anything else is nobody's request.
-    fn cannot_read(&self, sequence: u64, unreadable: &Unreadable) -> Result<(), Interrupted> {
+    /// A newer version's operator asked: a notifier of that version can read it. Where none comes, it is kept for one as a dead
+    /// letter, and holds no place any more. Anything else is nobody's request.
+    async fn cannot_read(
+        &self,
+        handed: &Handed<ReplayRequest>,
+        unreadable: &Unreadable,
+    ) -> Result<(), Interrupted> {
         tracing::error!(
-            sequence,
+            sequence = handed.sequence,
             reason = %unreadable,
             "a request to send reports again can't be read: was it written by a newer version of Bellhop?"
         );
-        if let Unreadable::NewerFormat { .. } = unreadable {
-            let error = EventStoreError::from(unreadable.clone());
-            return Err(error.into());
+        match unreadable {
+            Unreadable::NewerFormat { .. } if handed.tries < NEWER_FORMAT_TRIES => {
+                let error = EventStoreError::from(unreadable.clone());
+                return Err(error.into());
+            }
+            Unreadable::NewerFormat { .. } => {
+                let reason = format!("a request to send reports again can't be read: {unreadable}");
+                self.bury_unread_request(handed, reason).await;
+            }
+            _ => {}
         }
         Ok(())
     }

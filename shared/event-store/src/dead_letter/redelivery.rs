@@ -1,4 +1,4 @@
-//! What of a dead letter goes to DELIVERIES again.
+//! What of a dead letter goes to DELIVERIES again, or where an operator's request to the notifier was.
 //!
 //! A replayed delivery keeps its id, body, headers and time, so that what follows is what would have followed then, and facts
 //! refer to it as ever. Only the id that the broker knows it by is another one, so that it is not taken for a repetition.
@@ -11,6 +11,7 @@ use bellhop_domain::id::{DeliveryId, Source};
 use bytes::Bytes;
 
 use super::replay::{ReplayError, unreplayable};
+use super::request::REQUESTS;
 use super::{BuriedLetter, kept, left_body};
 use crate::delivery::{self, NewDelivery};
 use crate::inbox::{header_list, timestamp};
@@ -47,12 +48,14 @@ impl EventStore {
             ReplayError::NotStored(not_a_message(&what, &bad))
         };
         match letter.header(header::ID) {
-            // It was in DELIVERIES.
+            // It was in DELIVERIES, or is such a request.
             Some(id) => {
                 let subject = letter
                     .header(kept::SUBJECT)
                     .map(|subject| self.without_prefix(subject))
-                    .filter(|subject| subject.starts_with("deliveries."))
+                    .filter(|subject| {
+                        subject.starts_with("deliveries.") || subject.starts_with(REQUESTS)
+                    })
                     .map_or_else(|| delivery::subject(&unread(letter)), str::to_owned);
                 Ok(Redelivery {
                     subject,

@@ -17,6 +17,8 @@ use crate::store::{EventStore, not_a_message};
 use crate::streams::DEAD_LETTERS;
 use crate::subject::encode_token;
 
+/// What the subjects of all requests begin with, without prefix.
+pub(super) const REQUESTS: &str = "dead_letters.replays.";
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reports about one reservation to one destination that are to be sent again, in the ledger's order.
@@ -85,7 +87,7 @@ impl EventStore {
 }
 
 fn subject(destination: &str) -> String {
-    format!("dead_letters.replays.{}", encode_token(destination))
+    format!("{REQUESTS}{}", encode_token(destination))
 }
 
 fn outgoing(request: &ReplayRequest) -> Result<PublishMessage, BadHeader> {
