@@ -1,5 +1,7 @@
 //! `cargo xtask test`: everything that must hold before a change is accepted.
 
+use std::num::NonZero;
+
 use clap::Args;
 
 use crate::kubernetes;
@@ -54,11 +56,15 @@ pub(crate) fn run(arguments: &TestArguments) -> Result<(), Failure> {
     announce("build: all programs and tests");
     steps::run(cargo("build").args(["--workspace", "--all-targets", "--locked"]))?;
 
+    // Most tests wait most of the time: for a restart, a time-out, a server.
+    let cores = std::thread::available_parallelism().map_or(2, NonZero::get);
+    let at_once = std::env::var("RUST_TEST_THREADS").unwrap_or_else(|_| (2 * cores).to_string());
     announce("tests: cargo test --workspace (unit, property, service and end-to-end tests)");
     steps::run(
         cargo("test")
             .args(["--workspace", "--locked"])
             .env("NATS_SERVER", nats_server)
+            .env("RUST_TEST_THREADS", at_once)
             // Just built: the end-to-end tests need not ask cargo again.
             .env("BELLHOP_PROGRAM", programs()?.join("bellhop")),
     )

@@ -7,10 +7,6 @@ use crate::site::{INES, MARA, NOOR, Person, TOMAS};
 pub const USERS: [Person; 4] = [MARA, TOMAS, INES, NOOR];
 /// The place of the one without a key.
 pub const KEYLESS: usize = USERS.len() - 1;
-/// In a shorter run, in milliseconds, no booking is moved to another server: where the start, the move and the end of one come at
-/// once, two provisioners that don't know of each other's decision yet may each record an end of it, on either server. Its user
-/// hears of one of them only, but the ledger holds two.
-const MOVES_FROM: u64 = 30_000;
 /// By how many milliseconds an extended booking ends later.
 pub const EXTENDED_BY: u64 = 1000;
 /// By how many milliseconds a booking that is moved to later is.
@@ -99,10 +95,7 @@ pub(super) fn bookings(
     loop {
         let ends = starts + random.within(2200..6500);
         let is_last = ends + 2500 >= length;
-        let mut booking = booking(random, (server, servers), (starts, ends), is_last);
-        if length < MOVES_FROM && matches!(booking.change, Some((_, Change::Moved(_)))) {
-            booking.change = None;
-        }
+        let booking = booking(random, (server, servers), (starts, ends), is_last);
         // Never overlapping as booked, but for moved ones; the start is sent while the one before still has the server.
         starts = booking.ends + random.within(200..2000);
         bookings.push(booking);
