@@ -127,3 +127,28 @@ fn a_postponed_reservation_whose_whole_time_passed_while_nobody_was_there_has_fa
     let facts = site.decide("one", &command);
     assert_eq!(names(&facts), ["ReservationFailed"]);
 }
+
+#[test]
+fn a_start_that_is_said_again_after_its_booking_was_moved_to_later_and_back_starts_at_once() {
+    let mut site = Site {
+        now: HOUR / 2,
+        ..Site::default()
+    };
+    site.said("one", start(terms()), HOUR, 3 * HOUR);
+    site.now += 1;
+    let facts = site.said("one", Said::Changed, 4 * HOUR, 6 * HOUR);
+    assert_eq!(
+        names(&facts),
+        ["ReservationChanged", "ReservationPostponed"]
+    );
+    site.now += 1;
+    let word = site.word(start(terms()), HOUR, 3 * HOUR);
+    // One that is older than the change says nothing of it.
+    let mut older = word.clone();
+    older.knowledge.said_at = at(HOUR / 2 - 1);
+    site.decide("one", &Command::Said(Box::new(older)));
+    assert!(matches!(site.phase("one"), Phase::Postponed(_)));
+    let facts = site.decide("one", &Command::Said(Box::new(word)));
+    assert_eq!(names(&facts), ["ReservationChanged", "ReservationResumed"]);
+    assert!(matches!(site.phase("one"), Phase::Waiting(_)));
+}

@@ -67,7 +67,7 @@ impl Decision<'_> {
                 Said::Start { key, .. } | Said::UnservableStart { key, .. },
                 Some(Phase::Waiting(_) | Phase::Postponed(_)),
             ) => {
-                self.learn(word);
+                self.start_again(word);
                 // The sender said the start twice, and only this time with a key.
                 if *key == TenantKey::InDelivery && self.waits_for_the_key_of(word) {
                     self.key_brought(&word.reservation, &word.delivery, None);
@@ -101,6 +101,25 @@ impl Decision<'_> {
                 let in_vain = !waiting.can_claim();
                 self.end_said(word, in_vain);
             }
+        }
+    }
+
+    /// A start that was accepted is said again. Where it is newer than the change that had moved it to later, it starts now, as it
+    /// would have, had the change not been heard first.
+    fn start_again(&mut self, word: &Word) {
+        let known = |decision: &Self| {
+            let known = decision.resource.reservations.get(&word.reservation)?;
+            let is_postponed = matches!(known.phase, Phase::Postponed(_));
+            Some((is_postponed, known.times.newest()?.clone()))
+        };
+        let before = known(self);
+        self.learn(word);
+        if let (Some((true, before)), Some((true, now))) = (before, known(self))
+            && now == word.knowledge
+            && now.schedule.start < before.schedule.start
+            && !self.has_ended(&word.reservation)
+        {
+            self.resume(&word.reservation);
         }
     }
 
