@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bellhop_simulator::cluster::{HostState, OperatorWrite, WorkFails, next_write};
 use futures::StreamExt as _;
@@ -10,6 +11,9 @@ use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::requests::{Event, Requests};
+
+/// How long an error stands before it goes on; the real one takes longer for the least thing.
+const ERROR_STANDS: Duration = Duration::from_millis(500);
 
 /// Metal3 for one namespace, until it is dropped.
 pub(crate) struct Operator {
@@ -130,11 +134,12 @@ async fn step(requests: &Requests, hosts: &str, wishes: &Mutex<Wishes>, host: &V
     match written {
         Ok(now) => {
             let new_error = |host: &Value| host["status"]["errorType"] == "provisioning error";
-            if new_error(&now)
-                && !new_error(host)
-                && let Some((_, times)) = wishes.lock().unwrap().failing.get_mut(name)
-            {
-                *times -= 1;
+            if new_error(&now) && !new_error(host) {
+                if let Some((_, times)) = wishes.lock().unwrap().failing.get_mut(name) {
+                    *times -= 1;
+                }
+                // It works on what failed for a while, where whoever looks sees the error.
+                tokio::time::sleep(ERROR_STANDS).await;
             }
         }
         Err(refused) => assert!(

@@ -56,10 +56,9 @@ async fn a_host_goes_from_one_reservation_to_the_next_clean() {
 #[tokio::test]
 async fn a_host_that_fails_is_told_with_metal3s_words_and_released() {
     let stage = Stage::with_host("node01").await;
-    // This Metal3 tries again within moments, so on a busy machine some of its errors stand for too short a time to be seen.
     stage
         .place
-        .installations_fail("node01", "no boot device", 1000);
+        .installations_fail("node01", "no boot device", 9);
     let _provisioner = stage.provisioner();
     stage.says(start("1", "node01")).await;
     let failed = stage.until("ReservationFailed").await;
