@@ -134,7 +134,7 @@ async fn facts_are_printed_one_a_line_with_those_of_the_capacity() {
         group: None,
     };
     store
-        .append_to_capacity(Version(0), Timestamp::UNIX_EPOCH, &[granted], "test")
+        .append_beside(Version(0), Timestamp::UNIX_EPOCH, &[granted], "test")
         .await
         .unwrap();
     let printed = |arguments: &[&str]| {

@@ -149,14 +149,14 @@ impl Turns {
                 return Ok(());
             }
             let appended = (self.store)
-                .append_to_capacity(expected, Timestamp::now(), &facts, CAUSE)
+                .append_beside(expected, Timestamp::now(), &facts, CAUSE)
                 .await;
             let newest = match appended {
                 Ok(version) => {
                     facts.iter().for_each(log);
                     version
                 }
-                Err(AppendError::Conflict { .. }) => self.store.newest_capacity_version().await?,
+                Err(AppendError::Conflict { .. }) => self.store.newest_beside::<Fact>().await?,
                 Err(error) => return Err(error.into()),
             };
             if !self.folded.reach_within(newest, READING).await {

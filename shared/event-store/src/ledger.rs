@@ -1,8 +1,6 @@
 //! The ledger: what was decided, in order, for ever.
 
 mod beside;
-mod capacity;
-mod deadline_releases;
 mod follower;
 mod identity;
 
@@ -16,9 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use self::beside::EntryBeside;
-pub use self::capacity::CapacityEntry;
-pub use self::deadline_releases::DeadlineReleasesEntry;
+pub use self::beside::{CapacityEntry, DeadlineReleasesEntry, EntryBeside, FactBeside};
 pub use self::follower::{Follower, Position};
 pub(crate) use self::identity::NotTheLedger;
 use crate::error::{AppendError, EventStoreError, Unreadable};

@@ -54,8 +54,8 @@ pub use error::{
 };
 pub use inbox::{ConsumerLimits, Handed, Inbox};
 pub use ledger::{
-    CapacityEntry, DeadlineReleasesEntry, Entry, EntryBeside, EntryId, Follower, LedgerEntry,
-    NewEntry, Position, StoredEntry,
+    CapacityEntry, DeadlineReleasesEntry, Entry, EntryBeside, EntryId, FactBeside, Follower,
+    LedgerEntry, NewEntry, Position, StoredEntry,
 };
 pub use report::{ReportKey, ReportState, Revision, Sending};
 pub use retention::Retention;

@@ -1,7 +1,7 @@
 //! Permits to release hosts because no end came, of which there are so many within ten minutes, whichever provisioner asks.
 
 use bellhop_domain::id::{AskerId, ResourceId};
-use bellhop_domain::quota::Answer;
+use bellhop_domain::quota::{Answer, Fact};
 use bellhop_event_store::AppendError;
 use jiff::Timestamp;
 
@@ -29,7 +29,7 @@ impl Decisions {
             };
             let name = fact.name();
             let appended = (self.store)
-                .append_to_deadline_releases(expected, now, &[fact], "time")
+                .append_beside(expected, now, &[fact], "time")
                 .await;
             let newest = match appended {
                 Ok(version) => {
@@ -37,9 +37,7 @@ impl Decisions {
                     version
                 }
                 // Another provisioner was first: whether there is one left is to be decided upon what it left.
-                Err(AppendError::Conflict { .. }) => {
-                    self.store.newest_deadline_releases_version().await?
-                }
+                Err(AppendError::Conflict { .. }) => self.store.newest_beside::<Fact>().await?,
                 Err(error) => return Err(error.into()),
             };
             self.read_up_to(newest).await?;

@@ -2,15 +2,17 @@
 //! who is first.
 
 use bellhop_domain::id::Version;
+use bellhop_domain::{capacity, quota};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::decided;
-use crate::error::{AppendError, Unreadable};
+use crate::error::{AppendError, EventStoreError, Unreadable};
 use crate::inbox::Raw;
 use crate::message::{self, header};
 use crate::store::{EventStore, not_a_message};
+use crate::subject::{OF_CAPACITY, OF_DEADLINE_RELEASES};
 
 /// One decision about no resource as it stands in the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,27 +33,66 @@ struct Body<F> {
     facts: F,
 }
 
-/// The subject of one kind, and what the facts on it are about, in words.
-pub(super) struct Place {
-    pub(super) subject: &'static str,
-    pub(super) about: &'static str,
+/// One decision about the capacity as it stands in the ledger.
+pub type CapacityEntry = EntryBeside<capacity::Fact>;
+/// One decision about the permits to release a host because no end came as it stands in the ledger.
+pub type DeadlineReleasesEntry = EntryBeside<quota::Fact>;
+
+/// A fact that is about no resource.
+pub trait FactBeside: Serialize {
+    /// The subject that all of its kind stand on.
+    const SUBJECT: &'static str;
+    /// What they are about, in words.
+    const ABOUT: &'static str;
+
+    /// Its name, as it stands in the ledger.
+    fn fact_name(&self) -> &'static str;
+}
+
+impl FactBeside for capacity::Fact {
+    const SUBJECT: &'static str = OF_CAPACITY;
+    const ABOUT: &'static str = "facts on the capacity";
+
+    fn fact_name(&self) -> &'static str {
+        self.name()
+    }
+}
+
+impl FactBeside for quota::Fact {
+    const SUBJECT: &'static str = OF_DEADLINE_RELEASES;
+    const ABOUT: &'static str = "permits to release hosts";
+
+    fn fact_name(&self) -> &'static str {
+        self.name()
+    }
 }
 
 impl EventStore {
-    pub(super) async fn append_beside<F: Serialize>(
+    /// Appends a decision about no resource that was made upon `expected`, the version of the newest one of its kind (0 where
+    /// there is none).
+    ///
+    /// # Errors
+    /// As for [`EventStore::append`].
+    pub async fn append_beside<F: FactBeside>(
         &self,
-        place: &Place,
         expected: Version,
         at: Timestamp,
         facts: &[F],
         cause: &str,
-        name: impl Fn(&F) -> &'static str,
     ) -> Result<Version, AppendError> {
-        let names = facts.iter().map(name);
+        let names = facts.iter().map(F::fact_name);
         let message = decided(&Body { facts }, names, at, cause)
-            .map_err(|bad| not_a_message(place.about, &bad))?;
-        self.append_to(place.subject, expected, message, place.about)
+            .map_err(|bad| not_a_message(F::ABOUT, &bad))?;
+        self.append_to(F::SUBJECT, expected, message, F::ABOUT)
             .await
+    }
+
+    /// The version of the newest decision of such facts, as the stream's leader knows it; 0 where there is none.
+    ///
+    /// # Errors
+    /// Where the broker does not answer.
+    pub async fn newest_beside<F: FactBeside>(&self) -> Result<Version, EventStoreError> {
+        self.newest_of(F::SUBJECT).await
     }
 }
 

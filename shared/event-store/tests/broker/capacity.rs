@@ -24,18 +24,18 @@ async fn of_two_decisions_about_the_capacity_upon_the_same_state_one_is_appended
         let store = store.clone();
         async move {
             store
-                .append_to_capacity(expected, now(), &granted(to), "capacity")
+                .append_beside(expected, now(), &granted(to), "capacity")
                 .await
         }
     };
-    assert_eq!(store.newest_capacity_version().await.unwrap(), Version(0));
+    assert_eq!(store.newest_beside::<Fact>().await.unwrap(), Version(0));
     // What is decided on a resource is no obstacle, in either direction.
     append(&store, "a").await;
     let first = decide(Version(0), "a").await.unwrap();
     let late = decide(Version(0), "b").await.unwrap_err();
     assert!(matches!(late, AppendError::Conflict { .. }), "{late:?}");
     assert_eq!(late.class(), ErrorClass::Conflict);
-    assert_eq!(store.newest_capacity_version().await.unwrap(), first);
+    assert_eq!(store.newest_beside::<Fact>().await.unwrap(), first);
     let second = decide(first, "b").await.unwrap();
 
     let mut follower = store.follow_ledger(Version(0));
@@ -71,7 +71,7 @@ async fn a_consumer_of_what_is_said_of_resources_is_not_handed_the_capacity_nor_
 
     let first = append(&store, "a").await;
     store
-        .append_to_capacity(Version(0), now(), &granted("a"), "capacity")
+        .append_beside(Version(0), now(), &granted("a"), "capacity")
         .await
         .unwrap();
     let last = store.append(&node("a"), first, &entry("2")).await.unwrap();
