@@ -1,7 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bellhop_domain::id::{DeliveryId, Source};
 use bellhop_event_store::{BuriedLetter, EventStoreSettings, NewDelivery, Operator};
@@ -46,9 +48,29 @@ async fn store_at(server: &NatsServer) -> EventStore {
     store
 }
 
+/// Decides on nothing before it is let.
+#[derive(Clone)]
+struct Held {
+    begun: Arc<AtomicUsize>,
+    let_go: CancellationToken,
+}
+
+impl Decides for Held {
+    async fn decided(
+        &self,
+        _delivery: &Delivery,
+        _stored_at: Timestamp,
+        _tries: u64,
+    ) -> Result<&'static str, DeliveryError> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        self.let_go.cancelled().await;
+        Ok("decided")
+    }
+}
+
 fn provisioner(
     store: &EventStore,
-    deciding: &Stumbling,
+    deciding: &(impl Decides + Clone),
     stop: &CancellationToken,
 ) -> JoinHandle<()> {
     let deliveries = Deliveries {
@@ -142,6 +164,46 @@ async fn a_delivery_whose_handling_panics_is_a_dead_letter_after_some_tries_and_
     assert!(letters(&store).await.is_empty());
     stop.cancel();
     running.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_had_arrived_at_a_stop_and_found_no_place_goes_to_another_provisioner_at_once() {
+    let server = NatsServer::start().unwrap();
+    let (stopping, other) = (store_at(&server).await, store_at(&server).await);
+    let all = AT_ONCE + 16;
+    for id in 0..all {
+        deliver(&other, &id.to_string()).await;
+    }
+    let held = Held {
+        begun: Arc::default(),
+        let_go: CancellationToken::new(),
+    };
+    let stop = CancellationToken::new();
+    let running = provisioner(&stopping, &held, &stop);
+    let full = async || held.begun.load(Ordering::SeqCst) == AT_ONCE;
+    until("all places are taken", async || full().await.then_some(())).await;
+    // An answer to this connection comes after all that was sent before it.
+    stopping.deliveries_end().await.unwrap();
+    stop.cancel();
+    held.let_go.cancel();
+    running.await.unwrap();
+
+    // What was not given back comes only after this test gave up.
+    let limits = ConsumerLimits {
+        ack_wait: PATIENCE * 10,
+        max_in_flight: 256,
+        batch: 16,
+    };
+    let mut inbox = other.deliveries(CONSUMER, limits);
+    let mut came = BTreeSet::new();
+    let mut twice = 0;
+    while came.len() < all - AT_ONCE {
+        let handed = tokio::time::timeout(PATIENCE, inbox.next()).await.unwrap();
+        handed.ack().await.unwrap();
+        twice += usize::from(handed.tries == 2);
+        came.insert(handed.sequence);
+    }
+    assert!(twice > 0, "none had arrived, so this shows nothing");
 }
 
 #[test]
